@@ -1,0 +1,109 @@
+# The commands of this repository. `make demo` and `make test` set up everything they need in .venv and
+# target; a second run finds the stamps in .venv and starts at once.
+#
+# Every path here is relative and free of spaces, so that the clone may stand anywhere.
+
+SHELL := /bin/sh
+PYTHON ?=
+PYTEST_WORKERS ?= 2
+DEMO_ARGS ?=
+TEST_ARGS ?=
+
+# Our own calls on loopback never go through a proxy; everything else obeys the environment.
+comma := ,
+export PYTHON
+GIVEN_NO_PROXY := $(or $(no_proxy),$(NO_PROXY))
+export no_proxy := 127.0.0.1,localhost,::1$(if $(GIVEN_NO_PROXY),$(comma)$(GIVEN_NO_PROXY))
+export NO_PROXY := $(no_proxy)
+export PIP_NO_INPUT := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_USER := no
+export GIT_TERMINAL_PROMPT := 0
+export PYTHONUTF8 := 1
+
+VENV := .venv/bin
+PIP := $(VENV)/python -m pip --quiet
+SOURCES := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
+CARGO_TEST := cargo test --workspace --exclude atoll-python --locked --release --quiet
+
+.PHONY: help demo test test-all check format bench wheel lock setup setup-dev preflight clean FORCE
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo       set up, then several nodes on this machine compute together (DEMO_ARGS="--lang zh")'
+	@echo 'make test       set up, then the default tests (TEST_ARGS="-k ledger")'
+	@echo 'make test-all   every test; tests of absent servers are skipped unless ATOLL_REQUIRE_SERVERS=1'
+	@echo 'make check      format, lint and types, of Rust and Python'
+	@echo 'make format     writes the format that make check asks for'
+	@echo 'make bench      measurements; see docs/performance.md'
+	@echo 'make wheel      an installable wheel in dist'
+	@echo 'make lock       locks requirements anew from pyproject.toml'
+	@echo 'make clean      removes .venv, target, dist and caches'
+
+demo: setup
+	@$(VENV)/atoll demo $(DEMO_ARGS)
+
+test: setup-dev
+	$(CARGO_TEST)
+	$(VENV)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile -m "not slow" $(TEST_ARGS)
+
+test-all: setup-dev
+	$(CARGO_TEST)
+	$(VENV)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile $(TEST_ARGS)
+
+check: setup-dev
+	$(VENV)/ruff format --check .
+	$(VENV)/ruff check .
+	$(VENV)/mypy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+format: setup-dev
+	$(VENV)/ruff format .
+	$(VENV)/ruff check --fix-only .
+	cargo fmt --all
+
+bench: setup-dev
+	@for file in benchmarks/*.py; do \
+		test -e "$$file" || { echo 'no benchmarks here'; exit 1; }; \
+		echo "== $$file"; $(VENV)/python "$$file" || exit 1; \
+	done
+
+wheel: setup
+	$(VENV)/maturin build --release --locked --quiet --out dist
+	@ls dist
+
+lock: setup-dev
+	$(PIP) install 'pip-tools>=7.5'
+	$(VENV)/python scripts/lock.py
+
+setup: .venv/.core
+
+setup-dev: .venv/.core .venv/.dev
+
+preflight:
+	@sh scripts/preflight.sh
+
+# Runs each time and takes milliseconds; touches the stamp only when it makes the environment.
+.venv/.made: FORCE
+	@sh scripts/venv.sh
+
+.venv/.base: .venv/.made requirements/base.txt requirements/build.txt
+	@echo 'Installing the locked packages into .venv ...'
+	@$(PIP) install --require-hashes -r requirements/base.txt -r requirements/build.txt
+	@touch $@
+
+.venv/.dev: .venv/.base requirements/dev.txt
+	@echo 'Installing the locked development packages into .venv ...'
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv/.core: .venv/.base $(SOURCES)
+	@echo 'Building the Rust core (a few minutes the first time) ...'
+	@PATH="$$(pwd)/$(VENV):$$PATH" MATURIN_PEP517_ARGS="--profile release --locked" \
+		$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+clean:
+	rm -rf .venv target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis atoll/_core*.so
+	find atoll tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

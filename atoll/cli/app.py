@@ -1,0 +1,81 @@
+"""The command line: all commands, and how an error ends one."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from atoll import AtollError, __version__
+from atoll.cli import show
+
+app = typer.Typer(
+    name="atoll",
+    help="Institutions compute together on data that never leave them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"atoll {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Institutions compute together on data that never leave them."""
+
+
+@app.command(
+    "demo",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def demo(context: typer.Context) -> None:
+    """Four lenders on this machine compute together, each answer beside the plain one."""
+    from atoll.demo import main as run
+
+    raise typer.Exit(run(context.args))
+
+
+def _register() -> None:
+    # Each module registers its commands on `app` when it is imported.
+    from atoll.cli import agreements, data, jobs, ledger, nodes, peers, people, services  # noqa: F401
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        0 if it succeeded, 1 for an error (`E_CODE: text` and what to do on standard error), 2 for wrong usage,
+        130 after an interrupt.
+    """
+    _register()
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(args=given, prog_name="atoll", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except AtollError as error:
+        show.error(error, "--json" in given)
+        return 1
+    except BrokenPipeError:
+        # The reader of our output went away, as `| head` does.
+        sys.stdout = None  # type: ignore[assignment]
+        return 1
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,160 @@
+"""Drafts of agreements, from short arguments. The node checks every field; nothing here decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from atoll.errors import AtollError
+
+Json = dict[str, Any]
+
+# What a function discloses about a table of another party: a grant that permits the function lists these.
+DISCLOSED: dict[str, tuple[str, ...]] = {
+    "join": ("size", "membership", "intersection_size", "multiplicity"),
+    "totals": ("sum", "count", "participation", "small_group_exists"),
+    "echo": ("call", "value"),
+}
+_COLUMN = {
+    "precision": None, "scale": None, "unit": None, "label": None, "definition": None, "codes": None,
+    "range": None, "as_of": None, "nullable": True,
+}  # fmt: skip
+
+
+def column(facts: Mapping[str, Any]) -> Json:
+    """A column of an agreement, from the column that a table's description gives."""
+    return _COLUMN | dict(facts)
+
+
+def uses(text: str | Iterable[str]) -> list[str]:
+    """Column uses from a list, or from words between spaces, commas or plus signs."""
+    return text.replace(",", " ").replace("+", " ").split() if isinstance(text, str) else list(text)
+
+
+def join_bounds(
+    minimum_rows: int = 1000,
+    maximum_ratio: int = 100,
+    keys: int = 5_000_000,
+    days: int = 30,
+    minimum_change: int = 100,
+) -> Json:
+    """Bounds of a join; the defaults refuse small tables and small edits.
+
+    Args:
+        minimum_rows: least distinct keys on each side.
+        maximum_ratio: larger side over smaller side.
+        keys, days: most distinct keys that a partner may present in any period of so many days.
+        minimum_change: least keys added plus removed between successive tables of a partner.
+    """
+    return {
+        "minimum_rows": minimum_rows,
+        "maximum_ratio": maximum_ratio,
+        "distinct_keys_per_period": {"keys": keys, "days": days},
+        "minimum_change": minimum_change,
+    }
+
+
+def grant(
+    to: Iterable[str],
+    *,
+    purposes: Iterable[str],
+    functions: Iterable[str],
+    columns: Mapping[str, str | Iterable[str]] | None = None,
+    users: Iterable[str] = ("*",),
+    minimum_group: int = 1,
+    minimum_security: str = "semi-honest",
+    disclose: Iterable[str] | None = None,
+    approval: str = "steward",
+    runs_per_day: int | None = None,
+    calls_per_day: int | None = None,
+    rows_per_day: int | None = None,
+    join: Mapping[str, Any] | None = None,
+    price: Mapping[str, Any] | None = None,
+) -> Json:
+    """A grant; see the agreement's reference page for the fields.
+
+    Args:
+        to: keys of the grantees.
+        columns: uses of each column, a list or words.
+        disclose: kinds; None for what the functions disclose.
+        approval: `steward` or `automatic`.
+        join: keyword arguments of `join_bounds`; None for its defaults if a column is a join key.
+    """
+    wanted = {name: uses(value) for name, value in (columns or {}).items()}
+    functions = list(functions)
+    if disclose is None:
+        disclose = dict.fromkeys(kind for name in functions for kind in DISCLOSED.get(name, ()))
+    joined = join is not None or any("join_key" in value for value in wanted.values())
+    return {
+        "to": sorted(to),
+        "purposes": list(purposes),
+        "functions": functions,
+        "columns": {name: value for name, value in wanted.items() if value},
+        "users": list(users),
+        "minimum_group": minimum_group,
+        "minimum_security": minimum_security,
+        "disclose": list(disclose),
+        "approval": approval,
+        "quota": {"runs_per_day": runs_per_day, "calls_per_day": calls_per_day, "rows_per_day": rows_per_day},
+        "join": join_bounds(**(join or {})) if joined else None,
+        "price": dict(price) if price is not None else None,
+    }
+
+
+def asset(
+    name: str, provider: str, *, columns: Iterable[Mapping[str, Any]] = (), grants: Iterable[Json] = (),
+    type: str = "dataset",
+) -> Json:  # fmt: skip
+    """An asset at its provider's node."""
+    return {
+        "name": name,
+        "provider": provider,
+        "host": provider,
+        "type": type,
+        "columns": [column(c) for c in columns],
+        "grants": list(grants),
+    }
+
+
+def agreement(
+    signatories: Mapping[str, str],
+    assets: Sequence[Json],
+    *,
+    title: str,
+    days: int = 365,
+    now: datetime | None = None,
+    jurisdiction: str | None = None,
+    silence_seconds: int = 10,
+    grace_seconds: int = 600,
+) -> Json:
+    """A draft of version 1, without an identifier: the node that proposes it draws one.
+
+    Args:
+        signatories: display name of each key.
+        days: of validity.
+        now: beginning of validity, aware; None for a minute ago.
+    """
+    start = now or datetime.now(UTC) - timedelta(minutes=1)
+    ends = start + timedelta(days=days)
+    form = "%Y-%m-%dT%H:%M:%SZ"
+    return {
+        "format": "atoll.agreement/v1",
+        "version": 1,
+        "supersedes": None,
+        "title": title,
+        "signatories": [{"key": key, "name": signatories[key]} for key in sorted(signatories)],
+        "validity": {"not_before": start.strftime(form), "not_after": ends.strftime(form)},
+        "jurisdiction": jurisdiction,
+        "silence_seconds": silence_seconds,
+        "grace_seconds": grace_seconds,
+        "assets": list(assets),
+    }
+
+
+def amend(shown: Mapping[str, Any]) -> Json:
+    """The next version of an agreement that `agreements.show` gave, to be changed and proposed."""
+    document = shown.get("document")
+    if not isinstance(document, Mapping):
+        raise AtollError("E_FORMAT", "an amendment starts from a shown agreement with its document.")
+    return {**document, "version": document["version"] + 1, "supersedes": shown["digest"]}

@@ -1,0 +1,168 @@
+"""Requests of the functions, from short arguments to the documents that a node compiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from atoll.errors import AtollError
+
+Json = dict[str, Any]
+Names = str | Sequence[str]
+Table = str | Mapping[str, Any]
+
+
+def split_party(text: str) -> tuple[str, str | None]:
+    """`asset` or `asset@party` as a pair."""
+    asset, at, party = text.rpartition("@")
+    return (asset, party) if at else (party, None)
+
+
+def _names(value: Names) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _side(
+    table: Table, keys: Names | None, select: Sequence[str] | None, rows: int | None, what: str
+) -> Json:
+    if isinstance(table, str):
+        asset, party = split_party(table)
+        body: Json = {"asset": asset} | ({"party": party} if party else {})
+    else:
+        body = dict(table)
+    if keys is not None:
+        body["keys"] = _names(keys)
+    if "keys" not in body:
+        raise AtollError("E_FORMAT", f"{what}: name the key columns with `on`, or `{what}_on`.")
+    if select is not None:
+        body["select"] = list(select)
+    if rows is not None:
+        body["rows"] = rows
+    return body
+
+
+def _common(agreement: Any, purpose: str, options: Mapping[str, Any]) -> Json:
+    identifier = agreement["id"] if isinstance(agreement, Mapping) else str(agreement)
+    return {"agreement": identifier, "purpose": purpose} | {k: v for k, v in options.items() if v is not None}
+
+
+def join(
+    agreement: Any,
+    left: Table,
+    right: Table,
+    *,
+    purpose: str,
+    on: Names | None = None,
+    left_on: Names | None = None,
+    right_on: Names | None = None,
+    receivers: str | Sequence[str] = "me",
+    reveal: str = "rows",
+    duplicates: str = "sql",
+    normalise: Mapping[str, Sequence[str]] | None = None,
+    left_select: Sequence[str] | None = None,
+    right_select: Sequence[str] | None = None,
+    left_rows: int | None = None,
+    right_rows: int | None = None,
+    **options: Any,
+) -> Json:
+    """The request of a private join.
+
+    Args:
+        agreement: its identifier, or an object that has one under `id`.
+        left, right: the tables: `asset`, `asset@party`, or a mapping with asset, party, keys, select, rows.
+        purpose: one that the grants name.
+        on: key columns on both sides; `left_on` and `right_on` where their names differ.
+        receivers: `me`, `peer`, `both`, or names or keys of parties.
+        reveal: `rows`, each receiver's own matched rows; or `size`, only how many keys match.
+        duplicates: `sql`, as joins in SQL do; or `refuse`.
+        normalise: steps for each key column, by its name on the left side.
+        left_select, right_select: columns of its own rows that a receiver is given; None means all of them.
+        left_rows, right_rows: expected rows, for the estimate only.
+        options: `seconds`, `memory_bytes`, `expires_seconds`, `shape`.
+    """
+    body = _common(agreement, purpose, options) | {
+        "function": "join",
+        "left": _side(left, left_on if left_on is not None else on, left_select, left_rows, "left"),
+        "right": _side(right, right_on if right_on is not None else on, right_select, right_rows, "right"),
+        "receivers": receivers if isinstance(receivers, str) else list(receivers),
+        "reveal": reveal,
+        "duplicates": duplicates,
+    }
+    # A single name other than the three words is a party.
+    if isinstance(receivers, str) and receivers not in ("me", "peer", "both"):
+        body["receivers"] = [receivers]
+    if normalise:
+        body["normalise"] = {name: list(steps) for name, steps in normalise.items()}
+    return body
+
+
+def totals(
+    agreement: Any,
+    assets: str | Iterable[Table],
+    *,
+    purpose: str,
+    group: str | None = None,
+    segments: Sequence[str] | None = None,
+    values: Names = (),
+    count: bool = True,
+    subject: str | None = None,
+    minimum_group: int | None = None,
+    receiver: str = "me",
+    maximum_rows: int | None = None,
+    **options: Any,
+) -> Json:
+    """The request of totals over three or more holders.
+
+    Args:
+        agreement: its identifier, or an object that has one under `id`.
+        assets: one name that every holder's table has, or a table for each holder: `asset`, `asset@party`, or
+            a mapping with asset, party, rename.
+        purpose: one that the grants name.
+        group: column of the segments; None for one total.
+        segments: their codes; None for the column's code list.
+        values: columns to add.
+        count: whether rows are counted.
+        subject: column that tells subjects apart, needed for a minimum group.
+        minimum_group: None for what the grants ask.
+        receiver: `me`, or a party's name or key.
+        maximum_rows: bound on each holder's rows.
+        options: `seconds`, `memory_bytes`, `expires_seconds`, `shape`.
+    """
+    if isinstance(assets, str):
+        tables: Any = assets
+    else:
+        tables = []
+        for table in assets:
+            if isinstance(table, str):
+                asset, party = split_party(table)
+                tables.append({"asset": asset} | ({"party": party} if party else {}))
+            else:
+                tables.append(dict(table))
+    body = _common(agreement, purpose, options) | {
+        "function": "totals",
+        "assets": tables,
+        "values": _names(values),
+        "count": count,
+        "receiver": receiver,
+    }
+    given = {"group": group, "subject": subject, "minimum_group": minimum_group, "maximum_rows": maximum_rows}
+    body |= {k: v for k, v in given.items() if v is not None}
+    if segments is not None:
+        body["segments"] = list(segments)
+    return body
+
+
+def echo(
+    agreement: Any,
+    asset: str,
+    *,
+    purpose: str,
+    maximum_bytes: int | None = None,
+    block_calls: int | None = None,
+    **options: Any,
+) -> Json:
+    """The request of an echo service: `asset` or `asset@party`, most bytes in a call, calls a receipt."""
+    name, party = split_party(asset)
+    given = {"party": party, "maximum_bytes": maximum_bytes, "block_calls": block_calls}
+    body = _common(agreement, purpose, options) | {"function": "echo", "asset": name}
+    return body | {k: v for k, v in given.items() if v is not None}

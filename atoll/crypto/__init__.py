@@ -1,0 +1,1 @@
+"""Thin typed face of the Rust core. Nothing outside this package imports `atoll._core`."""

@@ -1,0 +1,196 @@
+"""Statements as sentences: one template for each kind and language, and nothing written by hand elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from atoll.disclosure.statement import Assumption, Kind, Security, Statement
+
+Language = Literal["zh", "en"]
+
+# Placeholders: {to} who learns, {owner} whose data, {asset}, {columns}, {by}, {group}, {parties}, {bytes}.
+_TEMPLATES: dict[Kind, dict[Language, str]] = {
+    "size": {
+        "en": "{to} {learns} how many distinct values of {columns} stand in {owner}'s table {asset}.",
+        "zh": "{to}获知{owner}的表“{asset}”中{columns}的不同取值个数。",
+    },
+    "membership": {
+        "en": "{to} {learns} which of its own values of {columns} also stand in {owner}'s table {asset}.",
+        "zh": "{to}获知自己的{columns}中有哪些取值也出现在{owner}的表“{asset}”中。",
+    },
+    "intersection_size": {
+        "en": "{to} {learns} how many values of {columns} its table shares with {owner}'s table {asset}, "
+        "but not which ones.",
+        "zh": "{to}获知自己的表与{owner}的表“{asset}”共有多少个{columns}取值，但不获知是哪些。",
+    },
+    "multiplicity": {
+        "en": "{to} {learns} for each matched value of {columns} how many rows hold it in {owner}'s table "
+        "{asset}.",
+        "zh": "{to}获知每个匹配的{columns}取值在{owner}的表“{asset}”中出现的行数。",
+    },
+    "order": {
+        "en": "{to} {learns} the order of the rows in {owner}'s table {asset}.",
+        "zh": "{to}获知{owner}的表“{asset}”中各行的先后顺序。",
+    },
+    "timing": {
+        "en": "{to} {learns} how long {owner}'s part of the computation takes on {asset}.",
+        "zh": "{to}获知{owner}在“{asset}”上的计算所用的时间。",
+    },
+    "call": {
+        "en": "{to} {learns} that {owner} makes a call, when, and how long the call is "
+        "(at most {bytes} bytes).",
+        "zh": "{to}获知{owner}发起了调用、调用的时间以及请求的长度（不超过 {bytes} 字节）。",
+    },
+    "sum": {
+        "en": "{to} {learns} the sum of {columns}{by}, added over {parties} institutions together: {owners}.",
+        "zh": "{to}获知{owners}共 {parties} 家机构的{columns}{by}总和，各家数值已合并相加。",
+    },
+    "count": {
+        "en": "{to} {learns} the number of rows{by}, added over {parties} institutions together: {owners}.",
+        "zh": "{to}获知{owners}共 {parties} 家机构{by}的总行数，各家数值已合并相加。",
+    },
+    "suppressed_groups": {
+        "en": "{to} {learns} how many groups were withheld because they hold fewer than {group} subjects.",
+        "zh": "{to}获知有多少个分组因不足 {group} 个主体而未公布。",
+    },
+    "small_group_exists": {
+        "en": "If the run is refused for a small group, {to} {learns} that {owner}'s table {asset} has a "
+        "group "
+        "with at least one and fewer than {group} subjects, but not which group.",
+        "zh": "若运行因分组过小而被拒绝，{to}会获知{owner}的表“{asset}”中存在主体数不为零且少于 {group} "
+        "的分组，"
+        "但不获知是哪个分组。",
+    },
+    "participation": {
+        "en": "{to} {learns} that exactly these {parties} institutions took part: {owners}.",
+        "zh": "{to}获知恰有以下 {parties} 家机构参与：{owners}。",
+    },
+    "value": {
+        "en": "{to} {learns} the values of {columns} that {owner} gives{limit}.",
+        "zh": "{to}获知{owner}提供的{columns}的取值{limit}。",
+    },
+    "corruptible": {
+        "en": "The protocol protects against a party that follows it and looks. A party that departs from it "
+        "({to}) can corrupt the result unnoticed and may learn more than is said here.",
+        "zh": "该协议只防范遵守协议但试图窥探的参与方。"
+        "偏离协议的参与方（{to}）可能在不被察觉的情况下破坏结果，"
+        "并可能获知超出本声明的信息。",
+    },
+    "collusion": {
+        "en": "If {to} and all of the {parties} institutions but one pool what they hold, they learn the "
+        "sums of the remaining one.",
+        "zh": "若{to}与 {parties} 家机构中除一家以外的所有机构合谋，便可得知剩余那一家的汇总值。",
+    },
+}
+
+_ASSUMPTIONS: dict[Assumption, dict[Language, str]] = {
+    "ddh-two-party": {
+        "en": "two parties, no third party; assumes decisional Diffie-Hellman in ristretto255 and a random "
+        "oracle",
+        "zh": "仅两方参与，无第三方；假设 ristretto255 上的判定性 Diffie-Hellman 问题困难，"
+        "并采用随机预言模型",
+    },
+    "no-full-collusion": {
+        "en": "no third party; assumes that at least two of the institutions whose data are added do not "
+        "collude",
+        "zh": "无第三方；假设被汇总的机构中至少有两家不合谋",
+    },
+    "transport": {
+        "en": "the two nodes only; rests on TLS 1.3 between them",
+        "zh": "仅涉及两个节点；依赖两者之间的 TLS 1.3",
+    },
+}
+_SECURITY: dict[Security, dict[Language, str]] = {
+    "none": {"en": "no protection", "zh": "无保护"},
+    "semi-honest": {"en": "semi-honest", "zh": "半诚实"},
+    "malicious": {"en": "malicious", "zh": "恶意"},
+}
+_KIND_NAMES: dict[Kind, dict[Language, str]] = {
+    "size": {"en": "number of distinct keys", "zh": "不同键的个数"},
+    "membership": {"en": "which of the receiver's keys match", "zh": "接收方的哪些键匹配"},
+    "intersection_size": {"en": "number of matching keys", "zh": "匹配键的个数"},
+    "multiplicity": {"en": "rows per matching key", "zh": "每个匹配键的行数"},
+    "order": {"en": "order of rows", "zh": "行的顺序"},
+    "timing": {"en": "time that a computation takes", "zh": "计算所用时间"},
+    "call": {"en": "that a call was made", "zh": "发生了调用"},
+    "sum": {"en": "sums over all institutions", "zh": "各机构合计的总和"},
+    "count": {"en": "counts over all institutions", "zh": "各机构合计的行数"},
+    "suppressed_groups": {"en": "number of withheld groups", "zh": "未公布分组的个数"},
+    "small_group_exists": {"en": "that some group is too small", "zh": "存在过小的分组"},
+    "participation": {"en": "which parties took part", "zh": "参与方名单"},
+    "value": {"en": "values of columns", "zh": "列的取值"},
+    "corruptible": {"en": "a cheating party can corrupt the result", "zh": "作弊方可破坏结果"},
+    "collusion": {"en": "what colluding parties learn", "zh": "合谋方可获知的信息"},
+}
+# These are about all owners at once: statements that differ only in the owner are one sentence.
+_JOINT: frozenset[Kind] = frozenset({"sum", "count", "participation"})
+
+
+def render_kind(kind: Kind, language: Language) -> str:
+    """A few words for a kind, as they stand in explanations and tables."""
+    return _KIND_NAMES[kind][language]
+
+
+def join_words(words: Iterable[str], language: Language) -> str:
+    """A list in a sentence: `a, b and c` or `a、b和c`."""
+    items = list(words)
+    if language == "zh":
+        return "、".join(items[:-1]) + ("和" if len(items) > 1 else "") + items[-1] if items else ""
+    if len(items) < 2:
+        return "".join(items)
+    return ", ".join(items[:-1]) + " and " + items[-1]
+
+
+def _columns(names: Iterable[str], language: Language) -> str:
+    return join_words((f"“{name}”" if language == "zh" else name for name in names), language)
+
+
+def _sentence(group: list[Statement], names: Mapping[str, str], language: Language) -> str:
+    first = group[0]
+    p = first.parameters
+    owners = sorted({names.get(s.owner, s.owner) for s in group if s.owner is not None})
+    by = limit = ""
+    if p.by:
+        by = f" per {_columns(p.by, 'en')}" if language == "en" else f"按{_columns(p.by, 'zh')}分组的"
+    if p.maximum_bytes:
+        limit = (
+            f" (at most {p.maximum_bytes} bytes)"
+            if language == "en"
+            else f"（不超过 {p.maximum_bytes} 字节）"
+        )
+    text = _TEMPLATES[first.what][language].format(
+        to=join_words((names.get(k, k) for k in first.to), language),
+        learns="learns" if len(first.to) == 1 else "each learn",
+        owner=join_words(owners, language),
+        owners=join_words(owners, language),
+        asset=p.asset or first.subject,
+        columns=_columns(p.columns, language),
+        by=by,
+        group=p.minimum_group,
+        parties=p.parties,
+        bytes=p.maximum_bytes,
+        limit=limit,
+    )
+    if first.what in ("corruptible", "collusion"):
+        level = _SECURITY[first.security][language]
+        assumption = _ASSUMPTIONS[first.assumption][language]
+        text += f" [{level}; {assumption}]" if language == "en" else f"［{level}；{assumption}］"
+    return text
+
+
+def render(statements: Iterable[Statement], names: Mapping[str, str], language: Language) -> list[str]:
+    """One sentence for each statement, in order; statements about all owners together become one sentence.
+
+    Args:
+        statements: what a plan discloses.
+        names: display name of each key; a key without a name stands as itself.
+        language: `zh` or `en`.
+    """
+    groups: dict[str, list[Statement]] = {}
+    for number, s in enumerate(statements):
+        joint = s.what in _JOINT
+        label = repr((s.what, s.to, s.step, s.parameters.columns, s.parameters.by)) if joint else str(number)
+        groups.setdefault(label, []).append(s)
+    sentences = (_sentence(group, names, language) for group in groups.values())
+    return list(dict.fromkeys(sentences))

@@ -1,0 +1,26 @@
+"""What users ask for: each function compiles a request into a plan, and runs its side of one in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from atoll.functions.context import Context, Outcome
+
+
+def runners() -> dict[str, Callable[[Context], Outcome]]:
+    """The workers' side of each function, by its name in a plan."""
+    from atoll.functions.echo.run import run as echo
+    from atoll.functions.join.run import run as join
+    from atoll.functions.totals.run import run as totals
+
+    return {"join": join, "totals": totals, "echo": echo}
+
+
+def compilers() -> dict[str, Callable[..., dict[str, Any]]]:
+    """From a user's request to a plan, by function."""
+    from atoll.functions.echo.compile import compile as echo
+    from atoll.functions.join.compile import compile as join
+    from atoll.functions.totals.compile import compile as totals
+
+    return {"join": join, "totals": totals, "echo": echo}

@@ -1,0 +1,100 @@
+"""What a function may use while it runs in a worker: its plan, its inputs, its channels, and nothing of the node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+
+class Channel(Protocol):
+    """One named, ordered channel to one peer."""
+
+    def send(self, payload: bytes, step: str) -> None:
+        """Sends one message."""
+
+    def recv(self) -> bytes:
+        """The next message; waits for it."""
+
+    def readable(self) -> bool:
+        """True when a message waits."""
+
+    def writable(self) -> bool:
+        """True when `send` would not block."""
+
+    def wait(self, read: bool, write: bool) -> None:
+        """Waits until one of the two is possible."""
+
+
+@dataclass(frozen=True)
+class LocalInput:
+    """One of this party's own inputs of the plan, materialised."""
+
+    id: str
+    asset: str
+    data: Path
+    """Parquet file with the rows."""
+    cache: Path
+    """Folder for what is derived from this version, such as key digests."""
+    version: str
+    keys: int | None
+    """Number of distinct keys that this party declared in its approval, where the function joins."""
+
+
+class Context(Protocol):
+    """One party's side of one running job."""
+
+    plan: dict[str, Any]
+    me: str
+    seed: bytes
+    attempt: int
+    threads: int
+    folder: Path
+    declared_keys: dict[str, int | None]
+    """Distinct keys that each party declared, by input id."""
+
+    def inputs(self) -> dict[str, LocalInput]:
+        """This party's own inputs, by input id."""
+
+    def channel(self, peer: str, name: str) -> Channel:
+        """The channel of that name to a peer."""
+
+    def before_open(self, receivers: list[str]) -> None:
+        """Waits until the node has stored everything that must stand before `receivers` can open a result.
+
+        Raises:
+            AtollError: the node refused (quota, revocation, no provisional receipt).
+        """
+
+    def sign(self, purpose: str, message: bytes) -> bytes:
+        """The node's identity signature over `message`, bound to this job and `purpose`."""
+
+    def progress(self, done: int, total: int, step: str) -> None:
+        """Reports progress. Also raises `E_CANCELLED` once the job was cancelled."""
+
+    def call(self) -> tuple[int, bytes] | None:
+        """Standing services, at the asker: the next call to make; None when the service stops."""
+
+    def reply(self, call: int, payload: bytes) -> None:
+        """Standing services, at the asker: the answer to a call."""
+
+    def checkpoint(self, state: bytes) -> None:
+        """Long jobs: makes `state` durable together with the positions of all channels."""
+
+    def restored(self) -> bytes | None:
+        """Long jobs: the state of the last checkpoint of this attempt, if this is a restart."""
+
+
+@dataclass
+class Outcome:
+    """What a function gives back."""
+
+    table: pa.Table | None = None
+    """The result for this party, if it is a receiver."""
+    rows: int | None = None
+    meters: dict[str, int] = field(default_factory=dict)
+    """Further meters: keys, rows, calls."""
+    scalars: dict[str, Any] = field(default_factory=dict)
+    """Small figures of the result, such as the size of an intersection."""

@@ -1,0 +1,124 @@
+"""Keys of one table version, prepared once and kept beside it: digests, which row has which key, how often.
+
+The files hold digests of the owner's own keys under no secret, so they are as sensitive as the keys themselves;
+they stand in the node's own folder like the table they come from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from atoll.crypto import canonical
+from atoll.crypto.keys import key_digests
+from atoll.crypto.suite import digest
+from atoll.data.changes import count_changes
+from atoll.data.read import read
+
+U32 = npt.NDArray[np.uint32]
+NO_KEY = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class PreparedKeys:
+    """Distinct keys of a table, in order of first appearance."""
+
+    digests: bytes
+    """32 bytes for each distinct key."""
+    rows: U32
+    """For each row the index of its key, or `NO_KEY` where a key column is null."""
+    multiplicity: bytes
+    """For each distinct key its number of rows, u32 little-endian."""
+    nulls: int
+
+    @property
+    def count(self) -> int:
+        """Number of distinct keys."""
+        return len(self.digests) // 32
+
+    @property
+    def duplicates(self) -> int:
+        """Rows beyond the first of their key."""
+        return len(self.rows) - self.nulls - self.count
+
+
+def cache_name(columns: list[str], steps: dict[str, list[str]]) -> str:
+    """Name of the folder for these key columns under this normalisation."""
+    return "keys-" + digest(canonical.dumps({"columns": columns, "steps": steps})).split(":")[1][:32]
+
+
+def load_keys(folder: Path) -> PreparedKeys:
+    """Prepared keys from their folder."""
+    facts = json.loads((folder / "keys.json").read_text())
+    return PreparedKeys(
+        (folder / "digests.bin").read_bytes(),
+        np.fromfile(folder / "rows.bin", dtype="<u4"),
+        (folder / "multiplicity.bin").read_bytes(),
+        facts["nulls"],
+    )
+
+
+def make_keys(data: Path, columns: list[str], steps: dict[str, list[str]], threads: int) -> PreparedKeys:
+    """Computes the keys of a table; `E_DATA` names the first row that the normalisation cannot take."""
+    found = key_digests(read(data, columns), columns, steps, threads)
+    return PreparedKeys(
+        found.digests, np.frombuffer(found.rows, dtype="<u4"), found.multiplicity, found.n_null
+    )
+
+
+def _store(keys: PreparedKeys, folder: Path) -> None:
+    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.new")
+    temporary.mkdir(mode=0o700, parents=True)
+    (temporary / "digests.bin").write_bytes(keys.digests)
+    keys.rows.tofile(temporary / "rows.bin")
+    (temporary / "multiplicity.bin").write_bytes(keys.multiplicity)
+    facts = {"keys": keys.count, "rows": len(keys.rows), "nulls": keys.nulls, "duplicates": keys.duplicates}
+    (temporary / "keys.json").write_text(json.dumps(facts))
+    try:
+        temporary.rename(folder)
+    except OSError:
+        # Another job prepared the same keys first; its files are the same.
+        for file in temporary.iterdir():
+            file.unlink()
+        temporary.rmdir()
+
+
+def prepare_keys(
+    data: Path, cache: Path, columns: list[str], steps: dict[str, list[str]], threads: int, earlier: list[str]
+) -> dict[str, Any]:
+    """Makes sure that the keys stand in the cache, and says how many there are.
+
+    Args:
+        data: Parquet file of the table version.
+        cache: folder of what is derived from this version.
+        columns: key columns, in the plan's order.
+        steps: normalisation steps by column.
+        threads: threads to use.
+        earlier: cache folders of the versions that were used under the agreement before.
+
+    Returns:
+        `keys`, `rows`, `nulls`, `duplicates`, and `change`: the least number of keys added plus removed since
+        any of `earlier`, or None if there is none. The least, since two tables that differ in one key reveal
+        that key's membership however many other tables were used between them.
+    """
+    folder = cache / cache_name(columns, steps)
+    if not (folder / "keys.json").exists():
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _store(make_keys(data, columns, steps, threads), folder)
+    facts: dict[str, Any] = json.loads((folder / "keys.json").read_text())
+    now = (folder / "digests.bin").read_bytes()
+    changes = []
+    for other in earlier:
+        before = Path(other) / folder.name / "digests.bin"
+        if before.exists():
+            added, removed = count_changes(before.read_bytes(), now)
+            changes.append(added + removed)
+    # Earlier tables that were joined on other columns have no key in common with these.
+    facts["change"] = min(changes) if changes else facts["keys"] if earlier else None
+    return facts

@@ -1,0 +1,160 @@
+"""The worker's side of a private join: own keys in, own matched rows out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from atoll.crypto.psi import Learns, Side
+from atoll.data.read import take
+from atoll.errors import AtollError
+from atoll.functions.context import Context, LocalInput, Outcome
+from atoll.functions.join.keys import PreparedKeys, cache_name, load_keys
+from atoll.protocols.ecdh_psi import Intersection
+from atoll.protocols.ecdh_psi import run as intersect
+
+I64 = npt.NDArray[np.int64]
+
+
+def _operators(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {op["id"]: op for op in plan["operators"]}
+
+
+def _side(plan: dict[str, Any], psi: dict[str, Any], side: int) -> tuple[str, dict[str, list[str]]]:
+    """Input id and normalisation steps of one side of the psi operator."""
+    operators = _operators(plan)
+    at = operators[psi["inputs"][side]]
+    steps: dict[str, list[str]] = {}
+    while at["kind"] != "read/v1":
+        if at["kind"] == "normalise/v1":
+            steps.update({c["name"]: list(c["steps"]) for c in at["parameters"]["columns"]})
+        at = operators[at["inputs"][0]]
+    return at["inputs"][0], steps
+
+
+def sides(plan: dict[str, Any], me: str) -> dict[str, Any]:
+    """Which side of the plan's join is mine: inputs, key columns, normalisation, and who learns what."""
+    psi = next(op for op in plan["operators"] if op["kind"] == "psi/v1")
+    owners = {i["id"]: i["party"] for i in plan["inputs"]}
+    found = []
+    for side in (0, 1):
+        input_id, steps = _side(plan, psi, side)
+        found.append(
+            {
+                "input": input_id,
+                "party": owners[input_id],
+                "columns": psi["parameters"]["keys"][side],
+                "steps": steps,
+            }
+        )
+    mine, theirs = found if found[0]["party"] == me else reversed(found)
+    return {"mine": mine, "theirs": theirs, "parameters": psi["parameters"], "step": psi["id"]}
+
+
+def _rows_of(keys: PreparedKeys, matched: I64) -> tuple[I64, I64]:
+    """Rows of each matched key, in the order of `matched`: all row numbers, and how many belong to each key."""
+    order = np.argsort(keys.rows, kind="stable")
+    counts = np.frombuffer(keys.multiplicity, dtype="<u4").astype(np.int64)
+    starts = np.concatenate(([0], np.cumsum(counts)))[:-1]
+    per_key = counts[matched]
+    total = int(per_key.sum())
+    offsets = np.arange(total) - np.repeat(np.cumsum(per_key) - per_key, per_key)
+    rows: I64 = order[np.repeat(starts[matched], per_key) + offsets].astype(np.int64)
+    return rows, per_key
+
+
+def expand(mine: I64, my_counts: I64, their_counts: I64, first: bool) -> I64:
+    """Row numbers of the SQL join's pairs, alike ordered on both sides: by key, then first side, then second.
+
+    Args:
+        mine: my rows, grouped by matched key.
+        my_counts: my rows in each matched key.
+        their_counts: the peer's rows in each matched key.
+        first: true on the side whose rows vary slowest.
+    """
+    starts = np.cumsum(my_counts) - my_counts
+    pairs = my_counts * their_counts
+    within = np.arange(int(pairs.sum())) - np.repeat(np.cumsum(pairs) - pairs, pairs)
+    step = np.repeat(their_counts if first else my_counts, pairs)
+    local = within // step if first else within % step
+    out: I64 = mine[np.repeat(starts, pairs) + local]
+    return out
+
+
+def _result(
+    context: Context, local: LocalInput, keys: PreparedKeys, found: Intersection, how: dict[str, Any]
+) -> pa.Table:
+    matched = np.frombuffer(found.matched or b"", dtype="<u4").astype(np.int64)
+    rows, counts = _rows_of(keys, matched)
+    if found.peer_multiplicity is not None:
+        peer_counts = np.frombuffer(found.peer_multiplicity, dtype="<u4").astype(np.int64)
+        first = context.me < how["theirs"]["party"]
+        rows = expand(rows, counts, peer_counts, first)
+    output = next(o for o in context.plan["outputs"] if o["receiver"] == context.me)
+    return take(local.data, rows, output["columns"])
+
+
+def run(context: Context) -> Outcome:
+    """Runs this party's side of a join.
+
+    Raises:
+        AtollError: `E_DUPLICATE` at the side that has duplicate keys where the plan refuses them; whatever the
+            channel and the protocol raise.
+    """
+    how = sides(context.plan, context.me)
+    parameters = how["parameters"]
+    peer = how["theirs"]["party"]
+    local = context.inputs()[how["mine"]["input"]]
+    keys = load_keys(local.cache / cache_name(how["mine"]["columns"], how["mine"]["steps"]))
+    if keys.count != local.keys:
+        raise AtollError(
+            "E_STATE",
+            f"the table has {keys.count} distinct keys, but {local.keys} were approved",
+            step=how["step"],
+        )
+    if parameters["duplicates"] == "refuse" and keys.duplicates:
+        raise AtollError(
+            "E_DUPLICATE",
+            f"{local.asset}: {keys.duplicates} rows repeat a key",
+            step=how["step"],
+            party=context.me,
+        )
+    peer_keys = context.declared_keys[how["theirs"]["input"]]
+    if peer_keys is None:
+        raise AtollError("E_PLAN", f"{peer} declared no number of keys", step=how["step"])
+    shows: Learns = parameters["reveal"]
+    i_learn: Learns = shows if context.me in parameters["receivers"] else "nothing"
+    peer_learns: Learns = shows if peer in parameters["receivers"] else "nothing"
+    both_rows = shows == "rows" and len(parameters["receivers"]) == 2
+    side = Side(
+        context=context.plan["id"].encode(),
+        digests=keys.digests,
+        multiplicity=keys.multiplicity if both_rows and parameters["duplicates"] == "sql" else None,
+        peer_items=peer_keys,
+        i_learn=i_learn,
+        peer_learns=peer_learns,
+    )
+    found = intersect(
+        side,
+        context.channel(peer, how["step"]),
+        seed=context.seed,
+        attempt=context.attempt,
+        name=how["step"],
+        threads=context.threads,
+        before_open=lambda: context.before_open([peer]),
+        progress=lambda done, total: context.progress(done, total, how["step"]),
+    )
+    meters = {"rows": len(keys.rows), "keys": keys.count}
+    if i_learn == "nothing" or found.size is None:
+        return Outcome(meters=meters)
+    if i_learn == "size":
+        size = found.size
+        table = pa.table({"intersection_size": pa.array([size], pa.int64())})
+        return Outcome(table, 1, meters, {"intersection_size": size})
+    table = _result(context, local, keys, found, how)
+    return Outcome(
+        table, table.num_rows, meters, {"matched_rows": table.num_rows, "matched_keys": found.size}
+    )

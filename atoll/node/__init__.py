@@ -1,0 +1,1 @@
+"""One institution's node: state store, job life cycle, workers and the REST API."""

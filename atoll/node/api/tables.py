@@ -1,0 +1,141 @@
+"""The owner's tables."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import anyio.to_thread
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict
+
+from atoll.errors import AtollError
+from atoll.node.api.guard import Here, Router, Who
+
+router = Router(prefix="/v1/data", tags=["data"])
+
+
+class Source(BaseModel):
+    """A source with the owner's words about it."""
+
+    model_config = ConfigDict(extra="forbid")
+    source: dict[str, Any]
+    declaration: dict[str, Any] | None = None
+
+
+class NewTable(Source):
+    """A table to add."""
+
+    name: str
+    bad_rows: Literal["refuse", "skip"] = "refuse"
+    keys: list[list[str]] = []
+
+
+@router.on("GET", "", "steward", "analyst", "auditor", "administrator")
+def tables(node: Here) -> list[dict[str, Any]]:
+    """All tables, without profiles."""
+    return node.tables.list()
+
+
+@router.on("POST", "/inspect", "steward")
+def inspect(node: Here, body: Source) -> dict[str, Any]:
+    """What a source would be as a table: columns, types, warnings. Nothing is kept."""
+    return node.tables.inspect(body.source, body.declaration)
+
+
+@router.on("POST", "", "steward", status_code=201)
+def add(node: Here, who: Who, body: NewTable) -> dict[str, Any]:
+    """Adds a table from a source that the node can read."""
+    return node.tables.add(
+        body.name, body.source, body.declaration, bad_rows=body.bad_rows, keys=body.keys, person=who.person
+    )
+
+
+def _declared(text: str | None) -> Any:
+    if not text:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise AtollError("E_FORMAT", "declaration is not JSON") from None
+
+
+async def _body(request: Request, node: Here) -> Any:
+    """The body as it arrives, handed to a thread piece by piece."""
+    send, receive = anyio.create_memory_object_stream[bytes](4)
+
+    async def pump() -> None:
+        async with send:
+            async for piece in request.stream():
+                await send.send(piece)
+
+    return pump, receive
+
+
+def _pieces(receive: Any) -> Any:
+    while True:
+        try:
+            yield anyio.from_thread.run(receive.receive)
+        except anyio.EndOfStream:
+            return
+
+
+async def _upload(request: Request, node: Here, take: Any) -> Any:
+    pump, receive = await _body(request, node)
+    result: dict[str, Any] = {}
+
+    def work() -> None:
+        with node.tables.upload(_pieces(receive)) as table:
+            result["value"] = take(table)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(pump)
+        try:
+            await anyio.to_thread.run_sync(work)
+        finally:
+            await receive.aclose()
+            group.cancel_scope.cancel()
+    return result["value"]
+
+
+@router.on("PUT", "/{name}", "steward", status_code=201)
+async def upload(
+    request: Request, node: Here, who: Who, name: str, declaration: str | None = None, keys: str | None = None
+) -> Any:
+    """Adds a table sent as an Arrow IPC stream."""
+    words, columns = _declared(declaration), _declared(keys) or []
+    return await _upload(
+        request, node, lambda table: node.tables.add_table(name, table, words, columns, who.person)
+    )
+
+
+@router.on("GET", "/{name}", "steward", "auditor")
+def show(node: Here, name: str) -> dict[str, Any]:
+    """One table with columns, versions and the profile of the newest one."""
+    return node.tables.describe(name)
+
+
+@router.on("POST", "/{name}/refresh", "steward")
+def refresh(node: Here, name: str) -> dict[str, Any]:
+    """Reads the source again as the next version."""
+    return node.tables.refresh(name)
+
+
+@router.on("PUT", "/{name}/rows", "steward")
+async def replace(request: Request, node: Here, name: str) -> Any:
+    """The next version of an uploaded table, sent as an Arrow IPC stream."""
+    return await _upload(request, node, lambda table: node.tables.refresh(name, table))
+
+
+@router.on("POST", "/{name}/verify", "steward", "auditor")
+def verify(node: Here, name: str) -> dict[str, Any]:
+    """Recomputes the commitment of the newest version."""
+    node.tables.verify(name)
+    return {"name": name, "verified": True}
+
+
+@router.on("DELETE", "/{name}", "steward")
+def remove(node: Here, name: str) -> dict[str, Any]:
+    """Forgets a table and deletes its versions."""
+    node.tables.remove(name)
+    return {"name": name, "removed": True}

@@ -1,0 +1,1 @@
+"""The life of a job: propose, decide, run, release, deliver, record."""

@@ -1,0 +1,113 @@
+"""One node, put together: opens its folder, starts its parts in order, stops them in reverse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from atoll.errors import AtollError
+from atoll.node.access import Access
+from atoll.node.agreements import Agreements
+from atoll.node.clock import Clock, system_clock
+from atoll.node.home import Home
+from atoll.node.jobs.desk import Desk
+from atoll.node.jobs.manager import Jobs
+from atoll.node.ledgers import Ledgers
+from atoll.node.logs import logger
+from atoll.node.metrics import Metrics
+from atoll.node.partners import Partners
+from atoll.node.tables import Tables
+from atoll.node.vault import Vault
+
+
+class Node:
+    """An institution's node. `start` opens the partner port; the REST API is served by `atoll.node.api`."""
+
+    def __init__(self, home: Home, passphrase: str, clock: Clock = system_clock) -> None:
+        """Opens keys and state; `E_PASSPHRASE`, `E_CONFIG`."""
+        self.home, self.config, self.clock = home, home.config, clock
+        self.keys = home.keys(passphrase)
+        self.store = home.store()
+        self.metrics = Metrics()
+        self.access = Access(self.store, clock)
+        vault = Vault(self.keys.signing.seed)
+        self.partners = Partners(
+            self.config, self.store, vault, self.keys, clock, self.metrics, self.config["node.language"]
+        )
+        self.tables = Tables(home.path, self.config, self.store, clock)
+        self.ledgers = Ledgers(self.store, self.partners, self.keys.signing, clock)
+        self.agreements = Agreements(self.store, self.partners, self.keys.signing, clock, self._record)
+        self.jobs = Jobs(
+            Desk(
+                home=home.path,
+                config=self.config,
+                store=self.store,
+                vault=vault,
+                signing=self.keys.signing,
+                clock=clock,
+                metrics=self.metrics,
+                partners=self.partners,
+                agreements=self.agreements,
+                tables=self.tables,
+                record=self._record,
+            )
+        )
+        self._log = logger("node")
+        self.ready = False
+
+    def _record(self, session: Session, agreement: str, kind: str, document: Any, job: str | None) -> None:
+        self.ledgers.record(session, agreement, kind, document, job)
+
+    @property
+    def name(self) -> str:
+        """The institution's name."""
+        name: str = self.config["node.name"]
+        return name
+
+    def start(self) -> None:
+        """Opens the partner port and takes up what a stop left."""
+        self.partners.start()
+        self.ledgers.start()
+        self.jobs.start()
+        self.ready = True
+        self._log.info(
+            "node started", name=self.name, identity=self.keys.identity, partners=self.partners.address
+        )
+
+    def stop(self) -> None:
+        """Ends jobs with a reason, closes links and store. Safe to call twice."""
+        if not self.ready:
+            return
+        self.ready = False
+        self.jobs.stop()
+        self.partners.outbox.flush(timeout=2.0)
+        self.ledgers.stop()
+        self.partners.stop()
+        self.store.close()
+        self._log.info("node stopped", name=self.name)
+
+    def describe(self) -> dict[str, Any]:
+        """What the API says of the node itself."""
+        from atoll import __version__
+
+        return {
+            "name": self.name,
+            "identity": self.keys.identity,
+            "tls": self.keys.tls.fingerprint,
+            "version": __version__,
+            "partner_address": self.partners.address,
+            "language": self.config["node.language"],
+            "folder": str(self.home.path),
+            "links": len(self.partners.links.connected()),
+            "waiting_messages": self.partners.outbox.waiting(),
+        }
+
+
+def open_node(path: Path, passphrase: str, clock: Clock = system_clock) -> Node:
+    """The node in a folder."""
+    home = Home.open(path)
+    if not (path / "keys").is_dir():
+        raise AtollError("E_CONFIG", f"{path} has no keys", cure="Run `atoll init` first.")
+    return Node(home, passphrase, clock)

@@ -1,0 +1,142 @@
+"""The ledger's storage on the state store: one log's rows, inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import Session
+
+from atoll.ledger.entry import Entry, Opened
+from atoll.ledger.merkle import Node, Place
+from atoll.ledger.storage import StoredCosignature
+from atoll.node.state.models import Cosignature, LogCheckpoint, LogEntry, LogHash, LogName, LogSeen
+
+
+class LogStorage:
+    """Implements `atoll.ledger.storage.Storage`; see there.
+
+    Args:
+        session: of the transaction that also holds what the entries are evidence of.
+        origin: the log.
+        now: time stamp for cosignatures.
+        job: job that appended entries belong to, if any: its parties alone receive their bodies.
+    """
+
+    def __init__(self, session: Session, origin: str, now: str, job: str | None = None) -> None:
+        self._session, self._origin, self._now, self._job = session, origin, now, job
+
+    def size(self) -> int:
+        """Number of entries."""
+        row = self._session.get(LogName, self._origin)
+        return row.size if row else 0
+
+    def append(self, entries: Sequence[Entry], nodes: Sequence[Node]) -> None:
+        """Adds entries at the end with the hashes that they complete."""
+        row = self._session.get_one(LogName, self._origin)
+        for offset, entry in enumerate(entries):
+            opened = entry.opened
+            self._session.add(
+                LogEntry(
+                    origin=self._origin,
+                    number=row.size + offset,
+                    leaf=entry.leaf,
+                    body=opened.body if opened else None,
+                    opening=opened.opening if opened else None,
+                    job=self._job,
+                )
+            )
+        for node in nodes:
+            self._session.add(
+                LogHash(origin=self._origin, level=node.place.level, number=node.place.number, hash=node.hash)
+            )
+        row.size += len(entries)
+        self._session.flush()
+
+    def hashes(self, places: Sequence[Place]) -> list[bytes]:
+        """The hash at each place, in the order asked."""
+        found: dict[tuple[int, int], bytes] = {}
+        for start in range(0, len(places), 400):
+            part = [(p.level, p.number) for p in places[start : start + 400]]
+            rows = self._session.execute(
+                select(LogHash.level, LogHash.number, LogHash.hash).where(
+                    LogHash.origin == self._origin, tuple_(LogHash.level, LogHash.number).in_(part)
+                )
+            )
+            found.update({(level, number): value for level, number, value in rows})
+        return [found[(p.level, p.number)] for p in places]
+
+    def _rows(self, start: int, end: int) -> Sequence[LogEntry]:
+        return self._session.scalars(
+            select(LogEntry)
+            .where(LogEntry.origin == self._origin, LogEntry.number >= start, LogEntry.number < end)
+            .order_by(LogEntry.number)
+        ).all()
+
+    def leaves(self, start: int, end: int) -> list[bytes]:
+        """Leaf bytes of the entries `[start, end)`."""
+        return [row.leaf for row in self._rows(start, end)]
+
+    def bodies(self, start: int, end: int) -> list[Opened | None]:
+        """What opens the entries `[start, end)`."""
+        return [
+            Opened(r.body, r.opening) if r.body is not None and r.opening is not None else None
+            for r in self._rows(start, end)
+        ]
+
+    def jobs(self, start: int, end: int) -> list[str | None]:
+        """The job that each of the entries `[start, end)` belongs to."""
+        return [row.job for row in self._rows(start, end)]
+
+    def put_body(self, index: int, opened: Opened | None) -> None:
+        """Keeps or erases what opens an entry."""
+        row = self._session.get_one(LogEntry, (self._origin, index))
+        row.body, row.opening = (opened.body, opened.opening) if opened else (None, None)
+
+    def put_checkpoint(self, size: int, note: bytes) -> None:
+        """Keeps a signed checkpoint."""
+        self._session.merge(LogCheckpoint(origin=self._origin, size=size, note=note))
+
+    def checkpoint(self, size: int | None = None) -> bytes | None:
+        """The checkpoint of that size, or the newest."""
+        if size is None:
+            size = self._session.scalar(
+                select(func.max(LogCheckpoint.size)).where(LogCheckpoint.origin == self._origin)
+            )
+        row = self._session.get(LogCheckpoint, (self._origin, size)) if size is not None else None
+        return row.note if row else None
+
+    def put_cosignature(self, cosignature: StoredCosignature) -> None:
+        """Keeps a witness's cosignature in place of its older one."""
+        self._session.merge(
+            Cosignature(
+                origin=self._origin,
+                witness=cosignature.witness,
+                size=cosignature.size,
+                line=cosignature.line,
+                at=self._now,
+            )
+        )
+
+    def cosignatures(self) -> list[StoredCosignature]:
+        """The newest cosignature of each witness."""
+        rows = self._session.scalars(
+            select(Cosignature).where(Cosignature.origin == self._origin).order_by(Cosignature.witness)
+        )
+        return [StoredCosignature(r.witness, r.size, r.line) for r in rows]
+
+
+class SeenStorage:
+    """Implements `atoll.ledger.witness.Seen` on the state store."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def latest(self, origin: str) -> bytes | None:
+        """The newest checkpoint that was cosigned here."""
+        row = self._session.get(LogSeen, origin)
+        return row.note if row else None
+
+    def put(self, origin: str, size: int, note: bytes) -> None:
+        """Replaces it."""
+        self._session.merge(LogSeen(origin=origin, size=size, note=note))

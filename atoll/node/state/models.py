@@ -1,0 +1,360 @@
+"""The tables of the state store. Every column says what it holds and in which unit.
+
+Documents that were signed are stored as the exact envelope text; columns beside them are for finding them.
+Times are RFC 3339 UTC strings with milliseconds, which sort as text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+KEY = String(160)
+DIGEST = String(160)
+TIME = String(32)
+# SQLite counts rows only in INTEGER primary keys.
+SERIAL = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+
+def _c(kind: Any, comment: str, **options: Any) -> Any:
+    return mapped_column(kind, comment=comment, **options)
+
+
+class Person(Base):
+    """A named person or application that may call the API."""
+
+    __tablename__ = "persons"
+    name: Mapped[str] = _c(String(128), "name, unique in this node", primary_key=True)
+    created: Mapped[str] = _c(TIME, "when the person was added")
+    disabled: Mapped[str | None] = _c(TIME, "when the person was disabled; null while active", nullable=True)
+
+
+class Token(Base):
+    """A bearer token: bound to one person and one role, stored as a digest only."""
+
+    __tablename__ = "tokens"
+    id: Mapped[str] = _c(String(32), "public identifier, the first part of the token", primary_key=True)
+    digest: Mapped[str] = _c(DIGEST, "digest of the whole token", unique=True)
+    person: Mapped[str] = _c(String(128), "whose token it is", index=True)
+    role: Mapped[str] = _c(String(32), "administrator, steward, analyst, auditor, operator or application")
+    label: Mapped[str] = _c(String(128), "what the token is for")
+    created: Mapped[str] = _c(TIME, "when it was made")
+    expires: Mapped[str | None] = _c(TIME, "when it ends; null for never", nullable=True)
+    revoked: Mapped[str | None] = _c(TIME, "when it was revoked; null while valid", nullable=True)
+
+
+class AccessLog(Base):
+    """Who called what on the API, and how it ended. No request or response bodies."""
+
+    __tablename__ = "access_log"
+    id: Mapped[int] = _c(SERIAL, "order of calls", primary_key=True, autoincrement=True)
+    at: Mapped[str] = _c(TIME, "when the call ended")
+    person: Mapped[str | None] = _c(String(128), "who called; null without a valid token", nullable=True)
+    role: Mapped[str | None] = _c(String(32), "role of the token", nullable=True)
+    action: Mapped[str] = _c(String(200), "method and path template")
+    target: Mapped[str] = _c(String(200), "the named object, if the path has one")
+    status: Mapped[int] = _c(Integer, "HTTP status")
+    code: Mapped[str | None] = _c(String(40), "error code, if it failed", nullable=True)
+
+
+class Invite(Base):
+    """An invite that this node gave out."""
+
+    __tablename__ = "invites"
+    id: Mapped[str] = _c(String(64), "digest of the invite's secret", primary_key=True)
+    secret: Mapped[bytes] = _c(LargeBinary, "the one-time secret, encrypted by the node's vault")
+    created: Mapped[str] = _c(TIME, "when it was made")
+    expires: Mapped[str] = _c(TIME, "when it ends")
+    used: Mapped[str | None] = _c(TIME, "when it was used; null while open", nullable=True)
+    failures: Mapped[int] = _c(Integer, "wrong secrets tried against it", default=0)
+
+
+class Peer(Base):
+    """Another institution's node."""
+
+    __tablename__ = "peers"
+    identity: Mapped[str] = _c(KEY, "identity key, algorithm:hex", primary_key=True)
+    name: Mapped[str] = _c(String(64), "display name, unique in this node", unique=True)
+    address: Mapped[str | None] = _c(
+        String(300), "host:port to dial; null if it only dials out", nullable=True
+    )
+    tls: Mapped[str] = _c(DIGEST, "pinned fingerprint of its TLS certificate")
+    not_after: Mapped[str] = _c(TIME, "end of its key's validity")
+    statement: Mapped[str] = _c(Text, "its signed key statement")
+    state: Mapped[str] = _c(String(16), "comparing, active or removed")
+    pending: Mapped[Any | None] = _c(
+        JSON, "the comparison of words, until both sides confirmed", nullable=True
+    )
+    confirmed_by: Mapped[str | None] = _c(String(128), "who confirmed the words here", nullable=True)
+    created: Mapped[str] = _c(TIME, "when the pairing began")
+    removed: Mapped[str | None] = _c(TIME, "when it was un-paired", nullable=True)
+    reason: Mapped[str | None] = _c(String(300), "why it was un-paired", nullable=True)
+
+
+class Asset(Base):
+    """A table that the owner registered."""
+
+    __tablename__ = "assets"
+    name: Mapped[str] = _c(String(128), "name, unique in this node", primary_key=True)
+    source: Mapped[Any] = _c(JSON, "how to read it: kind, path or URL, query, options")
+    mode: Mapped[str] = _c(String(16), "snapshot or live")
+    schema: Mapped[Any] = _c(JSON, "columns, as in an agreement")
+    version: Mapped[str | None] = _c(
+        DIGEST, "digest of the newest version; null for live sources", nullable=True
+    )
+    created: Mapped[str] = _c(TIME, "when it was added")
+    by: Mapped[str] = _c(String(128), "who added it")
+
+
+class AssetVersion(Base):
+    """A materialised, committed version of a table."""
+
+    __tablename__ = "asset_versions"
+    digest: Mapped[str] = _c(DIGEST, "version digest", primary_key=True)
+    asset: Mapped[str] = _c(String(128), "name of the table", index=True)
+    number: Mapped[int] = _c(Integer, "1, 2, 3 ... in order of registration")
+    path: Mapped[str] = _c(Text, "folder of the snapshot, relative to the node's folder")
+    rows: Mapped[int] = _c(BigInteger, "number of rows")
+    profile: Mapped[Any] = _c(JSON, "profile for the owner: nulls, distinct, range")
+    created: Mapped[str] = _c(TIME, "when it was materialised")
+
+
+class Agreement(Base):
+    """One version of an agreement and how far its signing has come."""
+
+    __tablename__ = "agreements"
+    id: Mapped[str] = _c(String(64), "agreement identifier", primary_key=True)
+    version: Mapped[int] = _c(Integer, "version of the agreement", primary_key=True)
+    digest: Mapped[str] = _c(DIGEST, "digest of the document", unique=True)
+    title: Mapped[str] = _c(String(200), "title")
+    envelope: Mapped[Any] = _c(JSON, "DSSE envelope with the signatures so far")
+    state: Mapped[str] = _c(String(16), "offered, active, superseded, revoked or declined")
+    proposer: Mapped[str] = _c(KEY, "who proposed this version")
+    created: Mapped[str] = _c(TIME, "when this node first saw it")
+    changed: Mapped[str] = _c(TIME, "when the state last changed")
+    revocation: Mapped[Any | None] = _c(JSON, "DSSE envelope of the revocation", nullable=True)
+
+
+class Job(Base):
+    """One plan and how far this node came with it."""
+
+    __tablename__ = "jobs"
+    id: Mapped[str] = _c(String(64), "job identifier, the plan's id", primary_key=True)
+    plan: Mapped[Any] = _c(JSON, "DSSE envelope of the plan, signed by the asker")
+    plan_digest: Mapped[str] = _c(DIGEST, "digest of the plan")
+    function: Mapped[str] = _c(String(32), "join, totals, echo ...")
+    shape: Mapped[str] = _c(String(16), "one-shot, long, service or scheduled")
+    asker: Mapped[str] = _c(KEY, "who asks")
+    person: Mapped[str] = _c(String(128), "who asked, at the asker's node")
+    agreement: Mapped[str] = _c(String(64), "agreement identifier", index=True)
+    state: Mapped[str] = _c(
+        String(16),
+        "deciding, waiting, approved, running, released, completed, refused, failed or cancelled",
+        index=True,
+    )
+    attempt: Mapped[int] = _c(
+        Integer, "attempt number, durable before the first message of that attempt", default=0
+    )
+    secret: Mapped[bytes | None] = _c(
+        LargeBinary, "this node's seed secret and worker key, encrypted by the node's vault", nullable=True
+    )
+    start: Mapped[Any | None] = _c(JSON, "the asker's start message of the newest attempt", nullable=True)
+    error: Mapped[Any | None] = _c(JSON, "owner's rendering of the error", nullable=True)
+    output: Mapped[Any | None] = _c(
+        JSON, "result file, rows, commitment and its opening, for a receiver", nullable=True
+    )
+    meters: Mapped[Any | None] = _c(JSON, "this node's meters", nullable=True)
+    part: Mapped[Any | None] = _c(JSON, "this node's part of the receipt", nullable=True)
+    parts: Mapped[Any] = _c(JSON, "at the asker: the parts of the receipt by party", default=dict)
+    evidence: Mapped[str] = _c(String(32), "none, provisional, final or disputed", default="none")
+    schedule: Mapped[str | None] = _c(String(64), "schedule that started it", nullable=True)
+    request: Mapped[Any | None] = _c(JSON, "the user's request, at the asker", nullable=True)
+    created: Mapped[str] = _c(TIME, "when this node first saw it", index=True)
+    started: Mapped[str | None] = _c(TIME, "when the worker started", nullable=True)
+    ended: Mapped[str | None] = _c(TIME, "when it ended", nullable=True)
+
+
+class Approval(Base):
+    """A party's signed decision on a plan."""
+
+    __tablename__ = "approvals"
+    job: Mapped[str] = _c(String(64), "job identifier", primary_key=True)
+    party: Mapped[str] = _c(KEY, "who decided", primary_key=True)
+    decision: Mapped[str] = _c(String(16), "approve or refuse")
+    envelope: Mapped[Any] = _c(JSON, "DSSE envelope of the approval")
+    at: Mapped[str] = _c(TIME, "when it was decided, by the party's clock")
+
+
+class JobEvent(Base):
+    """What happened to a job, in order. Never a data value."""
+
+    __tablename__ = "job_events"
+    id: Mapped[int] = _c(SERIAL, "order of events", primary_key=True, autoincrement=True)
+    job: Mapped[str] = _c(String(64), "job identifier", index=True)
+    at: Mapped[str] = _c(TIME, "when")
+    kind: Mapped[str] = _c(String(40), "what happened")
+    detail: Mapped[Any] = _c(JSON, "facts for the owner")
+
+
+class Charge(Base):
+    """A debit of quota, join bound or price; counters are sums over this table."""
+
+    __tablename__ = "charges"
+    __table_args__ = (
+        UniqueConstraint("job", "batch", "kind", "asset", "partner", name="charge_once"),
+        Index("charges_by_use", "agreement", "asset", "partner", "kind", "at"),
+    )
+    id: Mapped[int] = _c(SERIAL, "order of charges", primary_key=True, autoincrement=True)
+    job: Mapped[str] = _c(String(64), "job that caused it")
+    batch: Mapped[int] = _c(Integer, "block of a standing service's calls; 0 otherwise", default=0)
+    kind: Mapped[str] = _c(String(16), "run, keys, rows or calls")
+    agreement: Mapped[str] = _c(String(64), "agreement identifier")
+    asset: Mapped[str] = _c(String(200), "asset whose grant is debited")
+    partner: Mapped[str] = _c(KEY, "who is charged")
+    amount: Mapped[int] = _c(BigInteger, "units of the kind")
+    keyset: Mapped[str | None] = _c(
+        DIGEST, "the partner's set of keys that is charged, for keys", nullable=True
+    )
+    at: Mapped[str] = _c(TIME, "when, by this node's clock")
+
+
+class InputUse(Base):
+    """A version of an own table that took part in a released job, for the change between versions."""
+
+    __tablename__ = "input_uses"
+    job: Mapped[str] = _c(String(64), "job identifier", primary_key=True)
+    input: Mapped[str] = _c(String(64), "input of the plan", primary_key=True)
+    agreement: Mapped[str] = _c(String(64), "agreement identifier", index=True)
+    asset: Mapped[str] = _c(String(200), "own table")
+    partner: Mapped[str] = _c(KEY, "other party of the job", primary_key=True)
+    version: Mapped[str] = _c(DIGEST, "version that was used")
+    at: Mapped[str] = _c(TIME, "when it was released")
+
+
+class Receipt(Base):
+    """Provisional and final receipts."""
+
+    __tablename__ = "receipts"
+    job: Mapped[str] = _c(String(64), "job identifier", primary_key=True)
+    kind: Mapped[str] = _c(String(32), "provisional (held), provisional-given, or final", primary_key=True)
+    party: Mapped[str] = _c(
+        KEY, "the other party of a provisional receipt; empty for the final one", primary_key=True
+    )
+    batch: Mapped[int] = _c(
+        Integer, "block of a standing service's calls; 0 otherwise", primary_key=True, default=0
+    )
+    envelope: Mapped[Any] = _c(JSON, "DSSE envelope")
+    at: Mapped[str] = _c(TIME, "when it was stored")
+
+
+class Schedule(Base):
+    """A request that is asked again at an interval."""
+
+    __tablename__ = "schedules"
+    id: Mapped[str] = _c(String(64), "schedule identifier", primary_key=True)
+    request: Mapped[Any] = _c(JSON, "the job request")
+    person: Mapped[str] = _c(String(128), "who set it up")
+    every_seconds: Mapped[int] = _c(Integer, "interval in seconds")
+    next: Mapped[str] = _c(TIME, "when it runs next")
+    last_job: Mapped[str | None] = _c(String(64), "the newest job it started", nullable=True)
+    ended: Mapped[str | None] = _c(TIME, "when it was ended", nullable=True)
+    created: Mapped[str] = _c(TIME, "when it was set up")
+
+
+class Outbox(Base):
+    """Messages to partners that must arrive: sent again until answered."""
+
+    __tablename__ = "outbox"
+    id: Mapped[int] = _c(SERIAL, "order of messages", primary_key=True, autoincrement=True)
+    peer: Mapped[str] = _c(KEY, "to whom", index=True)
+    verb: Mapped[str] = _c(String(40), "what is asked")
+    body: Mapped[bytes] = _c(LargeBinary, "deterministic CBOR")
+    created: Mapped[str] = _c(TIME, "when it was queued")
+    attempts: Mapped[int] = _c(Integer, "how often it was tried", default=0)
+    next: Mapped[str] = _c(TIME, "not before")
+
+
+class LogName(Base):
+    """The logs that this node holds: its own, and copies of its partners'."""
+
+    __tablename__ = "logs"
+    origin: Mapped[str] = _c(String(200), "origin line of the log", primary_key=True)
+    agreement: Mapped[str] = _c(String(64), "agreement identifier", index=True)
+    owner: Mapped[str] = _c(KEY, "whose log it is")
+    size: Mapped[int] = _c(BigInteger, "number of entries", default=0)
+
+
+class LogCheckpoint(Base):
+    """Signed checkpoints of each log."""
+
+    __tablename__ = "log_checkpoints"
+    origin: Mapped[str] = _c(String(200), "origin line of the log", primary_key=True)
+    size: Mapped[int] = _c(
+        BigInteger, "number of entries that it covers", primary_key=True, autoincrement=False
+    )
+    note: Mapped[bytes] = _c(LargeBinary, "signed note")
+
+
+class LogSeen(Base):
+    """The newest checkpoint of each log that this node cosigned."""
+
+    __tablename__ = "log_seen"
+    origin: Mapped[str] = _c(String(200), "origin line of the log", primary_key=True)
+    size: Mapped[int] = _c(BigInteger, "number of entries that it covers")
+    note: Mapped[bytes] = _c(LargeBinary, "signed note")
+
+
+class LogEntry(Base):
+    """One leaf of a log. Body and opening may be erased; the leaf stays."""
+
+    __tablename__ = "log_entries"
+    origin: Mapped[str] = _c(String(200), "origin line of the log", primary_key=True)
+    number: Mapped[int] = _c(BigInteger, "position in the log, from 0", primary_key=True, autoincrement=False)
+    leaf: Mapped[bytes] = _c(LargeBinary, "leaf bytes")
+    body: Mapped[bytes | None] = _c(LargeBinary, "canonical body, where this node may know it", nullable=True)
+    opening: Mapped[bytes | None] = _c(LargeBinary, "16-byte opening of the commitment", nullable=True)
+    job: Mapped[str | None] = _c(String(64), "job it belongs to", nullable=True, index=True)
+
+
+class LogHash(Base):
+    """Hashes of complete subtrees, for proofs in logarithmic time."""
+
+    __tablename__ = "log_hashes"
+    origin: Mapped[str] = _c(String(200), "origin line of the log", primary_key=True)
+    level: Mapped[int] = _c(Integer, "height of the subtree", primary_key=True)
+    number: Mapped[int] = _c(
+        BigInteger, "position of the subtree in its level", primary_key=True, autoincrement=False
+    )
+    hash: Mapped[bytes] = _c(LargeBinary, "hash of the subtree")
+
+
+class Cosignature(Base):
+    """The newest cosignature of each witness on each log."""
+
+    __tablename__ = "cosignatures"
+    origin: Mapped[str] = _c(String(200), "origin line of the log", primary_key=True)
+    witness: Mapped[str] = _c(KEY, "who cosigned", primary_key=True)
+    size: Mapped[int] = _c(BigInteger, "size of the cosigned checkpoint")
+    line: Mapped[str] = _c(Text, "signature line of the note")
+    at: Mapped[str] = _c(TIME, "when it arrived")
+
+
+class Fork(Base):
+    """Proof that a partner showed two histories of one log."""
+
+    __tablename__ = "forks"
+    id: Mapped[int] = _c(SERIAL, "order of finds", primary_key=True, autoincrement=True)
+    origin: Mapped[str] = _c(String(200), "origin line of the log", index=True)
+    proof: Mapped[Any] = _c(JSON, "signed checkpoints that cannot both be true")
+    at: Mapped[str] = _c(TIME, "when it was found")
+
+
+__all__ = [
+    name for name, value in list(globals().items()) if isinstance(value, type) and issubclass(value, Base)
+]

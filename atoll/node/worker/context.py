@@ -1,0 +1,230 @@
+"""The worker's side of `atoll.functions.context`: sessions to peers, questions to the node, progress."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cbor2
+
+from atoll.errors import AtollError
+from atoll.functions.context import LocalInput
+from atoll.net.channel import Channel
+from atoll.net.dial import dial
+from atoll.net.identity import TlsIdentity
+from atoll.net.pipe import Pipe
+from atoll.net.session import Session
+from atoll.node.clock import parse, system_clock
+
+_PROGRESS_SECONDS = 0.25
+
+
+class WorkerContext:
+    """One job's side in this process. `listen` runs in its own thread and feeds everything that the node sends."""
+
+    def __init__(self, spec: dict[str, Any], pipe: Pipe) -> None:
+        self.plan: dict[str, Any] = spec["plan"]
+        self.me: str = spec["me"]
+        self.seed: bytes = spec["seed"]
+        self.attempt: int = spec["attempt"]
+        self.threads: int = spec["threads"]
+        self.folder = Path(spec["folder"])
+        self.declared_keys: dict[str, int | None] = spec["declared_keys"]
+        self._spec = spec
+        self._pipe = pipe
+        self._sessions: dict[str, Session] = {}
+        self._accepted: dict[str, queue.Queue[socket.socket]] = {key: queue.Queue() for key in spec["peers"]}
+        self._answers: dict[int, queue.Queue[dict[str, Any]]] = {}
+        self._calls: queue.Queue[tuple[int, bytes] | None] = queue.Queue()
+        self._lock = threading.Lock()
+        self._asked = 0
+        self._cancelled: AtollError | None = None
+        self._reported = 0.0
+        self._tls = TlsIdentity(
+            spec["tls"]["certificate"],
+            spec["tls"]["private_key"],
+            parse(spec["tls"]["not_before"]),
+            parse(spec["tls"]["not_after"]),
+        )
+
+    # What the node sends.
+
+    def listen(self) -> None:
+        """Receives from the node until the line ends; then nothing can be recorded, so everything is aborted."""
+        try:
+            while True:
+                message, descriptor = self._pipe.receive()
+                self._take(message, descriptor)
+        except (EOFError, OSError):
+            self._cancel(AtollError("E_PEER_ABORT", "the node of this worker stopped", fault="operator"))
+
+    def _take(self, message: dict[str, Any], descriptor: int | None) -> None:
+        kind = message["kind"]
+        if kind == "socket" and descriptor is not None:
+            self._accepted[message["peer"]].put(socket.socket(fileno=descriptor))
+        elif kind == "answer":
+            waiting = self._answers.get(message["question"])
+            if waiting is not None:
+                waiting.put(message)
+        elif kind == "call":
+            self._calls.put((message["call"], message["payload"]))
+        elif kind == "stop":
+            self._calls.put(None)
+        elif kind == "cancel":
+            self._cancel(AtollError.from_problem(message["error"]))
+
+    def _cancel(self, error: AtollError) -> None:
+        self._cancelled = error
+        self._calls.put(None)
+        for session in list(self._sessions.values()):
+            session.abort(error)
+        for waiting in list(self._answers.values()):
+            waiting.put({"error": error.to_problem()})
+
+    def _ask(self, kind: str, **body: Any) -> dict[str, Any]:
+        with self._lock:
+            self._asked += 1
+            number = self._asked
+            self._answers[number] = queue.Queue()
+        self._pipe.send({"kind": kind, "question": number, **body})
+        if self._cancelled:
+            raise self._cancelled
+        answer = self._answers[number].get()
+        del self._answers[number]
+        if answer.get("error"):
+            raise AtollError.from_problem(answer["error"])
+        return answer
+
+    # What functions use.
+
+    def inputs(self) -> dict[str, LocalInput]:
+        """This party's own inputs, by input id."""
+        return {
+            key: LocalInput(key, i["asset"], Path(i["data"]), Path(i["cache"]), i["version"], i["keys"])
+            for key, i in self._spec["inputs"].items()
+        }
+
+    def channel(self, peer: str, name: str) -> Channel:
+        """The channel of that name; connects to the peer on first use."""
+        with self._lock:
+            if self._cancelled:
+                raise self._cancelled
+            session = self._sessions.get(peer)
+            if session is None:
+                session = self._open(peer)
+                self._sessions[peer] = session
+        return session.channel(name)
+
+    def _open(self, peer: str) -> Session:
+        how = self._spec["peers"][peer]
+        long = self.plan["shape"] == "long"
+        session = Session(
+            self.me,
+            peer,
+            self.plan["id"],
+            self.attempt,
+            self._connector(peer, how),
+            self._tls,
+            how["tls"],
+            clock=system_clock,
+            silence_seconds=float(self._spec["silence_seconds"]),
+            grace_seconds=float(self._spec["grace_seconds"]) if long else None,
+            journal=self.folder / f"journal-{how['index']}" if long else None,
+            position=self._position(peer),
+        )
+        session.start()
+        return session
+
+    def _connector(self, peer: str, how: dict[str, Any]) -> Callable[[], tuple[socket.socket, str | None]]:
+        def connect() -> tuple[socket.socket, str | None]:
+            if how["dial"]:
+                return dial(how["dial"], timeout=5.0), how["name"]
+            try:
+                return self._accepted[peer].get(timeout=0.5), None
+            except queue.Empty:
+                raise AtollError("E_UNREACHABLE", "the peer has not connected yet", party=peer) from None
+
+        return connect
+
+    def before_open(self, receivers: list[str]) -> None:
+        """Waits until the node has stored receipts and debits for `receivers`."""
+        self._ask("release", receivers=receivers)
+
+    def sign(self, purpose: str, message: bytes) -> bytes:
+        """The node's identity signature over `message`, bound to this job and `purpose`."""
+        signature: bytes = self._ask("sign", purpose=purpose, message=message)["signature"]
+        return signature
+
+    def progress(self, done: int, total: int, step: str) -> None:
+        """Reports progress, at most four times a second."""
+        if self._cancelled:
+            raise self._cancelled
+        now = time.monotonic()
+        if now - self._reported >= _PROGRESS_SECONDS or done >= total:
+            self._reported = now
+            self._pipe.send({"kind": "progress", "done": done, "total": total, "step": step})
+
+    def call(self) -> tuple[int, bytes] | None:
+        """The next call of a standing service; None when it stops."""
+        found = self._calls.get()
+        if self._cancelled:
+            raise self._cancelled
+        return found
+
+    def reply(self, call: int, payload: bytes) -> None:
+        """The answer to a call of a standing service."""
+        self._pipe.send({"kind": "reply", "call": call, "payload": payload})
+
+    # Long jobs.
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.folder / f"checkpoint-{self.attempt}"
+
+    def checkpoint(self, state: bytes) -> None:
+        """Writes state and channel positions, then lets the sessions acknowledge what they cover."""
+        positions = {peer: session.position() for peer, session in self._sessions.items()}
+        temporary = self._checkpoint.with_suffix(".new")
+        with temporary.open("wb") as file:
+            file.write(cbor2.dumps({"state": state, "positions": positions}))
+            file.flush()
+        temporary.replace(self._checkpoint)
+        for peer, position in positions.items():
+            self._sessions[peer].checkpointed(position)
+
+    def _saved(self) -> dict[str, Any] | None:
+        try:
+            saved: dict[str, Any] = cbor2.loads(self._checkpoint.read_bytes())
+        except FileNotFoundError:
+            return None
+        return saved
+
+    def restored(self) -> bytes | None:
+        """The state of this attempt's last checkpoint, if there is one."""
+        saved = self._saved()
+        return saved["state"] if saved else None
+
+    def _position(self, peer: str) -> Any:
+        saved = self._saved()
+        return saved["positions"].get(peer) if saved else None
+
+    # The end.
+
+    def transcripts(self) -> dict[str, Any]:
+        """Transcripts of all channels, by peer."""
+        return {peer: session.transcripts() for peer, session in self._sessions.items()}
+
+    def close(self) -> None:
+        """Ends all sessions in order: what was sent is delivered first."""
+        for session in self._sessions.values():
+            session.close()
+
+    def abort(self, error: AtollError) -> None:
+        """Tells every peer the reason, in its wire rendering."""
+        for session in self._sessions.values():
+            session.abort(error)

@@ -1,0 +1,110 @@
+"""What a worker process runs: one job's side, from its specification to its outcome.
+
+    python -m atoll.node.worker.main DESCRIPTOR
+
+The first message on the line is the specification. The process ends with the line: a worker never outlives
+its node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from atoll.crypto.suite import digest_file
+from atoll.errors import AtollError
+from atoll.net.pipe import Pipe
+
+
+def _prepare(spec: dict[str, Any]) -> dict[str, Any]:
+    from atoll.functions.join.keys import prepare_keys
+
+    return prepare_keys(
+        Path(spec["data"]),
+        Path(spec["cache"]),
+        spec["columns"],
+        spec["steps"],
+        spec["threads"],
+        spec["earlier"],
+    )
+
+
+def _write(folder: Path, table: Any) -> dict[str, Any]:
+    import pyarrow as pa
+
+    path = folder / "result.arrow"
+    temporary = folder / "result.arrow.new"
+    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=65_536)
+    temporary.chmod(0o600)
+    temporary.replace(path)
+    return {"file": path.name, "digest": digest_file(path), "rows": table.num_rows}
+
+
+def _run(spec: dict[str, Any], pipe: Pipe) -> dict[str, Any]:
+    from atoll.functions import runners
+    from atoll.node.worker.context import WorkerContext
+
+    context = WorkerContext(spec, pipe)
+    threading.Thread(target=context.listen, daemon=True, name="node").start()
+    started = time.monotonic()
+    try:
+        outcome = runners()[spec["plan"]["function"]](context)
+        context.close()
+    except AtollError as error:
+        context.abort(error)
+        raise
+    except BaseException:
+        context.abort(AtollError("E_INTERNAL", "the worker failed"))
+        raise
+    output = _write(Path(spec["folder"]), outcome.table) if outcome.table is not None else None
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "output": output,
+        "scalars": outcome.scalars,
+        "rows": outcome.rows,
+        "transcripts": context.transcripts(),
+        "meters": {
+            **outcome.meters,
+            "cpu_ms": int((used.ru_utime + used.ru_stime) * 1000),
+            "memory_bytes": used.ru_maxrss * 1024,
+            "wall_ms": int((time.monotonic() - started) * 1000),
+        },
+    }
+
+
+def _failure(error: BaseException) -> AtollError:
+    if isinstance(error, AtollError):
+        return error
+    if isinstance(error, MemoryError):
+        return AtollError("E_MEMORY", "the worker ran out of memory")
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    # Types and places, never the message: it could hold a data value.
+    return AtollError("E_INTERNAL", f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}")
+
+
+def main() -> None:
+    """Runs one specification and exits."""
+    pipe = Pipe(socket.socket(fileno=int(sys.argv[1])))
+    spec, _ = pipe.receive()
+    with contextlib.suppress(BrokenPipeError):
+        try:
+            result = _prepare(spec) if spec["task"] == "prepare" else _run(spec, pipe)
+            pipe.send({"kind": "done", "result": result})
+        except BaseException as error:
+            pipe.send({"kind": "failed", "error": _failure(error).to_problem()})
+    sys.stderr.flush()
+    # Daemon threads may still hold sockets; nothing of theirs is needed any more.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

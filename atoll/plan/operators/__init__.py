@@ -1,0 +1,13 @@
+"""The known operators. A plan with any other kind or version is refused.
+
+Each operator is one file: its parameters, the edge that it derives, and its two rules `uses` and `discloses`.
+"""
+
+from atoll.plan.flow import Rule
+from atoll.plan.operators import echo, group_sum, masked_sum, normalise, psi, read
+
+OPERATORS: dict[str, Rule] = {
+    module.RULE.kind: module.RULE for module in (read, normalise, psi, group_sum, masked_sum, echo)
+}
+
+__all__ = ["OPERATORS"]

@@ -1,0 +1,84 @@
+"""The one driver that moves messages between a two-party machine and a channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Channel(Protocol):
+    """An ordered, reliable, authenticated channel to one peer. Every method may raise the channel's error."""
+
+    def send(self, payload: bytes, step: str) -> None:
+        """Sends one message; may block while `writable` is false."""
+
+    def recv(self) -> bytes:
+        """The next message; blocks until there is one."""
+
+    def readable(self) -> bool:
+        """True when `recv` would not block."""
+
+    def writable(self) -> bool:
+        """True when `send` would not block."""
+
+    def wait(self, read: bool, write: bool) -> None:
+        """Blocks until `readable` (if `read`) or `writable` (if `write`), or the channel has failed."""
+
+
+class Machine(Protocol):
+    """One party's side of a two-party protocol, without I/O."""
+
+    def next_message(self) -> tuple[bytes, str, bool] | None:
+        """`(bytes, step, opens)` of the next message, `None` while the peer's must come first."""
+
+    def receive(self, message: bytes) -> None:
+        """Takes the peer's next message."""
+
+    @property
+    def done(self) -> bool:
+        """True when nothing is left to send or to receive."""
+
+    def progress(self) -> tuple[int, int]:
+        """Units of work done and to do."""
+
+
+def drive(
+    machine: Machine,
+    channel: Channel,
+    *,
+    before_open: Callable[[], None],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Runs `machine` over `channel` to its end.
+
+    Incoming messages are taken before every send, and nothing is sent into a full channel, so two sides that
+    both send much never wait for each other. After the last message of the protocol the channel is left
+    alone: what follows on it belongs to the next step.
+
+    Args:
+        before_open: called once, before the first message that lets the peer open a result; what it raises
+            ends the run with nothing opened. Not called if this side opens nothing to the peer.
+        progress: called with (done, total) after every message.
+    """
+    opened = False
+    message: tuple[bytes, str, bool] | None = None
+    while not machine.done or message is not None:
+        if not machine.done and channel.readable():
+            machine.receive(channel.recv())
+            progress(*machine.progress())
+            continue
+        message = message or machine.next_message()
+        if message is None:
+            if not machine.done:
+                channel.wait(read=True, write=False)
+            continue
+        if not channel.writable():
+            channel.wait(read=not machine.done, write=True)
+            continue
+        payload, step, opens = message
+        if opens and not opened:
+            before_open()
+            opened = True
+        channel.send(payload, step)
+        message = None
+        progress(*machine.progress())

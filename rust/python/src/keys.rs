@@ -1,0 +1,152 @@
+//! Python face of the key digests. Buffers come as `bytes`, cut to the batch by the caller.
+
+use atoll_psi::distinct::Distinct;
+use atoll_psi::keys::{Bitmap, Column, OnInvalid, Values, digest_batch};
+use atoll_psi::normalise::Step;
+use atoll_psi::pool;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+
+use crate::psi::{refused, words};
+use crate::refuse;
+
+/// One column of a batch: kind, values, data (text only), bit offset, validity (if any), scale.
+type Buffers = (
+    String,
+    PyBackedBytes,
+    Option<PyBackedBytes>,
+    usize,
+    Option<PyBackedBytes>,
+    i32,
+);
+
+#[pyclass(module = "atoll._core")]
+struct KeyBuilder {
+    columns: Vec<(String, Vec<Step>)>,
+    on_invalid: OnInvalid,
+    workers: rayon::ThreadPool,
+    distinct: Distinct,
+    failed: bool,
+}
+
+impl KeyBuilder {
+    fn add(&mut self, buffers: &[Buffers], rows: usize) -> Result<(), atoll_psi::Refusal> {
+        let mut columns = Vec::with_capacity(buffers.len());
+        for ((name, steps), (kind, values, data, offset, validity, scale)) in
+            self.columns.iter().zip(buffers)
+        {
+            let validity = validity
+                .as_ref()
+                .map(|bits| Bitmap::new(bits, *offset, rows))
+                .transpose()?;
+            let text = data.as_deref().unwrap_or_default();
+            let values = match kind.as_str() {
+                "utf8" => Values::Utf8(values, text),
+                "large_utf8" => Values::LargeUtf8(values, text),
+                "int64" => Values::Int64(values),
+                "int32" => Values::Int32(values),
+                "date32" => Values::Date32(values),
+                "bool" => Values::Bool(Bitmap::new(values, *offset, rows)?),
+                "decimal128" => Values::Decimal128(values, *scale),
+                "timestamp" => Values::TimestampUs(values),
+                "timestamp_utc" => Values::TimestampUtcUs(values),
+                other => {
+                    return Err(atoll_psi::Refusal {
+                        code: "E_TYPE",
+                        text: format!("column {name}: a key cannot be of type {other}"),
+                    });
+                }
+            };
+            columns.push(Column::new(name, values, validity, steps, rows)?);
+        }
+        let first = self.distinct.rows.len() as u64;
+        let keys = self
+            .workers
+            .install(|| digest_batch(&columns, rows, first, self.on_invalid))?;
+        keys.iter()
+            .try_for_each(|key| self.distinct.push(key.as_ref()))
+    }
+}
+
+#[pymethods]
+impl KeyBuilder {
+    #[new]
+    fn new(
+        columns: Vec<(String, Vec<String>)>,
+        on_invalid: &str,
+        threads: usize,
+    ) -> PyResult<Self> {
+        let parse = |(name, steps): (String, Vec<String>)| {
+            let steps = steps
+                .iter()
+                .map(|s| Step::parse(s))
+                .collect::<Result<_, _>>()
+                .map_err(refused)?;
+            Ok((name, steps))
+        };
+        Ok(Self {
+            columns: columns.into_iter().map(parse).collect::<PyResult<_>>()?,
+            on_invalid: match on_invalid {
+                "refuse" => OnInvalid::Refuse,
+                "no_key" => OnInvalid::NoKey,
+                other => {
+                    return Err(refuse(
+                        "E_FORMAT",
+                        format!("on_invalid is refuse or no_key, not {other:?}"),
+                    ));
+                }
+            },
+            workers: pool(threads).map_err(refused)?,
+            distinct: Distinct::default(),
+            failed: false,
+        })
+    }
+
+    /// Adds a batch of rows; after a refusal the builder is of no more use.
+    fn push(&mut self, py: Python<'_>, buffers: Vec<Buffers>, rows: usize) -> PyResult<()> {
+        if self.failed || buffers.len() != self.columns.len() {
+            return Err(refuse(
+                "E_STATE",
+                "the batch does not fit the builder, or it failed before",
+            ));
+        }
+        let added = py.detach(|| self.add(&buffers, rows));
+        self.failed = added.is_err();
+        added.map_err(refused)
+    }
+
+    /// `(digests, rows, multiplicity, nulls, duplicates)`; the builder is empty afterwards.
+    #[allow(clippy::type_complexity)]
+    fn finish<'py>(
+        &mut self,
+        py: Python<'py>,
+    ) -> PyResult<(
+        Bound<'py, PyBytes>,
+        Bound<'py, PyBytes>,
+        Bound<'py, PyBytes>,
+        u64,
+        u64,
+    )> {
+        let distinct = std::mem::take(&mut self.distinct);
+        let duplicates = distinct.duplicates();
+        let (digests, rows, multiplicity, nulls) = distinct.into_parts();
+        let rows_bytes = words(py, &rows)?;
+        drop(rows);
+        let digest_bytes = PyBytes::new_with(py, digests.len() * 32, |out| {
+            digests.move_to(out);
+            Ok(())
+        })?;
+        Ok((
+            digest_bytes,
+            rows_bytes,
+            words(py, &multiplicity)?,
+            nulls,
+            duplicates,
+        ))
+    }
+}
+
+pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<KeyBuilder>()
+}

@@ -1,0 +1,37 @@
+//! The one crate that knows Python: it builds `atoll._core`.
+//!
+//! Every kernel crate below stays free of PyO3, I/O, clocks and threads of its own; this crate converts
+//! buffers, releases the interpreter lock around long work, and turns kernel errors into `CoreError`.
+
+use pyo3::prelude::*;
+
+mod keys;
+mod masks;
+mod psi;
+mod sign;
+mod tls;
+mod wire;
+
+pyo3::create_exception!(
+    atoll._core,
+    CoreError,
+    pyo3::exceptions::PyException,
+    "A kernel refused its input. `args` is `(code, text)`; the code is one of `atoll.errors.CODES`."
+);
+
+/// Builds the exception that every kernel failure becomes.
+pub(crate) fn refuse(code: &str, text: impl Into<String>) -> PyErr {
+    CoreError::new_err((code.to_owned(), text.into()))
+}
+
+#[pymodule]
+fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add("CoreError", m.py().get_type::<CoreError>())?;
+    m.add("VERSION", env!("CARGO_PKG_VERSION"))?;
+    sign::register(m)?;
+    keys::register(m)?;
+    psi::register(m)?;
+    masks::register(m)?;
+    tls::register(m)?;
+    wire::register(m)
+}

@@ -1,0 +1,86 @@
+"""Keys at rest and the statement that binds them."""
+
+from __future__ import annotations
+
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from atoll.crypto import dsse
+from atoll.crypto.suite import SigningKey
+from atoll.errors import AtollError
+from atoll.net.identity import NodeKeys, key_statement, parse_address, read_key_statement
+
+NOW = datetime(2026, 11, 23, 16, 30, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("node") / "keys"
+    NodeKeys.create(path, "open sesame", NOW)
+    return path
+
+
+def test_keys_come_back_and_lie_encrypted(folder: Path) -> None:
+    keys = NodeKeys.load(folder, "open sesame")
+    again = NodeKeys.load(folder, "open sesame")
+    assert keys.identity == again.identity and keys.tls.fingerprint == again.tls.fingerprint
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for path in folder.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert keys.signing.seed not in path.read_bytes() and keys.tls.private_key not in path.read_bytes()
+    assert b"ENCRYPTED" in (folder / "identity.pem").read_bytes()
+    assert keys.tls.private_key.hex()[:16] not in repr(keys.tls) and keys.signing.seed.hex() not in repr(keys.signing)
+
+
+def test_wrong_passphrases_and_files(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(AtollError, match="E_PASSPHRASE"):
+        NodeKeys.load(folder, "open barley")
+    with pytest.raises(AtollError, match="E_PASSPHRASE"):
+        NodeKeys.create(tmp_path / "new", "", NOW)
+    with pytest.raises(AtollError, match="E_CONFLICT"):
+        NodeKeys.create(folder, "open sesame", NOW)
+    with pytest.raises(AtollError, match="E_CONFIG"):
+        NodeKeys.load(tmp_path / "nowhere", "open sesame")
+    other = tmp_path / "mixed"
+    NodeKeys.create(other, "open sesame", NOW)
+    (other / "tls.crt").write_bytes((folder / "tls.crt").read_bytes())
+    with pytest.raises(AtollError, match="E_CONFIG"):
+        NodeKeys.load(other, "open sesame")
+
+
+def test_a_statement_says_what_it_says(folder: Path) -> None:
+    keys = NodeKeys.load(folder, "open sesame")
+    statement = read_key_statement(key_statement(keys, "甲银行", "bank.example:7443", NOW), NOW)
+    assert (statement.name, statement.address, statement.identity) == ("甲银行", "bank.example:7443", keys.identity)
+    assert statement.tls == keys.tls.fingerprint and statement.issued == NOW
+    with pytest.raises(AtollError, match="E_PEER_EXPIRED"):
+        read_key_statement(statement.envelope, NOW + timedelta(days=900))
+    assert read_key_statement(statement.envelope, None) == statement
+
+
+def test_forged_statements_are_refused(folder: Path) -> None:
+    keys = NodeKeys.load(folder, "open sesame")
+    good = key_statement(keys, "alice", None, NOW)
+    document = dsse.verify("key/v1", good, [keys.identity])
+    thief = SigningKey.generate()
+    with pytest.raises(AtollError, match="E_SIGNATURE"):
+        read_key_statement(dsse.sign("key/v1", document, thief), NOW)
+    with pytest.raises(AtollError, match="E_SIGNATURE"):
+        read_key_statement(dsse.sign("plan/v1", document, keys.signing), NOW)
+    for change in ({"tls": "sha256:00"}, {"name": ""}, {"address": "nowhere"}, {"extra": 1}, {"format": "v9"}):
+        with pytest.raises(AtollError, match="E_FORMAT"):
+            read_key_statement(dsse.sign("key/v1", document | change, keys.signing), NOW)
+    for junk in (None, {}, [], {"payloadType": 1, "payload": "", "signatures": []}):
+        with pytest.raises(AtollError, match="E_FORMAT"):
+            read_key_statement(junk, NOW)
+
+
+def test_addresses() -> None:
+    assert parse_address("[::1]:7443") == ("::1", 7443)
+    assert parse_address("bank.example:1") == ("bank.example", 1)
+    for bad in ("bank", ":1", "a:0", "a:65536", "a b:1", "a:1\n", None, 7):
+        with pytest.raises(AtollError, match="E_FORMAT"):
+            parse_address(bad)

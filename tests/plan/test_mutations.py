@@ -1,0 +1,223 @@
+"""Every single mutation of a compiled plan is refused, or derives exactly what an independent reading gives.
+
+The oracle below reads the mutated document in the plainest way, with none of the checker's code. A mutation
+that widened a plan unnoticed would make the two differ.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import atoll_test_world as w
+import pytest
+from atoll.crypto import canonical
+from atoll.errors import AtollError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+PLANS = {
+    "one side": lambda: w.join_plan(),
+    "both sides": lambda: w.join_plan(receivers="both"),
+    "size": lambda: w.join_plan(reveal="size", receivers="peer"),
+    "totals": lambda: w.totals_plan(),
+    "echo": lambda: w.echo_plan(),
+}
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths of every node of a document, containers included."""
+    if path:
+        yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from leaves(item, (*path, key))
+
+
+def get(document: Any, path: tuple[Any, ...]) -> Any:
+    for part in path:
+        document = document[part]
+    return document
+
+
+def put(document: Any, path: tuple[Any, ...], value: Any) -> Any:
+    out = copy.deepcopy(document)
+    get(out, path[:-1])[path[-1]] = value
+    return out
+
+
+def removed(document: Any, path: tuple[Any, ...]) -> Any:
+    out = copy.deepcopy(document)
+    del get(out, path[:-1])[path[-1]]
+    return out
+
+
+def expected(plan: Any) -> tuple[dict[str, dict[str, set[str]]], set[tuple[str, str | None, str]]]:
+    """Uses and (what, owner, receiver) by a plain reading of the document, for plans with one joint operator."""
+    owner = {i["id"]: i["party"] for i in plan["inputs"]}
+    ops = {o["id"]: o for o in plan["operators"]}
+
+    def source(name: str) -> str:
+        while name in ops:
+            (name,) = ops[name]["inputs"]
+        return name
+
+    uses: dict[str, dict[str, set[str]]] = {
+        i["id"]: {c["name"]: set() for c in i["columns"]} for i in plan["inputs"]
+    }
+    told: set[tuple[str, str | None, str]] = set()
+    for o in plan["operators"]:
+        p = o["parameters"]
+        told |= {("corruptible", None, k) for k in o["at"] if o["protocol"]}
+        if o["kind"] == "psi/v1":
+            ins = [source(name) for name in o["inputs"]]
+            for i, columns in zip(ins, p["keys"], strict=True):
+                for c in columns:
+                    uses[i][c].add("join_key")
+            for mine, theirs in (ins, ins[::-1]):
+                me, them = owner[mine], owner[theirs]
+                told.add(("size", them, me))
+                if me in p["receivers"]:
+                    told.add(("membership" if p["reveal"] == "rows" else "intersection_size", them, me))
+                if (p["reveal"], p["duplicates"], len(p["receivers"])) == ("rows", "sql", 2):
+                    told.add(("multiplicity", them, me))
+        if o["kind"] == "group_sum/v1":
+            i = source(o["id"])
+            for c in p["group"]:
+                uses[i][c].add("group_key")
+            for c in [v["column"] for v in p["values"]] + [p["subject"]] * (p["subject"] is not None):
+                uses[i][c].add("aggregate")
+        if o["kind"] == "masked_sum/v1":
+            told |= {("collusion", None, k) for k in p["receivers"]}
+            for name in o["inputs"]:
+                part, me = ops[name]["parameters"], owner[source(name)]
+                told |= {("sum", me, k) for k in p["receivers"] if part["values"]}
+                told |= {("count", me, k) for k in p["receivers"] if part["count"]}
+                told |= {("participation", me, k) for k in o["at"]}
+                if part["minimum_group"] > 1:
+                    told |= {("small_group_exists", me, k) for k in o["at"] if k != me}
+        if o["kind"] == "echo/v1":
+            told |= {(what, plan["asker"], o["at"][1]) for what in ("call", "value")}
+    return uses, told
+
+
+def accepted(plan: Any) -> bool:
+    """Whether the checker takes a plan; if so, what it derives is what the plain reading gives."""
+    try:
+        derivation = w.derive(plan)
+    except AtollError:
+        return False
+    uses, told = expected(plan)
+    assert {i: {c: set(u) for c, u in cols.items()} for i, cols in derivation.uses.items()} == uses
+    assert {(s.what, s.owner, k) for s in derivation.disclosures for k in s.to} == told
+    learns = {k for _, _, k in told}
+    for output in plan["outputs"]:
+        assert output["receiver"] in derivation.receivers
+        edge = next(o["edge"] for o in plan["operators"] if o["id"] == output["from"])
+        assert output["receiver"] in edge["visibility"]["clear"]
+        assert output["receiver"] in learns | {plan["asker"]}
+    assert all(s.security == derivation.security for s in derivation.disclosures)
+    return True
+
+
+# Leaves whose change alters no meaning that the checker could derive: who asks by name, when, how long, how much.
+FREE = {"id", "purpose", "person", "created", "expires", "limits", "estimate"}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_replacement_by_another_value_of_the_plan_is_refused_or_derived_rightly(name: str) -> None:
+    plan = PLANS[name]()
+    assert accepted(plan)
+    pool: dict[str, list[Any]] = {}
+    paths = [p for p in leaves(plan) if p[0] not in FREE]
+    for path in paths:
+        value = get(plan, path)
+        if isinstance(value, str):
+            kind = "key" if value in w.KEYS.values() else "text"
+            pool.setdefault(kind, [])
+            if value not in pool[kind]:
+                pool[kind].append(value)
+    pool["key"] += [k for k in w.KEYS.values() if k not in pool["key"]]
+    tried = passed = 0
+    # Each place gets a sample of the plan's own values, spread so that all of them are used somewhere.
+    spread = itertools.count()
+    for path in paths:
+        value = get(plan, path)
+        if isinstance(value, str):
+            others = pool["key"] if value in w.KEYS.values() else pool["text"]
+            start = next(spread) * 3
+            options: list[Any] = [o for o in (others * 2)[start % len(others) :][:4] if o != value]
+            options.append(None)
+        elif isinstance(value, bool) or value is None:
+            options = [not value, "x"]
+        elif isinstance(value, int):
+            options = [0, value + 1, -value]
+        else:
+            options = [[] if isinstance(value, list) else {}, None]
+            if isinstance(value, list) and value:
+                options += [value[:-1], [*value, value[0]], value[::-1] if len(value) > 1 else []]
+        for option in options:
+            tried += 1
+            passed += accepted(put(plan, path, option))
+        if path[:-1]:
+            tried += 1
+            passed += accepted(removed(plan, path))
+    # Most mutations must be caught; the few that pass are equal plans or differ as the oracle says.
+    assert tried > 100
+    assert passed < tried / 10
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_pairs_of_mutations_never_escape_either(data: st.DataObject) -> None:
+    plan = PLANS[data.draw(st.sampled_from(sorted(PLANS)))]()
+    for _ in range(2):
+        paths = [p for p in leaves(plan) if p[0] not in FREE]
+        path, other = data.draw(st.sampled_from(paths)), data.draw(st.sampled_from(paths))
+        plan = put(plan, path, copy.deepcopy(get(plan, other)))
+    accepted(plan)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+        max_leaves=20,
+    ),
+    st.data(),
+)
+def test_arbitrary_json_anywhere_gives_a_named_error_and_nothing_else(value: Any, data: st.DataObject) -> None:
+    plan = PLANS[data.draw(st.sampled_from(sorted(PLANS)))]()
+    accepted(put(plan, data.draw(st.sampled_from(list(leaves(plan)))), value))
+    with pytest.raises(AtollError):
+        w.derive(value)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(["me", "peer", "both"]),
+    st.sampled_from(["rows", "size"]),
+    st.sampled_from(["sql", "refuse"]),
+    st.lists(st.sampled_from(["id", "phone", "apps"]), min_size=1, max_size=3, unique=True),
+)
+def test_compiled_joins_round_trip_and_more_keys_or_receivers_never_shrink_what_is_derived(
+    receivers: str, reveal: str, duplicates: str, keys: list[str]
+) -> None:
+    def made(receivers: str, keys: list[str]) -> Any:
+        sides = {
+            side: {"asset": "loans", "party": party, "keys": keys}
+            for side, party in (("left", "alice"), ("right", "bob"))
+        }
+        return w.join_plan(receivers=receivers, reveal=reveal, duplicates=duplicates, normalise={}, **sides)
+
+    plan = made(receivers, keys)
+    assert canonical.loads(canonical.dumps(plan)) == plan
+    assert accepted(plan)
+    small, large = w.derive(made(receivers, keys[:1])), w.derive(made("both", keys))
+    for name, columns in small.uses.items():
+        assert all(set(uses) <= set(large.uses[name].get(c, ())) for c, uses in columns.items())
+    told = [{(s.what, s.owner, k) for s in d.disclosures for k in s.to} for d in (small, large)]
+    assert told[0] <= told[1]

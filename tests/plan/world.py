@@ -1,0 +1,186 @@
+"""A small consortium for the tests of plans, policy, agreements and functions.
+
+Each test folder's conftest loads this file as the module `atoll_test_world`.
+"""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from atoll.agreements import AgreementState, agreement, asset, column, grant, join_bounds, parse
+from atoll.crypto.suite import SigningKey, digest
+from atoll.functions.echo.compile import compile as compile_echo
+from atoll.functions.join.compile import compile as compile_join
+from atoll.functions.totals.compile import compile as compile_totals
+from atoll.plan import check
+from atoll.policy import Counters, Declared, Facts, accounts
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+ID = "agr-0123456789abcdef"
+JOB = "job-" + "ab" * 16
+NAMES = ("alice", "bob", "carol", "dave")
+SIGNERS = dict(
+    zip(
+        NAMES,
+        sorted((SigningKey(bytes([i]) * 32) for i in range(1, 5)), key=lambda k: str(k.public)),
+        strict=True,
+    )
+)
+KEYS = {name: str(key.public) for name, key in SIGNERS.items()}
+ALICE, BOB, CAROL, DAVE = (KEYS[name] for name in NAMES)
+
+COLUMNS = [
+    column("id", "string"),
+    column("phone", "string"),
+    column("segment", "string", codes={c: {"zh": c, "en": c} for c in "ABC"}),
+    column("debt", "decimal", precision=18, scale=2, unit="fen", range=["0", "1000000.00"]),
+    column("apps", "int64"),
+    column("score", "float64"),
+]
+JOIN_KINDS = ("size", "membership", "intersection_size", "multiplicity")
+TOTAL_KINDS = ("sum", "count", "participation", "small_group_exists")
+
+
+def join_grant(owner: str, **changes: Any) -> dict[str, Any]:
+    return grant(
+        [key for key in KEYS.values() if key != owner],
+        **{
+            "purposes": ["credit-risk"],
+            "functions": ["join"],
+            "columns": {"id": ["join_key"], "phone": ["join_key"]},
+            "disclose": JOIN_KINDS,
+            "approval": "automatic",
+            "join": join_bounds(minimum_rows=100, maximum_ratio=10, keys_per_period=5000, minimum_change=50),
+            **changes,
+        },
+    )
+
+
+def totals_grant(owner: str, **changes: Any) -> dict[str, Any]:
+    return grant(
+        [key for key in KEYS.values() if key != owner],
+        **{
+            "purposes": ["credit-risk"],
+            "functions": ["totals"],
+            "columns": {
+                "id": ["aggregate"],
+                "segment": ["group_key"],
+                "debt": ["aggregate"],
+                "apps": ["aggregate"],
+            },
+            "disclose": TOTAL_KINDS,
+            "minimum_group": 10,
+            "approval": "automatic",
+            **changes,
+        },
+    )
+
+
+def echo_grant(owner: str, **changes: Any) -> dict[str, Any]:
+    return grant(
+        [key for key in KEYS.values() if key != owner],
+        **{
+            "purposes": ["credit-risk"],
+            "functions": ["echo"],
+            "columns": {},
+            "approval": "automatic",
+            **changes,
+        },
+    )
+
+
+def terms(**changes: Any) -> dict[str, Any]:
+    """The agreement: four lenders with a table `loans` each, an echo service at bob, all grants given."""
+    assets = [
+        asset("loans", key, columns=COLUMNS, grants=[join_grant(key), totals_grant(key)])
+        for key in KEYS.values()
+    ]
+    assets.append(asset("echo", BOB, type="service", grants=[echo_grant(BOB)]))
+    return agreement(
+        ID,
+        **{
+            "title": "Joint credit risk",
+            "signatories": {key: name for name, key in KEYS.items()},
+            "assets": assets,
+            "not_before": NOW - timedelta(days=1),
+            "not_after": NOW + timedelta(days=365),
+            **changes,
+        },
+    )
+
+
+def with_grants(party: str, grants: list[dict[str, Any]], name: str = "loans") -> dict[str, Any]:
+    """The agreement with other grants on one asset."""
+    document = terms()
+    for item in document["assets"]:
+        if (item["provider"], item["name"]) == (party, name):
+            item["grants"] = grants
+    return parse(document).document()
+
+
+def state(document: dict[str, Any], **changes: Any) -> dict[str, AgreementState]:
+    opened = parse(document)
+    return {opened.id: AgreementState(opened, frozenset(opened.keys), **changes)}
+
+
+def _request(request: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    return {"agreement": ID, "purpose": "credit-risk", **copy.deepcopy(request), **changes}
+
+
+def join_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    request = _request(
+        {
+            "left": {"asset": "loans", "party": "alice", "keys": ["id"], "select": ["id", "apps"]},
+            "right": {"asset": "loans", "party": "bob", "keys": ["id"], "select": ["id", "apps"]},
+            "normalise": {"id": ["trim", "upper"]},
+        },
+        changes,
+    )
+    return compile_join(request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB)
+
+
+def totals_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    request = _request(
+        {"assets": "loans", "group": "segment", "values": ["debt", "apps"], "subject": "id"}, changes
+    )
+    return compile_totals(request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB)
+
+
+def echo_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    request = _request({"asset": "echo"}, changes)
+    return compile_echo(request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB)
+
+
+_DEFAULT = parse(terms())
+
+
+def derive(plan: dict[str, Any], document: dict[str, Any] | None = None) -> Any:
+    return check(plan, {ID: document or _DEFAULT})
+
+
+def version(text: str) -> str:
+    return digest(text.encode())
+
+
+def facts(
+    derivation: Any,
+    me: str,
+    *,
+    mine: int | None = 1000,
+    theirs: int | None = 1000,
+    change: int | None = None,
+    table: str = "v1",
+    counters: Counters | None = None,
+    declared: bool = True,
+) -> Facts:
+    """Facts in which every input has so many keys and nothing was charged before, unless said otherwise."""
+    needed = accounts(derivation, me)
+    days = {d: 0 for all_days in needed.values() for d in all_days}
+    stated = {
+        i.id: Declared(version(table), "snapshot", mine if i.party == me else theirs, None if i.party == me else change)
+        for i in derivation.plan.inputs
+        if declared or i.party == me
+    }
+    return Facts(stated, {account: counters or Counters(keys_in_period=days) for account in needed})
