@@ -41,8 +41,12 @@ class WireReason(Document):
 
 
 class InputCommitment(Document):
-    """What a party feeds in: version digest, distinct keys, and keys added plus removed since the table last
-    used under the agreement (null: first use). Inputs that are not joined give null for both."""
+    """What a party feeds in to a run.
+
+    `keys` counts distinct keys. `change` is the least number of keys added plus removed since any table that
+    this party joined before with the same partner under the agreement, whatever the tables are called; null
+    if there was none. Inputs that are not joined give null for both.
+    """
 
     version: Digest
     mode: Literal["snapshot", "live"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from atoll import AtollError, __version__
 from atoll.cli import show
+
+# Usage errors have no public base in typer, which may bring its own copy of click.
+_UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(
     name="atoll",
@@ -64,18 +66,20 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     try:
         code = app(args=given, prog_name="atoll", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.exceptions.Exit as end:
+    except typer.Exit as end:
         return end.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return 130
     except AtollError as error:
         show.error(error, "--json" in given)
         return 1
     except BrokenPipeError:
         # The reader of our output went away, as `| head` does.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 1
+    except Exception as error:
+        if not isinstance(error, _UsageError):
+            raise
+        error.show()  # type: ignore[attr-defined]
+        return 2
     return code if isinstance(code, int) else 0

@@ -155,5 +155,7 @@ def passphrase(file: Path | None, *, new: bool) -> str:
         return given
     if not os.isatty(0):
         cure = "Set ATOLL_PASSPHRASE, or give --passphrase-file FILE."
-        raise AtollError("E_PASSPHRASE", "no passphrase is given, and there is no terminal to ask.", cure=cure)
+        raise AtollError(
+            "E_PASSPHRASE", "no passphrase is given, and there is no terminal to ask.", cure=cure
+        )
     return str(typer.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True))

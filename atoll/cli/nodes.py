@@ -40,7 +40,9 @@ def init(
     name: Annotated[str, typer.Option(help="Name of the institution, as partners see it.")],
     listen: Annotated[
         str | None,
-        typer.Option(help='The one address that serves partners, host:port; "" on a node that only dials out.'),
+        typer.Option(
+            help='The one address that serves partners, host:port; "" on a node that only dials out.'
+        ),
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="The host:port that partners dial, where it differs from --listen.")
@@ -65,7 +67,7 @@ def init(
     known = {f"{s.section}.{s.name}" for s in SETTINGS}
     for key in settings:
         if key not in known:
-            raise AtollError("E_CONFIG", f"there is no setting {key}; see docs/reference/settings.md.")
+            raise AtollError("E_CONFIG", f"there is no setting {key}; there are {', '.join(sorted(known))}.")
     home = make(folder, name, passphrase(passphrase_file, new=True), settings)
 
     def people() -> None:
@@ -92,7 +94,9 @@ def node(here: Here, passphrase_file: PassphraseFile = None) -> None:
         found = {"name": running.name, "api": address, "partners": running.partners.address}
 
         def people() -> None:
-            show.line(f"{running.name}: API at {address}, partners at {found['partners'] or 'none: dials out'}")
+            show.line(
+                f"{running.name}: API at {address}, partners at {found['partners'] or 'none: dials out'}"
+            )
 
         here.out(found, people)
 
@@ -109,9 +113,7 @@ def status(here: Here) -> None:
 
 
 @command(app, "errors")
-def errors(
-    here: Here, code: Annotated[str | None, typer.Argument(help="Only this code.")] = None
-) -> None:
+def errors(here: Here, code: Annotated[str | None, typer.Argument(help="Only this code.")] = None) -> None:
     """Every error code: whose fault it usually is, and what to do."""
     if code is not None and code not in CODES:
         raise AtollError("E_NOT_FOUND", f"there is no error code {code}.")

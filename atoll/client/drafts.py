@@ -23,8 +23,23 @@ _COLUMN = {
 
 
 def column(facts: Mapping[str, Any]) -> Json:
-    """A column of an agreement, from the column that a table's description gives."""
-    return _COLUMN | dict(facts)
+    """A column of an agreement, from the column that a table's description gives.
+
+    An agreement has every text in both languages: where the owner gave one, it stands for the other too, and a
+    code without a text is its own text.
+    """
+    out = _COLUMN | dict(facts)
+    for key in ("label", "definition"):
+        if out[key] is not None:
+            out[key] = _both(out[key])
+    if out["codes"] is not None:
+        out["codes"] = {code: _both(text or {"en": code}) for code, text in out["codes"].items()}
+    return out
+
+
+def _both(text: Mapping[str, str]) -> Json:
+    any_text = next(iter(text.values()))
+    return {language: text.get(language, any_text) for language in ("zh", "en")}
 
 
 def uses(text: str | Iterable[str]) -> list[str]:

@@ -23,6 +23,7 @@ Json = dict[str, Any]
 Language = Literal["en", "zh"]
 ENDED = ("completed", "refused", "failed", "cancelled")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
+_RERUN_SECONDS = 5.0
 
 
 class Result:
@@ -215,7 +216,14 @@ class Job:
 
     def rerun(self) -> Job:
         """The next attempt of a failed job of this node: same plan, same inputs, no second debit."""
-        return self._act("rerun")
+        before = int(self.document["attempt"])
+        self._act("rerun")
+        # The end of the last attempt stands until the next one has begun, or failed to.
+        end = time.monotonic() + _RERUN_SECONDS
+        while self.document["attempt"] == before and self.state in ENDED and time.monotonic() < end:
+            time.sleep(_FIRST_PAUSE)
+            self.refresh()
+        return self
 
     def _act(self, verb: str, body: Json | None = None) -> Job:
         self.document = self._transport.call("POST", f"{self._path}/{verb}", body)

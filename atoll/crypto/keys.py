@@ -6,6 +6,7 @@ mean equal types and equal normalised values in every column. A row with a null 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -92,7 +93,12 @@ def key_digests(
         builder = _core.KeyBuilder([(c, list(steps.get(c, ()))) for c in columns], on_invalid, threads)
         for batch in _batches(table, columns):
             builder.push([_buffers(batch.column(i), c) for i, c in enumerate(columns)], batch.num_rows)
-        return KeySet(*builder.finish())
+        rows, multiplicity, n_null, duplicates = builder.finish()
+        # A BytesIO grows in place and hands out its buffer without a copy.
+        digests = io.BytesIO()
+        while block := builder.next_digests():
+            digests.write(block)
+        return KeySet(digests.getvalue(), rows, multiplicity, n_null, duplicates)
 
 
 def _batches(table: pa.Table | Iterable[pa.RecordBatch], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -35,7 +35,7 @@ class Hash:
         state = self.new()
         while piece := file.read(1 << 20):
             state.update(piece)
-        return state.hexdigest()
+        return str(state.hexdigest())
 
 
 @dataclass(frozen=True)

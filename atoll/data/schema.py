@@ -12,7 +12,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -467,8 +467,3 @@ def _declared(name: str, body: Any) -> Declared:
         Column(name=name, type=kind, **probe)
     nulls = _markers(f"column {name!r}:", body["null"]) if "null" in body else None
     return Declared(kind, facts, nulls, format_)
-
-
-def with_facts(column: Column, **facts: Any) -> Column:
-    """A copy of `column` with other facts, checked anew."""
-    return replace(column, **facts)

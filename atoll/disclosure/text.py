@@ -9,7 +9,8 @@ from atoll.disclosure.statement import Assumption, Kind, Security, Statement
 
 Language = Literal["zh", "en"]
 
-# Placeholders: {to} who learns, {owner} whose data, {asset}, {columns}, {by}, {group}, {parties}, {bytes}.
+# Placeholders: {to} and {any} who learns, {owner} whose data, {asset}, {columns}, {by}, {group}, {parties},
+# {bytes}.
 _TEMPLATES: dict[Kind, dict[Language, str]] = {
     "size": {
         "en": "{to} {learns} how many distinct values of {columns} stand in {owner}'s table {asset}.",
@@ -44,7 +45,7 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
     },
     "sum": {
         "en": "{to} {learns} the sum of {columns}{by}, added over {parties} institutions together: {owners}.",
-        "zh": "{to}获知{owners}共 {parties} 家机构的{columns}{by}总和，各家数值已合并相加。",
+        "zh": "{to}获知{owners}共 {parties} 家机构的{columns}{by}的总和，各家数值已合并相加。",
     },
     "count": {
         "en": "{to} {learns} the number of rows{by}, added over {parties} institutions together: {owners}.",
@@ -71,11 +72,11 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
         "zh": "{to}获知{owner}提供的{columns}的取值{limit}。",
     },
     "corruptible": {
-        "en": "The protocol protects against a party that follows it and looks. A party that departs from it "
-        "({to}) can corrupt the result unnoticed and may learn more than is said here.",
-        "zh": "该协议只防范遵守协议但试图窥探的参与方。"
-        "偏离协议的参与方（{to}）可能在不被察觉的情况下破坏结果，"
-        "并可能获知超出本声明的信息。",
+        "en": "The protocol protects against parties that follow it and try to learn more. If {any} "
+        "departs from "
+        "it, that party can corrupt the result unnoticed and may learn more than is said here.",
+        "zh": "该协议防范的是遵守协议但试图多获知信息的参与方。若{any}偏离协议，则可能在不被察觉的情况下"
+        "破坏结果，并可能获知超出本声明的信息。",
     },
     "collusion": {
         "en": "If {to} and all of the {parties} institutions but one pool what they hold, they learn the "
@@ -132,14 +133,15 @@ def render_kind(kind: Kind, language: Language) -> str:
     return _KIND_NAMES[kind][language]
 
 
-def join_words(words: Iterable[str], language: Language) -> str:
+_LAST: dict[str, dict[Language, str]] = {"and": {"en": " and ", "zh": "和"}, "or": {"en": " or ", "zh": "或"}}
+
+
+def join_words(words: Iterable[str], language: Language, last: Literal["and", "or"] = "and") -> str:
     """A list in a sentence: `a, b and c` or `a、b和c`."""
     items = list(words)
-    if language == "zh":
-        return "、".join(items[:-1]) + ("和" if len(items) > 1 else "") + items[-1] if items else ""
     if len(items) < 2:
         return "".join(items)
-    return ", ".join(items[:-1]) + " and " + items[-1]
+    return (", " if language == "en" else "、").join(items[:-1]) + _LAST[last][language] + items[-1]
 
 
 def _columns(names: Iterable[str], language: Language) -> str:
@@ -152,7 +154,7 @@ def _sentence(group: list[Statement], names: Mapping[str, str], language: Langua
     owners = sorted({names.get(s.owner, s.owner) for s in group if s.owner is not None})
     by = limit = ""
     if p.by:
-        by = f" per {_columns(p.by, 'en')}" if language == "en" else f"按{_columns(p.by, 'zh')}分组的"
+        by = f" per {_columns(p.by, 'en')}" if language == "en" else f"按{_columns(p.by, 'zh')}分组"
     if p.maximum_bytes:
         limit = (
             f" (at most {p.maximum_bytes} bytes)"
@@ -161,6 +163,7 @@ def _sentence(group: list[Statement], names: Mapping[str, str], language: Langua
         )
     text = _TEMPLATES[first.what][language].format(
         to=join_words((names.get(k, k) for k in first.to), language),
+        any=join_words((names.get(k, k) for k in first.to), language, "or"),
         learns="learns" if len(first.to) == 1 else "each learn",
         owner=join_words(owners, language),
         owners=join_words(owners, language),

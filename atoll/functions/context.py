@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,8 +81,11 @@ class Context(Protocol):
     def reply(self, call: int, payload: bytes) -> None:
         """Standing services, at the asker: the answer to a call."""
 
-    def checkpoint(self, state: bytes) -> None:
-        """Long jobs: makes `state` durable together with the positions of all channels."""
+    def checkpoint(self, state: Callable[[], bytes]) -> None:
+        """Long jobs: makes the state durable together with the positions of all channels, every few seconds.
+
+        Does nothing in other jobs, and nothing if the last checkpoint is young.
+        """
 
     def restored(self) -> bytes | None:
         """Long jobs: the state of the last checkpoint of this attempt, if this is a restart."""

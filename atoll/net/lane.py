@@ -19,7 +19,7 @@ from atoll.net.journal import Journal
 
 WINDOW = 8 << 20
 MAX_MESSAGE = 64 << 20
-PIECE = 512 << 10
+PIECE = 256 << 10
 # What a message costs beside its payload, so that empty messages are bounded too.
 OVERHEAD = 64
 MOST_HELD = WINDOW + MAX_MESSAGE + OVERHEAD

@@ -70,6 +70,10 @@ class Pipe:
             raise AtollError("E_INTERNAL", f"a worker message of {size} bytes")
         return cbor2.loads(self._exactly(size)), descriptor
 
+    def forget(self) -> None:
+        """Closes this copy of the end in a forked process; the line itself stays open."""
+        self._socket.close()
+
     def close(self) -> None:
         """Closes this end; the other end sees the end of the line."""
         try:

@@ -93,7 +93,7 @@ class Session:
         self._sending = threading.Lock()
         self._wake = threading.Event()
         self._finished = threading.Event()
-        self._told = threading.Event()
+        self._told: FrameStream | None = None
         self._lanes: dict[str, Lane] = {}
         self._channels: dict[str, Channel] = {}
         self._stream: FrameStream | None = None
@@ -137,7 +137,7 @@ class Session:
     def abort(self, error: AtollError) -> None:
         """Ends the session for both sides; the peer gets `error.to_wire()` as soon as it can be reached."""
         self._fail(error, tell=True)
-        self._told.wait(TELL_SECONDS)
+        self._finished.wait(TELL_SECONDS)
 
     def close(self) -> None:
         """Ends in good order: everything sent goes out, then both sides say goodbye.
@@ -242,14 +242,14 @@ class Session:
         while True:
             if self._error is not None:
                 raise self._error
+            if self._closing and not ending:
+                raise AtollError("E_STATE", "the session is closed")
             if ready():
                 return
             if self._bye_heard and not ending:
                 raise AtollError(
                     "E_PEER_ABORT", f"{self._peer} ended the session first.", party=self._peer, step=name
                 )
-            if self._finished.is_set() and not ending:
-                raise AtollError("E_STATE", "the session is closed")
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise AtollError(
@@ -276,8 +276,6 @@ class Session:
                 self._ended_at = time.monotonic()
                 if tell:
                     self._farewell = encode_body(error.to_wire())
-                else:
-                    self._told.set()
             self._changed.notify_all()
         self._wake.set()
 
@@ -378,7 +376,7 @@ class Session:
             now = time.monotonic()
             if self._error is not None:
                 self._tell()
-                if now - self._ended_at > self._silence:
+                if self._over or now - self._ended_at > self._silence:
                     break
                 continue
             if now - self._last_sent >= interval:
@@ -387,6 +385,9 @@ class Session:
                 self._ping()
             self._pump()
             self._watch(now)
+        if self._over:
+            # The reading thread is about to exchange the last words; it sets this when it is done.
+            self._finished.wait(TELL_SECONDS)
         self._finished.set()
         with self._lock:
             stream = self._stream
@@ -429,19 +430,24 @@ class Session:
             tell=True,
         )
 
+    @property
+    def _over(self) -> bool:
+        """True once nothing is left to tell: the peer ended the session, or has confirmed that it knows."""
+        return self._error is not None and (self._farewell is None or self._bye_heard)
+
     def _tell(self) -> None:
-        """Sends the reason of the end, once."""
+        """Sends the reason of the end on the connection in use, once."""
         stream = self._stream
-        if self._told.is_set() or self._farewell is None or stream is None:
+        if self._told is stream or self._farewell is None or stream is None:
             return
         stream.limit_sending(TELL_SECONDS)
         if not self._sending.acquire(timeout=TELL_SECONDS):
             stream.interrupt()
             return
         try:
+            self._told = stream
+            # No half-close: the confirmation comes back, and not every box on the way lets it pass then.
             stream.send(Kind.ABORT, payload=self._farewell)
-            stream.half_close()
-            self._told.set()
         except (DroppedError, AtollError):
             self._lose(stream)
         finally:
@@ -451,7 +457,7 @@ class Session:
 
     def _run(self) -> None:
         wait = 0.02
-        while not self._finished.is_set() and not (self._error is not None and self._told.is_set()):
+        while not self._finished.is_set() and not self._over:
             stream = self._open()
             if stream is None:
                 self._finished.wait(wait)
@@ -507,13 +513,17 @@ class Session:
         return stream
 
     def _dismiss(self, stream: FrameStream) -> None:
-        """Tells the peer why, on a connection that is not in use, and ends it."""
-        with contextlib.suppress(DroppedError, AtollError), self._sending:
-            if self._farewell is not None and not self._told.is_set():
+        """Tells the peer why and waits a moment for its confirmation."""
+        deadline = time.monotonic() + TELL_SECONDS
+        with contextlib.suppress(DroppedError, AtollError):
+            if self._told is not stream and self._farewell is not None:
                 stream.limit_sending(TELL_SECONDS)
-                stream.send(Kind.ABORT, payload=self._farewell)
-                self._told.set()
-        stream.finish()
+                with self._sending:
+                    self._told = stream
+                    stream.send(Kind.ABORT, payload=self._farewell)
+            while not self._bye_heard:
+                kinds = {frame.kind for frame in stream.receive(deadline)}
+                self._bye_heard = bool(kinds & {Kind.BYE, Kind.ABORT})
 
     def _converse(self, stream: FrameStream) -> None:
         if self._error is not None:
@@ -524,7 +534,7 @@ class Session:
         stream.send(Kind.RESUME, payload=write_resume(self._scope, standings))
         first = stream.receive_one(time.monotonic() + self._silence)
         if first.kind == Kind.ABORT:
-            self._take(first)
+            self._take(stream, first)
             return
         if first.kind != Kind.RESUME:
             raise AtollError("E_WIRE", "the peer did not begin with its standing", party=self._peer)
@@ -544,9 +554,9 @@ class Session:
             frames = stream.receive()
             self._heard = time.monotonic()
             for frame in frames:
-                self._take(frame)
+                self._take(stream, frame)
 
-    def _take(self, frame: Frame) -> None:
+    def _take(self, stream: FrameStream, frame: Frame) -> None:
         if frame.kind == Kind.DATA:
             with self._lock:
                 if self._error is not None:
@@ -569,6 +579,12 @@ class Session:
                 self._changed.notify_all()
         elif frame.kind == Kind.ABORT:
             self._fail(read_abort(self._scope, frame.payload), tell=False)
+            self._bye_heard = True
+            if self._farewell is None:
+                # Without this the peer cannot tell a reason that arrived from one that was lost with the connection.
+                with contextlib.suppress(DroppedError, AtollError):
+                    stream.send(Kind.BYE)
+            stream.finish()
             raise DroppedError("the peer ended the job")
         elif frame.kind != Kind.PING:
             raise AtollError("E_WIRE", "a frame that has no place in a session", party=self._peer)

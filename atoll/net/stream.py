@@ -14,7 +14,7 @@ from atoll.crypto.wire import Frame
 from atoll.errors import AtollError
 from atoll.net.dial import tune
 
-READ = 1 << 20
+READ = 256 << 10
 
 
 class DroppedError(Exception):

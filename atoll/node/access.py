@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from atoll.crypto.suite import digest
 from atoll.errors import AtollError
-from atoll.node.clock import Clock, stamp
+from atoll.node.clock import Clock, parse, stamp
 from atoll.node.state.models import Person, Token
 from atoll.node.state.store import Store
 
@@ -39,6 +39,17 @@ class Caller:
     person: str
     role: Role
     token: str
+
+
+def _time(text: str) -> str:
+    """A time as it is stored, so that it compares as text."""
+    try:
+        at = parse(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise AtollError("E_FORMAT", f"expires = {text[:40]!r} is not written as 2026-11-23T16:30:00Z")
+    return stamp(at)
 
 
 class Access:
@@ -66,9 +77,15 @@ class Access:
             person.disabled = stamp(self._clock())
 
     def issue(self, person: str, role: str, label: str = "", expires: str | None = None) -> str:
-        """A new token for a person in a role. This is the only time it can be seen."""
+        """A new token for a person in a role. This is the only time it can be seen.
+
+        Args:
+            expires: RFC 3339 with its zone, or None for a token that does not end; else `E_FORMAT`.
+        """
         if role not in ROLES:
             raise AtollError("E_FORMAT", f"there is no role {role!r}; the roles are {', '.join(ROLES)}")
+        if expires is not None:
+            expires = _time(expires)
         identifier, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         token = f"atoll_{identifier}_{secret}"
         with self._store.write() as session:

@@ -16,6 +16,7 @@ from atoll.net.identity import NodeKeys
 from atoll.node.access import Access
 from atoll.node.clock import Clock, system_clock
 from atoll.node.config import Config, load, render
+from atoll.node.files import write_private
 from atoll.node.state import Store
 
 CONFIG, KEYS, STATE, TOKENS, API = "atoll.toml", "keys", "state.sqlite", "tokens", "api.address"
@@ -121,6 +122,4 @@ def token_file(path: Path, person: str, role: str) -> Path:
 
 def write_token(path: Path, person: str, role: str, token: str) -> None:
     """Keeps a token for the CLI on this machine, readable by its user alone."""
-    file = token_file(path, person, role)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        out.write(token)
+    write_private(token_file(path, person, role), token.encode())

@@ -17,7 +17,7 @@ from atoll.ledger import checkpoint
 from atoll.ledger.entry import Entry, Opened, Record
 from atoll.ledger.log import Log, OwnLog
 from atoll.ledger.replica import Forked, Replica
-from atoll.ledger.witness import WrongOldSize, Witness
+from atoll.ledger.witness import Witness, WrongOldSize
 from atoll.net.link import Peer as Remote
 from atoll.node.clock import Clock, stamp
 from atoll.node.logs import logger
@@ -178,30 +178,34 @@ class Ledgers:
             or len(body["entries"]) > _BATCH
         ):
             raise AtollError("E_WIRE", "not an extension of a log")
+        known = (
+            isinstance(body["agreement"], str)
+            and isinstance(body["old"], int)
+            and isinstance(body["checkpoint"], bytes)
+        )
+        if not known or not isinstance(body["proof"], list):
+            raise AtollError("E_WIRE", "not an extension of a log")
         owner = PublicKey.parse(remote.identity)
-        origin = checkpoint.origin(str(body["agreement"]), owner)
+        with self._store.read() as session:
+            if remote.identity not in self._signatories(session, body["agreement"]):
+                raise AtollError(
+                    "E_AGREEMENT", "the sender is no signatory of that agreement", party=remote.name
+                )
+        origin = checkpoint.origin(body["agreement"], owner)
         entries = [self._entry(e) for e in body["entries"]]
         try:
             with self._store.write() as session:
-                if remote.identity not in self._signatories(session, str(body["agreement"])):
-                    raise AtollError(
-                        "E_LEDGER", "the sender is no signatory of that agreement", party=remote.name
-                    )
                 if session.get(LogName, origin) is None:
                     session.add(
-                        LogName(
-                            origin=origin, agreement=str(body["agreement"]), owner=remote.identity, size=0
-                        )
+                        LogName(origin=origin, agreement=body["agreement"], owner=remote.identity, size=0)
                     )
                     session.flush()
                 witness = Witness(self._signing, SeenStorage(session))
                 cosignature = witness.update(
-                    origin, owner, int(body["old"]), list(body["proof"]), body["checkpoint"], self._clock()
+                    origin, owner, body["old"], body["proof"], body["checkpoint"], self._clock()
                 )
                 storage = LogStorage(session, origin, stamp(self._clock()))
-                Replica(storage, str(body["agreement"]), owner).extend(
-                    int(body["old"]), entries, body["checkpoint"]
-                )
+                Replica(storage, body["agreement"], owner).extend(body["old"], entries, body["checkpoint"])
         except WrongOldSize as error:
             return {"size": error.size}
         except Forked as error:

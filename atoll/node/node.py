@@ -20,6 +20,7 @@ from atoll.node.metrics import Metrics
 from atoll.node.partners import Partners
 from atoll.node.tables import Tables
 from atoll.node.vault import Vault
+from atoll.node.worker.nursery import Nursery
 
 
 class Node:
@@ -39,6 +40,7 @@ class Node:
         self.tables = Tables(home.path, self.config, self.store, clock)
         self.ledgers = Ledgers(self.store, self.partners, self.keys.signing, clock)
         self.agreements = Agreements(self.store, self.partners, self.keys.signing, clock, self._record)
+        self.nursery = Nursery()
         self.jobs = Jobs(
             Desk(
                 home=home.path,
@@ -51,6 +53,7 @@ class Node:
                 partners=self.partners,
                 agreements=self.agreements,
                 tables=self.tables,
+                nursery=self.nursery,
                 record=self._record,
             )
         )
@@ -68,6 +71,7 @@ class Node:
 
     def start(self) -> None:
         """Opens the partner port and takes up what a stop left."""
+        self.nursery.start()
         self.partners.start()
         self.ledgers.start()
         self.jobs.start()
@@ -85,6 +89,7 @@ class Node:
         self.partners.outbox.flush(timeout=2.0)
         self.ledgers.stop()
         self.partners.stop()
+        self.nursery.stop()
         self.store.close()
         self._log.info("node stopped", name=self.name)
 

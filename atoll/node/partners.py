@@ -19,6 +19,7 @@ from atoll.net.listener import Listener
 from atoll.net.pairing import (
     Answered,
     Invite,
+    Language,
     OpenInvite,
     PendingPair,
     answer,
@@ -40,6 +41,9 @@ from atoll.node.vault import Vault
 
 # What a partner may ask before both sides confirmed the words.
 _BEFORE_PAIRED = {"pair.confirm"}
+# Four weeks: an invite is for people who are about to speak to each other.
+MAX_INVITE_HOURS = 672
+_LANGUAGES: dict[str, Language] = {"en": "en", "zh": "zh"}
 
 
 class Partners:
@@ -142,6 +146,17 @@ class Partners:
             raise AtollError(
                 "E_PEER_EXPIRED", f"the key of {peer.name} expired on {peer.not_after}", party=peer.name
             )
+        if statement.address != peer.address:
+            self._follow_address(statement)
+
+    def _follow_address(self, statement: KeyStatement) -> None:
+        """A partner that moved says so in its signed statement; jobs dial its new address from now on."""
+        with self._store.write() as session:
+            row = session.get(Peer, statement.identity)
+            if row is None or row.address == statement.address or row.state == "removed":
+                return
+            row.address, row.statement = statement.address, _json(statement.envelope).decode()
+        self.links.add(row.identity, row.tls, row.address)
 
     def handle(self, verb: str, handler: Handler) -> None:
         """Registers what answers a partner's request; only partners that both sides confirmed get through."""
@@ -195,7 +210,7 @@ class Partners:
     def _describe(self, row: Peer, connected: bool) -> dict[str, Any]:
         words = None
         if row.state == "comparing" and row.pending:
-            words = PendingPair.from_json(row.pending).words(self._language)
+            words = PendingPair.from_json(row.pending).words(_LANGUAGES[self._language])
         return {
             "name": row.name,
             "identity": row.identity,
@@ -213,7 +228,9 @@ class Partners:
     # Pairing.
 
     def invite(self, hours: int = 24) -> dict[str, Any]:
-        """A new invite, as one line."""
+        """A new invite, as one line; `E_FORMAT` for a time that is none."""
+        if not 1 <= hours <= MAX_INVITE_HOURS:
+            raise AtollError("E_FORMAT", f"an invite lasts 1 to {MAX_INVITE_HOURS} hours")
         if self._address is None:
             raise AtollError(
                 "E_STATE",

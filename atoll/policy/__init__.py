@@ -14,8 +14,9 @@ Public names, as the node uses them:
         While `awaiting` is not empty, decide again with `final=True` once all approvals are there.
     Reason: code, text {"zh", "en"}, input, column, partner, grant; `.wire(party)` for the peer,
         `.error(party)` and `.document()` for the owner
-    Debit: kind "runs" | "keys" | "rows" | "calls", account, amount, keyset, version, partner_asset, and
-        `.agreement`, `.asset`, `.provider`, `.partner` of the account; `calls` is one block of a service
+    Debit: kind "run" | "keys" | "rows", account, amount, keyset, version, partner_asset, and `.agreement`,
+        `.asset`, `.provider`, `.partner` of the account. A service's calls are charged block by block, within
+        `calls_left`
     explain(derivation, *, me, agreements, facts, now, final=False) -> Explanation
         with `.document()` for JSON and `.lines("zh" | "en")` for people
 """

@@ -18,7 +18,7 @@ from atoll.crypto.document import parse_time
 from atoll.disclosure import QUALIFIERS, about
 from atoll.errors import AtollError
 from atoll.plan import Derivation, Input
-from atoll.policy.judge import ORACLE, Finding, JoinNeed, Need, blank, judge, no_grant
+from atoll.policy.judge import ORACLE, Finding, JoinNeed, Need, blank, fits, judge, no_grant
 from atoll.policy.model import Account, Debit, Decision, Facts, Reason
 from atoll.policy.text import sentence
 
@@ -109,8 +109,20 @@ def _verdict(need: Need, asset: Asset) -> Verdict:
     if not candidates:
         empty = blank(need)
         return Verdict(need, None, empty, [no_grant(need), *judge(need, empty)])
-    # The fewest findings; among grants that pass, one that needs no steward; then the first.
-    return min(candidates, key=lambda v: (len(v.findings), v.grant.approval == "steward", v.index))
+
+    # A grant that passes, if possible without a steward; else one for this purpose and function that comes
+    # closest; then the first.
+    def order(verdict: Verdict) -> tuple[bool, bool, int, bool, int | None]:
+        findings, grant = verdict.findings, verdict.grant
+        return (
+            bool(findings),
+            not fits(need, grant),
+            len(findings),
+            grant.approval == "steward",
+            verdict.index,
+        )
+
+    return min(candidates, key=order)
 
 
 def verdicts(derivation: Derivation, me: str, facts: Facts, final: bool) -> list[Verdict]:
@@ -176,7 +188,7 @@ def reasons_of(verdict: Verdict) -> list[Reason]:
 
 def _debits(verdict: Verdict, derivation: Derivation) -> list[Debit]:
     need = verdict.need
-    out = [Debit("runs", need.account, 1)] if need.asks else []
+    out = [Debit("run", need.account, 1)] if need.asks else []
     join = need.join
     if join is not None and join.theirs is not None:
         asset = derivation.plan.input(join.their_input).asset
@@ -184,8 +196,6 @@ def _debits(verdict: Verdict, derivation: Derivation) -> list[Debit]:
         out.append(Debit("keys", need.account, need.keys_to_charge, **where))
         if need.asks:
             out.append(Debit("rows", need.account, join.theirs.keys or 0))
-    if need.asks and need.block_calls:
-        out.append(Debit("calls", need.account, need.block_calls))
     return out
 
 

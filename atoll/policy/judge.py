@@ -99,6 +99,11 @@ def _uses(need: Need, grant: Grant) -> list[Finding]:
     return out
 
 
+def fits(need: Need, grant: Grant) -> bool:
+    """Whether the grant is meant for this purpose and function, whatever else it lacks."""
+    return need.purpose in grant.purposes and need.function in grant.functions
+
+
 def _scope(need: Need, grant: Grant) -> list[Finding]:
     """Purpose, function, person, security level and disclosure."""
     out = []

@@ -9,15 +9,16 @@ from typing import Any, Literal
 from atoll.errors import AtollError
 
 Outcome = Literal["approve", "refuse", "steward"]
-DebitKind = Literal["runs", "keys", "rows", "calls"]
+DebitKind = Literal["run", "keys", "rows"]
 
 
 @dataclass(frozen=True)
 class Declared:
     """What an input's owner states in its signed approval (for an own input: what this node found).
 
-    `keys` is the number of distinct keys; `change` the keys added plus removed since the table that the party
-    last used under the agreement, None at first use. Both are None where nothing is joined.
+    `keys` is the number of distinct keys; `change` the least number of keys added plus removed since any
+    table that the party joined before with this partner under the agreement, None if there was none. Both
+    are None where nothing is joined.
     """
 
     version: str
@@ -62,10 +63,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Debit:
-    """A charge to be made in the transaction that releases the result; for a service, one block of calls.
+    """A charge to be made in the transaction that releases the result.
 
     `keys` debits stand even with amount 0: they make `keyset` the partner's last one. `version` is the
-    partner's table version, `partner_asset` its table.
+    partner's table version, `partner_asset` its table. A service's calls are charged block by block as they
+    are released, within `Decision.calls_left`.
     """
 
     kind: DebitKind

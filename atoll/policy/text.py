@@ -94,10 +94,11 @@ _SENTENCES: dict[str, tuple[str, str, str]] = {
     ),
     "change": (
         "E_JOIN_BOUND",
-        "{partner}'s table differs by {change} keys from the one it last used; the grant on {asset} asks "
-        "for 0 or "
-        "at least {minimum}.",
-        "{partner}的表与其上次使用的表相差 {change} 个键，资产“{asset}”的授权要求相差为 0 或至少 {minimum}。",
+        "{partner}'s table differs by {change} keys from one that it used before; the grant on {asset} "
+        "asks for 0 "
+        "or at least {minimum}.",
+        "{partner}的表与其此前使用的某张表相差 {change} 个键，资产“{asset}”的授权要求相差为 0 或至少 "
+        "{minimum}。",
     ),
     "change_undeclared": (
         "E_JOIN_BOUND",

@@ -48,6 +48,7 @@ def drive(
     *,
     before_open: Callable[[], None],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    between: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs `machine` over `channel` to its end.
 
@@ -59,6 +60,8 @@ def drive(
         before_open: called once, before the first message that lets the peer open a result; what it raises
             ends the run with nothing opened. Not called if this side opens nothing to the peer.
         progress: called with (done, total) after every message.
+        between: called after every message, when no message is computed and not yet sent: the one moment at
+            which machine and channel agree, so that a checkpoint of both can be taken.
     """
     opened = False
     message: tuple[bytes, str, bool] | None = None
@@ -66,6 +69,8 @@ def drive(
         if not machine.done and channel.readable():
             machine.receive(channel.recv())
             progress(*machine.progress())
+            if message is None:
+                between()
             continue
         message = message or machine.next_message()
         if message is None:
@@ -82,3 +87,4 @@ def drive(
         channel.send(payload, step)
         message = None
         progress(*machine.progress())
+        between()

@@ -50,6 +50,8 @@ def run(
     threads: int = 1,
     before_open: Callable[[], None],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    checkpoint: bytes | None = None,
+    save: Callable[[Callable[[], bytes]], None] = lambda state: None,
 ) -> Intersection:
     """Runs one party's side over `channel`.
 
@@ -58,12 +60,14 @@ def run(
         seed: 32 secret bytes of this party's job; used with `attempt` and `name` for all randomness.
         name: the channel's name.
         before_open: called once before the first message that opens a result to the peer.
+        checkpoint: state from which a restarted run goes on, with byte-identical messages.
+        save: called between messages with a function that gives the state; it decides whether to keep it.
 
     Raises:
         AtollError: `E_PROTOCOL` if the peer breaks the protocol, and whatever the channel raises.
     """
-    machine = EcdhPsi(seed, attempt, name, side, threads=threads)
-    drive(machine, channel, before_open=before_open, progress=progress)
+    machine = EcdhPsi(seed, attempt, name, side, threads=threads, checkpoint=checkpoint)
+    drive(machine, channel, before_open=before_open, progress=progress, between=lambda: save(machine.checkpoint))
     return result(machine, side.i_learn)
 
 

@@ -9,6 +9,9 @@ from typing import Any
 
 import atoll_test_world as w
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from atoll.agreements import (
     AgreementState,
     build_revocation,
@@ -24,8 +27,6 @@ from atoll.agreements.model import KIND
 from atoll.crypto import canonical, dsse
 from atoll.crypto.suite import SigningKey
 from atoll.errors import AtollError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def fails(document: Any) -> AtollError:
@@ -72,7 +73,11 @@ BAD: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "join key without bounds": (("assets", 0, "grants", 0, "join"), None, "bounds"),
     "star beside names": (("assets", 0, "grants", 0, "users"), ["*", "Li Wei"], "users"),
     "grant to oneself": (("assets", 0, "grants", 0, "to"), [w.ALICE], "itself"),
-    "grant to a stranger": (("assets", 0, "grants", 0, "to"), [str(SigningKey(bytes(32)).public)], "signatories"),
+    "grant to a stranger": (
+        ("assets", 0, "grants", 0, "to"),
+        [str(SigningKey(bytes(32)).public)],
+        "signatories",
+    ),
     "qualifier as grant": (("assets", 0, "grants", 0, "disclose"), ["corruptible"], "disclose"),
     "negative quota": (("assets", 0, "grants", 0, "quota", "runs_per_day"), -1, "runs_per_day"),
     "fraction": (("silence_seconds",), 1.5, "floats"),
@@ -103,7 +108,11 @@ def test_a_missing_field_anywhere_is_refused(data: st.DataObject) -> None:
         if not inner:
             break
         at = data.draw(st.sampled_from(inner))
-    if isinstance(at, dict) and not {"id", "segment", "phone", "A"} & set(at) - {"id"} and "id" not in at.keys() - {"format"}:
+    if (
+        isinstance(at, dict)
+        and not {"id", "segment", "phone", "A"} & set(at) - {"id"}
+        and "id" not in at.keys() - {"format"}
+    ):
         del at[data.draw(st.sampled_from(sorted(at)))]
         with pytest.raises(AtollError):
             parse(document)
@@ -177,7 +186,9 @@ def test_the_difference_names_each_change_and_nothing_else() -> None:
     document["jurisdiction"] = "CN"
     changes = {c.path: c for c in diff(parse(w.terms()), parse(document))}
     assert set(changes) == {
-        "title", "jurisdiction", "assets.bob/loans.columns.tax",
+        "title",
+        "jurisdiction",
+        "assets.bob/loans.columns.tax",
         "assets.bob/loans.grants.0.quota.runs_per_day",
     }
     assert changes["title"].text("en") == 'title: "Joint credit risk" becomes "Joint credit risk 2"'
@@ -214,7 +225,13 @@ def test_grants_are_found_by_partner_purpose_and_function() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=10), lambda i: st.lists(i) | st.dictionaries(st.text(), i), max_leaves=10))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=10),
+        lambda i: st.lists(i) | st.dictionaries(st.text(), i),
+        max_leaves=10,
+    )
+)
 def test_arbitrary_json_is_a_named_error(value: Any) -> None:
     assert fails(value).code == "E_FORMAT"
 

@@ -1,4 +1,6 @@
-"""Approvals, provisional receipts and receipts: bound to one plan, one attempt and the same messages at both ends."""
+"""Approvals, provisional receipts and receipts: bound to one plan, one attempt and the same messages at both
+ends.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from typing import Any
 
 import atoll_test_world as w
 import pytest
+
 from atoll.agreements import (
     build_approval,
     build_provisional,
@@ -31,17 +34,27 @@ NONCE = "0" * 32
 def approval(name: str, **changes: Any) -> dict[str, Any]:
     number = {"alice": "in0", "bob": "in1"}[name]
     facts = {
-        "job": w.JOB, "plan": DIGEST, "party": w.KEYS[name], "by": "agreement", "at": w.NOW,
+        "job": w.JOB,
+        "plan": DIGEST,
+        "party": w.KEYS[name],
+        "by": "agreement",
+        "at": w.NOW,
         "inputs": {number: {"version": w.version(name), "mode": "snapshot", "keys": 1000, "change": None}},
-        "seed_commitment": w.version("seed"), "tls": w.version("tls"), "nonce": NONCE,
+        "seed_commitment": w.version("seed"),
+        "tls": w.version("tls"),
+        "nonce": NONCE,
     }
     return build_approval(**{**facts, **changes})
 
 
-def opened(name: str, document: dict[str, Any] | None = None, signer: str | None = None, **wanted: Any) -> Any:
+def opened(
+    name: str, document: dict[str, Any] | None = None, signer: str | None = None, **wanted: Any
+) -> Any:
     envelope = dsse.sign("approval/v1", document or approval(name), w.SIGNERS[signer or name])
     own = [i["id"] for i in PLAN["inputs"] if i["party"] == w.KEYS[name]]
-    return open_approval(envelope, **{"plan": DIGEST, "job": w.JOB, "party": w.KEYS[name], "inputs": own, **wanted})
+    return open_approval(
+        envelope, **{"plan": DIGEST, "job": w.JOB, "party": w.KEYS[name], "inputs": own, **wanted}
+    )
 
 
 APPROVALS = {w.KEYS[name]: opened(name) for name in ("alice", "bob")}
@@ -79,12 +92,18 @@ def test_a_provisional_receipt_is_for_one_attempt_on_these_versions() -> None:
     envelope = dsse.sign("provisional/v1", build_provisional(at=w.NOW, **wanted), w.SIGNERS["alice"])
     assert open_provisional(envelope, **wanted).attempt == 1
     assert code(open_provisional, envelope, **{**wanted, "attempt": 2}) == "E_RECEIPT"
-    assert code(open_provisional, envelope, **{**wanted, "inputs": {**inputs, "in1": w.version("x")}}) == "E_RECEIPT"
+    assert (
+        code(open_provisional, envelope, **{**wanted, "inputs": {**inputs, "in1": w.version("x")}})
+        == "E_RECEIPT"
+    )
     assert code(open_provisional, envelope, **{**wanted, "receiver": w.BOB}) == "E_SIGNATURE"
     assert code(build_provisional, at=w.NOW, **{**wanted, "attempt": 0}) == "E_FORMAT"
     block = build_provisional(at=w.NOW, batch={"calls": 10, "first": 11, "last": 20}, **wanted)
     assert block["batch"]["last"] == 20
-    assert code(build_provisional, at=w.NOW, batch={"calls": 10, "first": 11, "last": 21}, **wanted) == "E_FORMAT"
+    assert (
+        code(build_provisional, at=w.NOW, batch={"calls": 10, "first": 11, "last": 21}, **wanted)
+        == "E_FORMAT"
+    )
 
 
 def record(name: str, peer: str, **changes: Any) -> dict[str, Any]:
@@ -92,7 +111,12 @@ def record(name: str, peer: str, **changes: Any) -> dict[str, Any]:
     return {
         "times": {"started": "2026-11-23T12:00:00Z", "finished": "2026-11-23T12:00:05Z"},
         "meters": {
-            "rows": 1000, "keys": 1000, "calls": 0, "bytes_sent": 10, "bytes_received": 10, "cpu_ms": 5,
+            "rows": 1000,
+            "keys": 1000,
+            "calls": 0,
+            "bytes_sent": 10,
+            "bytes_received": 10,
+            "cpu_ms": 5,
             "memory_bytes": 1,
         },
         "transcripts": {
@@ -118,8 +142,12 @@ def receipt(**changes: Any) -> dict[str, Any]:
 
 def checked(document: dict[str, Any], approvals: Any = None) -> None:
     check_receipt(
-        parse_receipt(document), PLAN, approvals or APPROVALS, protocols=DERIVED.protocols,
-        security=DERIVED.security, disclosures=DERIVED.disclosures,
+        parse_receipt(document),
+        PLAN,
+        approvals or APPROVALS,
+        protocols=DERIVED.protocols,
+        security=DERIVED.security,
+        disclosures=DERIVED.disclosures,
     )
 
 
@@ -159,7 +187,10 @@ def test_a_live_source_stands_as_such_in_the_receipt() -> None:
 
 
 def test_outputs_belong_to_receivers_only() -> None:
-    stolen = {w.ALICE: record("alice", "bob"), w.BOB: record("bob", "alice", output={"commitment": w.version("o"), "rows": 1})}
+    stolen = {
+        w.ALICE: record("alice", "bob"),
+        w.BOB: record("bob", "alice", output={"commitment": w.version("o"), "rows": 1}),
+    }
     assert code(checked, receipt(parties=stolen)) == "E_RECEIPT"
     lost = {w.ALICE: record("alice", "bob", output=None), w.BOB: record("bob", "alice")}
     assert code(checked, receipt(parties=lost)) == "E_RECEIPT"
@@ -184,8 +215,11 @@ def test_the_two_ends_of_a_channel_must_agree_and_the_channel_is_named(field: st
 
 
 def test_a_failed_job_has_a_receipt_with_its_reason() -> None:
-    failed = receipt(outcome="failed", error={"code": "E_PEER_SILENT", "party": "bob", "step": "n4"},
-                     parties={w.ALICE: record("alice", "bob", output=None)})
+    failed = receipt(
+        outcome="failed",
+        error={"code": "E_PEER_SILENT", "party": "bob", "step": "n4"},
+        parties={w.ALICE: record("alice", "bob", output=None)},
+    )
     checked(failed)
     assert code(receipt, outcome="failed") == "E_FORMAT"
     assert code(receipt, error={"code": "E_PEER_SILENT"}) == "E_FORMAT"

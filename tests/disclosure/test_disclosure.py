@@ -6,6 +6,9 @@ from typing import Any, get_args
 
 import atoll_test_world as w
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from atoll.disclosure import (
     GRANTABLE,
     KINDS,
@@ -23,8 +26,6 @@ from atoll.disclosure import (
 )
 from atoll.disclosure.statement import PARAMETERS
 from atoll.errors import AtollError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 FACTS: dict[str, Any] = {"columns": ["id"], "minimum_group": 10, "parties": 4, "maximum_bytes": 4096}
 NAMES = {key: name for name, key in w.KEYS.items()}
@@ -32,8 +33,14 @@ NAMES = {key: name for name, key in w.KEYS.items()}
 
 def document(what: str, **changes: Any) -> dict[str, Any]:
     return {
-        "subject": "in0", "owner": w.BOB, "what": what, "to": [w.ALICE], "step": "n4", "security": "semi-honest",
-        "assumption": "ddh-two-party", "parameters": {"asset": "loans", **{k: FACTS[k] for k in PARAMETERS[what]}},
+        "subject": "in0",
+        "owner": w.BOB,
+        "what": what,
+        "to": [w.ALICE],
+        "step": "n4",
+        "security": "semi-honest",
+        "assumption": "ddh-two-party",
+        "parameters": {"asset": "loans", **{k: FACTS[k] for k in PARAMETERS[what]}},
         **changes,
     }
 
@@ -86,7 +93,10 @@ def test_sums_over_all_owners_are_one_sentence() -> None:
         "alice, bob, carol and dave."
     ]
     chinese = render(statements, NAMES, "zh")
-    assert "alice获知alice、bob、carol和dave共 4 家机构的“debt”和“apps”按“segment”分组的总和，各家数值已合并相加。" in chinese
+    assert (
+        "alice获知alice、bob、carol和dave共 4 家机构的“debt”和“apps”按“segment”分组的总和，"
+        "各家数值已合并相加。" in chinese
+    )
     assert len([t for t in english if "took part" in t]) == 1
     assert len([t for t in english if "cheat" in t or "departs from it" in t]) == 1
 
@@ -102,7 +112,10 @@ def test_the_join_reads_as_people_would_say_it() -> None:
 def test_exceeds_lists_what_a_grant_does_not_allow_about_one_subject_to_one_partner() -> None:
     statements = w.derive(w.join_plan(receivers="both")).disclosures
     about_bob = {"owner": w.BOB, "subject": "in1", "to": w.ALICE}
-    assert [s.what for s in exceeds(statements, allowed=["size"], **about_bob)] == ["membership", "multiplicity"]
+    assert [s.what for s in exceeds(statements, allowed=["size"], **about_bob)] == [
+        "membership",
+        "multiplicity",
+    ]
     assert exceeds(statements, allowed=GRANTABLE, **about_bob) == []
     assert exceeds(statements, allowed=[], owner=w.BOB, subject="in1", to=w.CAROL) == []
     assert about(statements, w.BOB, "in1") == {w.ALICE}
@@ -113,7 +126,9 @@ def test_exceeds_lists_what_a_grant_does_not_allow_about_one_subject_to_one_part
 def test_allowing_more_never_exceeds_more(some: set[str], more: set[str]) -> None:
     statements = w.derive(w.totals_plan()).disclosures
     about_bob = {"owner": w.BOB, "subject": "in1", "to": w.ALICE}
-    assert len(exceeds(statements, allowed=some | more, **about_bob)) <= len(exceeds(statements, allowed=some, **about_bob))
+    assert len(exceeds(statements, allowed=some | more, **about_bob)) <= len(
+        exceeds(statements, allowed=some, **about_bob)
+    )
 
 
 def test_levels_are_ordered_and_a_whole_is_as_strong_as_its_weakest_part() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import atoll_test_world as w
 import pytest
+
 from atoll.agreements import asset, column
 from atoll.agreements.model import Column
 from atoll.errors import AtollError
@@ -40,7 +41,10 @@ def test_normalisation_is_the_same_on_both_sides_in_the_order_of_the_keys() -> N
     )
     left, right = op(plan, "normalise/v1")
     assert left["parameters"] == right["parameters"]
-    assert left["parameters"]["columns"] == [{"name": "phone", "steps": ["phone_cn"]}, {"name": "id", "steps": []}]
+    assert left["parameters"]["columns"] == [
+        {"name": "phone", "steps": ["phone_cn"]},
+        {"name": "id", "steps": []},
+    ]
 
 
 def test_totals_take_segments_ranges_and_minimum_group_from_the_agreement() -> None:
@@ -52,9 +56,20 @@ def test_totals_take_segments_ranges_and_minimum_group_from_the_agreement() -> N
         assert parameters["domain"] == [["A"], ["B"], ["C"]]
         assert parameters["minimum_group"] == 10
         assert parameters["subject"] == "id"
-        assert parameters["values"][0] == {"column": "debt", "as": "debt", "scale": 2, "range": ["0", "100000000"]}
+        assert parameters["values"][0] == {
+            "column": "debt",
+            "as": "debt",
+            "scale": 2,
+            "range": ["0", "100000000"],
+        }
     assert plan["outputs"] == [
-        {"id": "out0", "from": "total", "receiver": w.ALICE, "columns": ["debt", "apps", "count"], "minimum_group": 10}
+        {
+            "id": "out0",
+            "from": "total",
+            "receiver": w.ALICE,
+            "columns": ["debt", "apps", "count"],
+            "minimum_group": 10,
+        }
     ]
     one = w.totals_plan(group=None, values=[], minimum_group=1, subject=None)
     assert op(one, "group_sum/v1")[0]["parameters"]["domain"] == [[]]
@@ -108,7 +123,11 @@ WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
     "unknown field": (lambda: w.join_plan(where="debt > 5"), "E_FORMAT", "where"),
     "unknown asset": (lambda: w.join_plan(right={**SIDE, "asset": "cards"}), "E_NOT_FOUND", "right.asset"),
     "unknown party": (lambda: w.join_plan(right={**SIDE, "party": "eve"}), "E_NOT_FOUND", "right.asset"),
-    "ambiguous asset": (lambda: w.join_plan(right={"asset": "loans", "keys": ["id"]}), "E_NOT_FOUND", "several"),
+    "ambiguous asset": (
+        lambda: w.join_plan(right={"asset": "loans", "keys": ["id"]}),
+        "E_NOT_FOUND",
+        "several",
+    ),
     "unknown column": (lambda: w.join_plan(right={**SIDE, "keys": ["income"]}), "E_COLUMN", "right"),
     "unknown selected column": (
         lambda: w.join_plan(receivers="both", right={**SIDE, "select": ["income"]}),
@@ -121,7 +140,11 @@ WRONG: dict[str, tuple[Callable[[], Any], str, str]] = {
     "one party": (lambda: w.join_plan(right={**SIDE, "party": "alice"}), "E_FORMAT", "right.asset"),
     "receiver": (lambda: w.join_plan(receivers=["carol"]), "E_FORMAT", "receivers"),
     "no receiver": (lambda: w.join_plan(receivers=[]), "E_FORMAT", "receivers"),
-    "float key": (lambda: w.join_plan(left={**SIDE, "party": "alice", "keys": ["score"]}, normalise={}), "E_TYPE", "score"),
+    "float key": (
+        lambda: w.join_plan(left={**SIDE, "party": "alice", "keys": ["score"]}, normalise={}),
+        "E_TYPE",
+        "score",
+    ),
     "other agreement": (lambda: w.join_plan(agreement="agr-" + "f" * 16), "E_AGREEMENT", "agr-"),
     "two holders": (
         lambda: w.totals_plan(assets=[{"asset": "loans", "party": p} for p in ("alice", "bob")]),
@@ -154,7 +177,10 @@ def test_wrong_requests_name_what_is_wrong(name: str) -> None:
 
 def test_the_asker_must_be_a_signatory_and_the_agreement_in_force() -> None:
     request = {
-        "agreement": w.ID, "purpose": "credit-risk", "left": {**SIDE, "party": "alice"}, "right": SIDE,
+        "agreement": w.ID,
+        "purpose": "credit-risk",
+        "left": {**SIDE, "party": "alice"},
+        "right": SIDE,
         "receivers": "both",
     }
     stranger = "ed25519:" + "0" * 64
@@ -169,8 +195,11 @@ def test_the_asker_must_be_a_signatory_and_the_agreement_in_force() -> None:
 def test_estimates_grow_with_the_declared_rows_and_follow_the_calibration() -> None:
     def seconds(rows: int, calibration: Calibration) -> float:
         request = {
-            "agreement": w.ID, "purpose": "credit-risk", "receivers": "both",
-            "left": {**SIDE, "party": "alice", "rows": rows}, "right": {**SIDE, "rows": rows},
+            "agreement": w.ID,
+            "purpose": "credit-risk",
+            "receivers": "both",
+            "left": {**SIDE, "party": "alice", "rows": rows},
+            "right": {**SIDE, "rows": rows},
         }
         plan = compile_join(
             request, w.terms(), me=w.ALICE, person="x", now=w.NOW, job=w.JOB, calibration=calibration
@@ -192,8 +221,12 @@ def test_every_function_has_a_compiler_that_takes_a_checked_agreement() -> None:
     assert set(compilers()) == {"join", "totals", "echo"}
     agreement = w.parse(w.terms())
     plan = compilers()["echo"](
-        {"agreement": w.ID, "purpose": "credit-risk", "asset": "echo"}, agreement, me=w.ALICE, person="Li Wei",
-        now=w.NOW, job=w.JOB,
+        {"agreement": w.ID, "purpose": "credit-risk", "asset": "echo"},
+        agreement,
+        me=w.ALICE,
+        person="Li Wei",
+        now=w.NOW,
+        job=w.JOB,
     )
     assert plan == w.echo_plan()
     assert asset("echo", w.BOB, type="service")["columns"] == []

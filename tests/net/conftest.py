@@ -124,9 +124,16 @@ class Workers:
     def make(self, who: str, **options: Any) -> Session:
         other = "bob" if who == "alice" else "alice"
         connect = dialer(self.proxy.address) if who == "alice" else self.door.connect
-        options = {"clock": utc, "silence_seconds": 5.0, "tls": self.tls[who], "pinned": self.tls[other].fingerprint,
-                   "connect": connect, "job": "job-1", "attempt": 1} | options
-        session = Session(who, other, **options)
+        options = {
+            "clock": utc,
+            "silence_seconds": 5.0,
+            "tls": self.tls[who],
+            "pinned": self.tls[other].fingerprint,
+            "connect": connect,
+            "job": "job-1",
+            "attempt": 1,
+        } | options
+        session = Session(options.pop("me", who), other, **options)
         self.sessions.append(session)
         session.start()
         return session
@@ -136,7 +143,8 @@ class Workers:
 
     def close(self) -> None:
         for session in self.sessions:
-            session.abort(AtollError("E_CANCELLED", "the test is over"))
+            # As `abort`, without waiting until the other side knows.
+            session._fail(AtollError("E_CANCELLED", "the test is over"), tell=True)
         self.proxy.close()
         self.door.close()
 
@@ -157,7 +165,14 @@ class Node:
         self.trusted: dict[str, str] = {}
         self.handlers: dict[str, Any] = {"echo": lambda peer, body: body}
         self.local = Local(
-            self.keys, name, address, self.handlers, self._admit, lambda e, f: self.events.append((e, f)), utc, silence
+            self.keys,
+            name,
+            address,
+            self.handlers,
+            self._admit,
+            lambda e, f: self.events.append((e, f)),
+            utc,
+            silence,
         )
 
     def _admit(self, identity: str, tls: str, statement: Any, purpose: str) -> None:

@@ -26,13 +26,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_keys_come_back_and_lie_encrypted(folder: Path) -> None:
     keys = NodeKeys.load(folder, "open sesame")
     again = NodeKeys.load(folder, "open sesame")
-    assert keys.identity == again.identity and keys.tls.fingerprint == again.tls.fingerprint
+    assert keys.identity == again.identity
+    assert keys.tls.fingerprint == again.tls.fingerprint
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for path in folder.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert keys.signing.seed not in path.read_bytes() and keys.tls.private_key not in path.read_bytes()
+        assert keys.signing.seed not in path.read_bytes()
+        assert keys.tls.private_key not in path.read_bytes()
     assert b"ENCRYPTED" in (folder / "identity.pem").read_bytes()
-    assert keys.tls.private_key.hex()[:16] not in repr(keys.tls) and keys.signing.seed.hex() not in repr(keys.signing)
+    assert keys.tls.private_key.hex()[:16] not in repr(keys.tls)
+    assert keys.signing.seed.hex() not in repr(keys.signing)
 
 
 def test_wrong_passphrases_and_files(folder: Path, tmp_path: Path) -> None:
@@ -54,8 +57,13 @@ def test_wrong_passphrases_and_files(folder: Path, tmp_path: Path) -> None:
 def test_a_statement_says_what_it_says(folder: Path) -> None:
     keys = NodeKeys.load(folder, "open sesame")
     statement = read_key_statement(key_statement(keys, "甲银行", "bank.example:7443", NOW), NOW)
-    assert (statement.name, statement.address, statement.identity) == ("甲银行", "bank.example:7443", keys.identity)
-    assert statement.tls == keys.tls.fingerprint and statement.issued == NOW
+    assert (statement.name, statement.address, statement.identity) == (
+        "甲银行",
+        "bank.example:7443",
+        keys.identity,
+    )
+    assert statement.tls == keys.tls.fingerprint
+    assert statement.issued == NOW
     with pytest.raises(AtollError, match="E_PEER_EXPIRED"):
         read_key_statement(statement.envelope, NOW + timedelta(days=900))
     assert read_key_statement(statement.envelope, None) == statement
@@ -70,7 +78,13 @@ def test_forged_statements_are_refused(folder: Path) -> None:
         read_key_statement(dsse.sign("key/v1", document, thief), NOW)
     with pytest.raises(AtollError, match="E_SIGNATURE"):
         read_key_statement(dsse.sign("plan/v1", document, keys.signing), NOW)
-    for change in ({"tls": "sha256:00"}, {"name": ""}, {"address": "nowhere"}, {"extra": 1}, {"format": "v9"}):
+    for change in (
+        {"tls": "sha256:00"},
+        {"name": ""},
+        {"address": "nowhere"},
+        {"extra": 1},
+        {"format": "v9"},
+    ):
         with pytest.raises(AtollError, match="E_FORMAT"):
             read_key_statement(dsse.sign("key/v1", document | change, keys.signing), NOW)
     for junk in (None, {}, [], {"payloadType": 1, "payload": "", "signatures": []}):

@@ -80,7 +80,8 @@ def test_killed_twice_and_finished(workers: Any, tmp_path: Path) -> None:
         channel.send(str(i).encode(), f"answer/{i}")
     bob.close()
     total, sent = process.communicate(timeout=30)[0].split()
-    assert int(total) == sum(range(40)) and sent == bob.transcripts()["psi"]["received"]
+    assert int(total) == sum(range(40))
+    assert sent == bob.transcripts()["psi"]["received"]
 
 
 @pytest.mark.parametrize("forget", [False, True])

@@ -79,7 +79,8 @@ def test_any_drops_give_the_same_messages_and_chains(payloads: list[bytes], data
         lane_module.PIECE = whole
     got += drain(receiver)
     assert got == payloads
-    assert sender.sent.chain == receiver.consumed.chain and sender.sent.size == receiver.consumed.size
+    assert sender.sent.chain == receiver.consumed.chain
+    assert sender.sent.size == receiver.consumed.size
 
 
 def frame(sequence: int, payload: bytes = b"x", piece: int = 0, last: bool = True) -> Frame:
@@ -226,17 +227,27 @@ def test_a_torn_or_changed_journal(tmp_path: Path) -> None:
 @settings(max_examples=80)
 def test_control_messages_refuse_garbage(data: bytes) -> None:
     scope = Scope("job-1", 1, "alice", "bob")
-    for reader in (lambda: read_resume(scope, data), lambda: read_credit(data), lambda: read_abort(scope, data)):
+    for reader in (
+        lambda: read_resume(scope, data),
+        lambda: read_credit(data),
+        lambda: read_abort(scope, data),
+    ):
         try:
             reader()
         except AtollError as error:
-            assert error.code == "E_WIRE"
+            if error.code != "E_WIRE":
+                raise
 
 
 def test_a_standing_is_read_as_it_was_written() -> None:
     alice, bob = Scope("job-1", 1, "alice", "bob"), Scope("job-1", 1, "bob", "alice")
     standings = {"psi": two()[0].standing()}
     assert read_resume(bob, write_resume(alice, standings)) == standings
-    for bad in ({"psi": [1, 2]}, {"psi": [0, bytes(31), 0, 0, 0]}, {"psi": [-1, A, 0, 0, 0]}, {"P/": standings["psi"]}):
+    for bad in (
+        {"psi": [1, 2]},
+        {"psi": [0, bytes(31), 0, 0, 0]},
+        {"psi": [-1, A, 0, 0, 0]},
+        {"P/": standings["psi"]},
+    ):
         with pytest.raises(AtollError, match="E_WIRE"):
             read_resume(bob, write_resume(alice, bad))

@@ -49,7 +49,8 @@ def pair(node: Any) -> tuple[Any, Any]:
 @pytest.fixture
 def links(pair: tuple[Any, Any]) -> Any:
     one, two = meet(*pair)
-    assert isinstance(one, Link) and isinstance(two, Link)
+    assert isinstance(one, Link)
+    assert isinstance(two, Link)
     yield one, two
     one.close()
     two.close()
@@ -59,7 +60,9 @@ def test_both_sides_know_each_other(links: tuple[Link, Link], pair: tuple[Any, A
     one, two = links
     assert (one.peer.name, two.peer.name) == ("bob", "alice")
     assert (one.peer.identity, two.peer.identity) == (pair[1].keys.identity, pair[0].keys.identity)
-    assert one.peer.binding == two.peer.binding and one.peer.dialed and not two.peer.dialed
+    assert one.peer.binding == two.peer.binding
+    assert one.peer.dialed
+    assert not two.peer.dialed
     assert one.peer.mine == two.peer.statement
 
 
@@ -67,10 +70,13 @@ def test_an_unknown_peer_gets_the_reason_and_both_sides_log_it(pair: tuple[Any, 
     alice, bob = pair
     bob.trusted.clear()
     one, two = meet(alice, bob)
-    assert isinstance(one, AtollError) and isinstance(two, AtollError)
+    assert isinstance(one, AtollError)
+    assert isinstance(two, AtollError)
     assert (one.code, two.code) == ("E_PEER_UNKNOWN", "E_PEER_UNKNOWN")
-    assert "secret-value" not in str(one) and "bob refused" in one.text
-    assert bob.saw("link.refused", "E_PEER_UNKNOWN") and alice.saw("link.refused_by_peer", "E_PEER_UNKNOWN")
+    assert "secret-value" not in str(one)
+    assert "bob refused" in one.text
+    assert bob.saw("link.refused", "E_PEER_UNKNOWN")
+    assert alice.saw("link.refused_by_peer", "E_PEER_UNKNOWN")
 
 
 def test_a_changed_key_is_refused_with_the_reason(pair: tuple[Any, Any]) -> None:
@@ -89,7 +95,9 @@ def test_expired_keys_are_refused_with_the_reason(pair: tuple[Any, Any], helpers
     assert [e.code for e in (one, two) if isinstance(e, AtollError)] == ["E_PEER_EXPIRED", "E_PEER_EXPIRED"]
 
 
-def test_requests_run_in_both_directions_at_the_same_time(links: tuple[Link, Link], pair: tuple[Any, Any]) -> None:
+def test_requests_run_in_both_directions_at_the_same_time(
+    links: tuple[Link, Link], pair: tuple[Any, Any]
+) -> None:
     def slow(peer: Any, body: Any) -> Any:
         time.sleep(0.02)
         return [peer.name, body]
@@ -102,7 +110,9 @@ def test_requests_run_in_both_directions_at_the_same_time(links: tuple[Link, Lin
             assert answer.result(30) == ["alice" if link is links[0] else "bob", number]
 
 
-def test_what_a_handler_raises_arrives_without_its_text(links: tuple[Link, Link], pair: tuple[Any, Any]) -> None:
+def test_what_a_handler_raises_arrives_without_its_text(
+    links: tuple[Link, Link], pair: tuple[Any, Any]
+) -> None:
     def refuse(peer: Any, body: Any) -> Any:
         raise AtollError("E_POLICY", "row 3 holds 4711", column="debt", wire_column=True, step="decide")
 
@@ -112,10 +122,12 @@ def test_what_a_handler_raises_arrives_without_its_text(links: tuple[Link, Link]
     pair[1].handlers |= {"refuse": refuse, "fail": fail}
     with pytest.raises(AtollError) as refused:
         links[0].request("refuse", None)
-    assert (refused.value.code, refused.value.column) == ("E_POLICY", "debt") and "4711" not in str(refused.value)
+    assert (refused.value.code, refused.value.column) == ("E_POLICY", "debt")
+    assert "4711" not in str(refused.value)
     with pytest.raises(AtollError) as failed:
         links[0].request("fail", None)
-    assert failed.value.code == "E_INTERNAL" and "4711" not in str(failed.value)
+    assert failed.value.code == "E_INTERNAL"
+    assert "4711" not in str(failed.value)
     assert pair[1].saw("link.handler_failed")
     with pytest.raises(AtollError, match="E_WIRE"):
         links[0].request("no.such.verb", None)
@@ -145,7 +157,8 @@ def test_close_gives_the_reason_to_the_other_side(links: tuple[Link, Link], pair
         links[1].close(AtollError("E_UNPAIRED", "ended"))
         with pytest.raises(AtollError, match="E_UNPAIRED"):
             waiting.result(5)
-    assert not links[0].alive and not links[1].alive
+    assert not links[0].alive
+    assert not links[1].alive
 
 
 def test_a_silent_peer_ends_the_link(node: Any) -> None:
@@ -169,7 +182,8 @@ def test_a_silent_peer_ends_the_link(node: Any) -> None:
     begun = time.monotonic()
     with pytest.raises(AtollError, match="E_PEER_SILENT"):
         link.request("echo", 1)
-    assert 0.5 < time.monotonic() - begun < 4 and not link.alive
+    assert 0.5 < time.monotonic() - begun < 4
+    assert not link.alive
     stop.set()
     thread.join()
 
@@ -182,7 +196,9 @@ def test_a_peer_that_speaks_nonsense_is_refused(pair: tuple[Any, Any], attack: s
         refused = pool.submit(outcome, lambda: accept_link(far, bob.local))
         own = alice.keys.tls
         pins = [bob.keys.tls.fingerprint]
-        tls = Connection.client(own.certificate, own.private_key, pins, "node.atoll", alice.local.clock(), CONTROL_LIMIT)
+        tls = Connection.client(
+            own.certificate, own.private_key, pins, "node.atoll", alice.local.clock(), CONTROL_LIMIT
+        )
         stream = FrameStream(near, tls)
         stream.handshake(5)
         statement = key_statement(alice.keys, "alice", None, alice.local.clock())
@@ -196,7 +212,9 @@ def test_a_peer_that_speaks_nonsense_is_refused(pair: tuple[Any, Any], attack: s
             stream.send(Kind.HELLO, payload=b"\x9f\xff")
         elif attack == "signature":
             # A signature from another connection: the replay of a hello.
-            stream.send(Kind.HELLO, payload=write_hello(alice.keys, statement, "dialer", "control", bytes(32)))
+            stream.send(
+                Kind.HELLO, payload=write_hello(alice.keys, statement, "dialer", "control", bytes(32))
+            )
         else:
             stream.send(Kind.HELLO, payload=encode_body(decode_body(hello) | {"purpose": "pair"}))
         error = refused.result(15)

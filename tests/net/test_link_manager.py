@@ -27,7 +27,9 @@ class Running:
         self.manager = LinkManager(node.local)
         self.listener: Listener | None = None
         if listens:
-            self.listener = Listener("127.0.0.1", 0, self.manager.accept, lambda sock: sock.close(), node.local.log)
+            self.listener = Listener(
+                "127.0.0.1", 0, self.manager.accept, lambda sock: sock.close(), node.local.log
+            )
             self.listener.start()
         self.manager.start()
 
@@ -97,7 +99,8 @@ def test_unpairing_ends_the_link_at_once_and_says_why(run: Callable[..., Running
     alice.node.trusted.clear()
     alice.manager.disconnect(bob.identity, AtollError("E_UNPAIRED", "ended"))
     until(lambda: not link.alive, 2)
-    assert link.reason is not None and link.reason.code == "E_UNPAIRED"
+    assert link.reason is not None
+    assert link.reason.code == "E_UNPAIRED"
     with pytest.raises(AtollError, match="E_PEER_UNKNOWN"):
         alice.manager.request(bob.identity, "echo", 1)
     with pytest.raises(AtollError) as refused:

@@ -24,6 +24,16 @@ def ends_with(session: Session, code: str, seconds: float = 10) -> AtollError:
     return ended.value
 
 
+def waited(channel: Any, seconds: float) -> bool:
+    try:
+        channel.wait(read=False, write=True, timeout=seconds)
+    except AtollError as error:
+        if error.code != "E_PEER_SILENT":
+            raise
+        return False
+    return True
+
+
 def close_both(one: Session, two: Session) -> None:
     with ThreadPoolExecutor(2) as pool:
         for work in (pool.submit(one.close), pool.submit(two.close)):
@@ -35,7 +45,8 @@ def agree(one: Session, two: Session) -> None:
     assert set(a) == set(b)
     for name in a:
         assert (a[name]["sent"], a[name]["received"]) == (b[name]["received"], b[name]["sent"])
-        assert a[name]["messages"] == b[name]["messages"][::-1] and a[name]["bytes"] == b[name]["bytes"][::-1]
+        assert a[name]["messages"] == b[name]["messages"][::-1]
+        assert a[name]["bytes"] == b[name]["bytes"][::-1]
 
 
 def test_messages_arrive_in_order_on_several_channels(workers: Any) -> None:
@@ -52,7 +63,8 @@ def test_messages_arrive_in_order_on_several_channels(workers: Any) -> None:
     assert alice.channel("psi").receive(5) == ("empty", b"")
     agree(alice, bob)
     close_both(alice, bob)
-    assert alice.error is None and bob.error is None
+    assert alice.error is None
+    assert bob.error is None
     with pytest.raises(AtollError):
         alice.channel("psi").send(b"late", "late")
 
@@ -65,7 +77,6 @@ def test_large_messages_in_both_directions_do_not_block_each_other(workers: Any)
         channel = session.channel("psi")
         for _ in range(2):
             channel.send(payload, "bulk")
-        for _ in range(2):
             assert channel.recv(60) == payload
 
     with ThreadPoolExecutor(2) as pool:
@@ -77,14 +88,13 @@ def test_large_messages_in_both_directions_do_not_block_each_other(workers: Any)
 def test_a_slow_peer_holds_the_sender_back(workers: Any) -> None:
     alice, bob = workers.both()
     channel = alice.channel("psi")
+    channel.send(b"", "first")
+    assert bob.channel("psi").recv(5) == b""
     sent = 0
-    deadline = time.monotonic() + 20
-    while channel.writable() and time.monotonic() < deadline:
+    while sent < 100 and waited(channel, 0.5):
         channel.send(bytes(1 << 20), "bulk")
         sent += 1
     assert sent == lane_module.WINDOW // (1 << 20)
-    with pytest.raises(AtollError, match="E_PEER_SILENT"):
-        channel.wait(read=False, write=True, timeout=0.2)
     # Another channel has its own window.
     alice.channel("other").send(b"x", "s")
     assert bob.channel("other").recv(5) == b"x"
@@ -130,7 +140,8 @@ def test_a_silent_peer_ends_the_session(workers: Any) -> None:
     alice = workers.make("alice", silence_seconds=0.6)
     begun = time.monotonic()
     error = ends_with(alice, "E_PEER_SILENT")
-    assert error.party == "bob" and time.monotonic() - begun < 4
+    assert error.party == "bob"
+    assert time.monotonic() - begun < 4
 
 
 def test_a_peer_that_stops_answering_gets_the_reason_when_it_comes_back(workers: Any) -> None:
@@ -148,7 +159,8 @@ def test_a_busy_caller_does_not_make_the_session_silent(workers: Any) -> None:
     alice, bob = workers.both(silence_seconds=1.0)
     alice.channel("psi").send(b"x", "s")
     time.sleep(2.5)
-    assert bob.channel("psi").recv(1) == b"x" and alice.error is None
+    assert bob.channel("psi").recv(1) == b"x"
+    assert alice.error is None
 
 
 def test_a_long_job_waits_for_the_grace_period(workers: Any, tmp_path: Any) -> None:
@@ -167,8 +179,12 @@ def test_an_abort_arrives_at_once_with_code_and_step_only(workers: Any) -> None:
     alice.abort(AtollError("E_RANGE", "row 17 holds 4711", step="group_sum", column="debt"))
     error = ends_with(bob, "E_PEER_ABORT", 5)
     assert time.monotonic() - begun < 2
-    assert (error.step, error.detail["reason"]) == ("group_sum", {"code": "E_RANGE", "step": "group_sum"})
-    assert "4711" not in str(error) and "debt" not in str(error)
+    assert (error.step, error.detail["reason"]) == (
+        "group_sum",
+        {"code": "E_RANGE", "step": "group_sum", "party": "alice"},
+    )
+    assert "4711" not in str(error)
+    assert "debt" not in str(error)
     ends_with(alice, "E_RANGE")
 
 
@@ -178,7 +194,7 @@ def test_an_abort_while_the_line_is_down_arrives_later(workers: Any) -> None:
     bob.channel("psi").recv(5)
     workers.proxy.cut()
     bob.abort(AtollError("E_CANCELLED", "stop"))
-    assert ends_with(alice, "E_PEER_ABORT", 8).detail["reason"] == {"code": "E_CANCELLED"}
+    assert ends_with(alice, "E_PEER_ABORT", 8).detail["reason"]["code"] == "E_CANCELLED"
 
 
 def test_a_goodbye_before_the_expected_message_is_an_error(workers: Any) -> None:
@@ -222,30 +238,17 @@ def test_expired_certificates_end_the_session(workers: Any, helpers: Any) -> Non
 
 @pytest.mark.parametrize("difference", [{"job": "job-2"}, {"attempt": 2}, {"me": "mallory"}])
 def test_sessions_of_different_jobs_do_not_meet(workers: Any, difference: dict[str, Any]) -> None:
-    alice = workers.make("alice")
-    bob = workers.make("bob")
-    assert alice.error is None
-    alice.abort(AtollError("E_CANCELLED", "only to free the door"))
-    ends_with(bob, "E_PEER_ABORT")
-    stranger = Session(
-        difference.get("me", "alice"), "bob", difference.get("job", "job-1"), difference.get("attempt", 1),
-        helpers_connect(workers), workers.tls["alice"], workers.tls["bob"].fingerprint,
-        clock=workers.sessions[0]._clock, silence_seconds=3,
-    )
     honest = workers.make("bob", silence_seconds=3)
-    workers.sessions.append(stranger)
-    stranger.start()
-    assert {_code(honest), _code(stranger)} <= {"E_WIRE", "E_PEER_ABORT"}
+    stranger = workers.make("alice", silence_seconds=3, **difference)
+    codes = {_code(honest), _code(stranger)}
+    assert "E_WIRE" in codes
+    assert codes <= {"E_WIRE", "E_PEER_ABORT"}
 
 
 def _code(session: Session) -> str:
     with pytest.raises(AtollError) as ended:
         session.channel("psi").recv(8)
     return ended.value.code
-
-
-def helpers_connect(workers: Any) -> Any:
-    return workers.sessions[0]._connect
 
 
 def test_a_peer_that_starts_again_without_memory_is_refused(workers: Any) -> None:
@@ -258,7 +261,8 @@ def test_a_peer_that_starts_again_without_memory_is_refused(workers: Any) -> Non
     again = workers.make("alice")
     again.channel("psi").send(b"changed", "s")
     codes = {_code(bob), _code(again)}
-    assert "E_REWIND" in codes and codes <= {"E_REWIND", "E_PEER_ABORT"}
+    assert "E_REWIND" in codes
+    assert codes <= {"E_REWIND", "E_PEER_ABORT"}
 
 
 def test_the_tap_sees_every_message(workers: Any) -> None:

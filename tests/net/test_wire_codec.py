@@ -24,7 +24,11 @@ FRAMES = st.builds(
     st.binary(max_size=200),
 )
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**64), 2**64 - 1) | st.text(max_size=8) | st.binary(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**64), 2**64 - 1)
+    | st.text(max_size=8)
+    | st.binary(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=30), inner, max_size=4),
     max_leaves=12,
 )
@@ -37,7 +41,9 @@ def test_frames_come_back(frames: list[Frame]) -> None:
 
 
 @given(FRAMES, st.data())
-def test_a_truncated_or_damaged_frame_is_refused_or_is_another_frame(frame: Frame, data: st.DataObject) -> None:
+def test_a_truncated_or_damaged_frame_is_refused_or_is_another_frame(
+    frame: Frame, data: st.DataObject
+) -> None:
     good = encode_frame(frame, LIMIT)
     cut = data.draw(st.integers(1, len(good) - 1))
     with pytest.raises(AtollError, match="E_WIRE"):
@@ -47,7 +53,8 @@ def test_a_truncated_or_damaged_frame_is_refused_or_is_another_frame(frame: Fram
     try:
         assert b"".join(encode_frame(f, LIMIT) for f in decode_frames(bytes(bad), LIMIT)) == bytes(bad)
     except AtollError as error:
-        assert error.code in ("E_WIRE", "E_TOO_LARGE")
+        if error.code not in ("E_WIRE", "E_TOO_LARGE"):
+            raise
 
 
 def test_limits() -> None:
@@ -91,4 +98,5 @@ def test_any_bytes_are_a_body_in_one_form_or_refused(data: bytes) -> None:
     try:
         assert encode_body(decode_body(data)) == data
     except AtollError as error:
-        assert error.code == "E_WIRE"
+        if error.code != "E_WIRE":
+            raise

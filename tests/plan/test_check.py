@@ -8,6 +8,7 @@ from typing import Any
 
 import atoll_test_world as w
 import pytest
+
 from atoll.errors import AtollError
 from atoll.plan import OPERATORS, parse, plan_digest
 
@@ -67,7 +68,12 @@ def test_totals_derive_sums_participation_and_the_refusal_for_a_small_group() ->
             ("small_group_exists", me, others),
         } <= said(d)
     assert {("collusion", None, (w.ALICE,)), ("corruptible", None, everyone)} <= said(d)
-    expected = {"id": ("aggregate",), "segment": ("group_key",), "debt": ("aggregate",), "apps": ("aggregate",)}
+    expected = {
+        "id": ("aggregate",),
+        "segment": ("group_key",),
+        "debt": ("aggregate",),
+        "apps": ("aggregate",),
+    }
     assert d.uses["in2"] == expected
     assert d.releases["in0"].minimum_group == 10
     plain = w.derive(w.totals_plan(minimum_group=1))
@@ -101,7 +107,9 @@ def _totals(change: Callable[[Plan], Any], **request: Any) -> Plan:
 
 
 def _set(path: str, value: Any) -> Callable[[Plan], None]:
-    """Sets `operator id/parameters/...`-like paths; a first part that is an operator's id means that operator."""
+    """Sets `operator id/parameters/...`-like paths; a first part that is an operator's id means that
+    operator.
+    """
 
     def change(plan: Plan) -> None:
         parts = path.split("/")
@@ -231,7 +239,11 @@ BAD: dict[str, tuple[Callable[[], Plan], str]] = {
     "other scale": (lambda: _totals(_set("s1/parameters/values/0/scale", 3)), "E_UNIT"),
     "other domain": (lambda: _totals(_set("s1/parameters/domain", [["A"], ["B"], ["D"]])), "E_PLAN"),
     "domain too large": (
-        lambda: _totals(lambda p: [_set(f"s{i}/parameters/domain", [[str(n)] for n in range(10_001)])(p) for i in range(4)]),
+        lambda: _totals(
+            lambda p: [
+                _set(f"s{i}/parameters/domain", [[str(n)] for n in range(10_001)])(p) for i in range(4)
+            ]
+        ),
         "E_PLAN",
     ),
     "overflow": (
@@ -284,7 +296,12 @@ def test_joins_and_sums_of_unlike_columns_are_refused() -> None:
 
 def test_every_operator_is_registered_under_its_kind_with_its_protocol() -> None:
     assert set(OPERATORS) == {
-        "read/v1", "normalise/v1", "psi/v1", "group_sum/v1", "masked_sum/v1", "echo/v1",
+        "read/v1",
+        "normalise/v1",
+        "psi/v1",
+        "group_sum/v1",
+        "masked_sum/v1",
+        "echo/v1",
     }
     for rule in OPERATORS.values():
         assert (rule.function is None) == (rule.protocol is None)

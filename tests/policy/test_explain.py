@@ -7,12 +7,13 @@ import json
 from typing import Any
 
 import atoll_test_world as w
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from atoll.agreements import grant, join_bounds
 from atoll.plan import check
 from atoll.policy import decide, explain
 from atoll.policy.text import SENTENCES, sentence
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def explained(plan: Any, document: Any, me: str = w.BOB, **facts: Any) -> Any:
@@ -39,7 +40,12 @@ def test_the_report_names_asked_granted_and_missing_uses() -> None:
     document = w.with_grants(w.BOB, [w.join_grant(w.BOB, columns={"phone": ["join_key"]})])
     found = explained(w.join_plan(), document)
     (report,) = found.columns
-    assert (report.column, report.asked, report.granted, report.missing) == ("id", ("join_key",), (), ("join_key",))
+    assert (report.column, report.asked, report.granted, report.missing) == (
+        "id",
+        ("join_key",),
+        (),
+        ("join_key",),
+    )
     (passing,) = found.grants
     assert passing.grant["columns"] == {"phone": ["join_key"], "id": ["join_key"]}
     assert passing.grant["to"] == [w.ALICE]
@@ -75,15 +81,23 @@ grant_changes = st.fixed_dictionaries(
     },
 )
 grant_lists = st.lists(
-    st.builds(lambda totals, changes: (w.totals_grant if totals else w.join_grant)(w.BOB, **changes), st.booleans(), grant_changes),
+    st.builds(
+        lambda totals, changes: (w.totals_grant if totals else w.join_grant)(w.BOB, **changes),
+        st.booleans(),
+        grant_changes,
+    ),
     max_size=3,
 )
-plans = st.sampled_from([w.join_plan(), w.join_plan(receivers="both"), w.join_plan(reveal="size"), w.totals_plan()])
+plans = st.sampled_from(
+    [w.join_plan(), w.join_plan(receivers="both"), w.join_plan(reveal="size"), w.totals_plan()]
+)
 
 
 @settings(max_examples=80, deadline=None)
 @given(plans, grant_lists, st.integers(1, 3000), st.one_of(st.none(), st.integers(0, 200)))
-def test_the_one_grant_that_is_named_makes_the_plan_pass(plan: Any, grants: Any, theirs: int, change: Any) -> None:
+def test_the_one_grant_that_is_named_makes_the_plan_pass(
+    plan: Any, grants: Any, theirs: int, change: Any
+) -> None:
     document = w.with_grants(w.BOB, grants)
     found = explained(plan, document, theirs=theirs, change=change)
     if found.decision.outcome != "refuse":
@@ -128,8 +142,13 @@ def test_an_empty_table_cannot_be_helped_by_any_grant() -> None:
 
 def test_a_grant_to_one_partner_is_no_grant_to_another() -> None:
     only_carol = grant(
-        [w.CAROL], purposes=["credit-risk"], functions=["join"], columns={"id": ["join_key"]},
-        disclose=w.JOIN_KINDS, approval="automatic", join=join_bounds(minimum_rows=1),
+        [w.CAROL],
+        purposes=["credit-risk"],
+        functions=["join"],
+        columns={"id": ["join_key"]},
+        disclose=w.JOIN_KINDS,
+        approval="automatic",
+        join=join_bounds(minimum_rows=1),
     )
     document = w.with_grants(w.BOB, [only_carol])
     derivation = check(rebase(w.join_plan(), document), {w.ID: document})

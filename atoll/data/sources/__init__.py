@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from atoll.data.schema import Declaration
+from atoll.data.sources.address import Address
 from atoll.data.sources.base import BadRow, BadRows, Inspection, Mode, Source
 from atoll.data.sources.csv import CsvSource
 from atoll.data.sources.memory import MemorySource
 from atoll.data.sources.parquet import ParquetSource
+from atoll.data.sources.sql import SqlSource
 from atoll.errors import AtollError
 
 __all__ = [
+    "Address",
     "BadRow",
     "BadRows",
     "CsvSource",
@@ -21,6 +24,7 @@ __all__ = [
     "Mode",
     "ParquetSource",
     "Source",
+    "SqlSource",
     "inspect",
     "open_source",
 ]

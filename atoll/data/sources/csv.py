@@ -69,7 +69,7 @@ class CsvSource:
         self._utf8, self._dialect = utf8, Dialect(delimiter, quote)
         self._file = utf8.path
         self._header(utf8)
-        self._scan(utf8)
+        self._scan()
         self._prepared = True
 
     def _header(self, utf8: Utf8) -> None:
@@ -108,7 +108,7 @@ class CsvSource:
                 yield item
         self._scanner = scanner
 
-    def _scan(self, utf8: Utf8) -> None:
+    def _scan(self) -> None:
         self._rows = self._malformed = 0
         self._examples: list[BadRow] = []
         for item in self._records():

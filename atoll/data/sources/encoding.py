@@ -36,7 +36,6 @@ class Utf8:
     path: Path
     encoding: str
     temporary: bool
-    bom: bool
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def to_utf8(path: Path, declared: str | None, work: Path | None) -> Utf8:
         tries = [marked] if marked else ["utf-8", "gb18030"]
     failures = []
     for codec in tries:
-        outcome = _attempt(path, codec, work, bom=marked == "utf-8")
+        outcome = _attempt(path, codec, work)
         if isinstance(outcome, Utf8):
             return outcome
         failures.append(outcome)
@@ -107,17 +106,17 @@ def to_utf8(path: Path, declared: str | None, work: Path | None) -> Utf8:
     )
 
 
-def _attempt(path: Path, codec: str, work: Path | None, *, bom: bool) -> Utf8 | _Undecodable:
+def _attempt(path: Path, codec: str, work: Path | None) -> Utf8 | _Undecodable:
     if codec == "utf-8":
         failure = _decode(path, codec, None)
-        return failure or Utf8(path, "utf-8", temporary=False, bom=bom)
+        return failure or Utf8(path, "utf-8", temporary=False)
     target, copy = private_file(work, ".csv")
     done = False
     try:
         with target:
             failure = _decode(path, codec, target)
         done = failure is None
-        return failure or Utf8(copy, codec, temporary=True, bom=False)
+        return failure or Utf8(copy, codec, temporary=True)
     finally:
         if not done:
             copy.unlink(missing_ok=True)

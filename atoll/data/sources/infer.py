@@ -16,8 +16,8 @@ import duckdb
 from atoll.data.engine import literal
 from atoll.data.schema import MAX_PRECISION, Type
 
-INT = r"[+-]?[0-9]+"
-DECIMAL = r"[+-]?[0-9]+\.[0-9]+"
+INT = r"-?(0|[1-9][0-9]{0,17})"
+DECIMAL = r"-?(0|[1-9][0-9]*)\.[0-9]+"
 WHOLE = r"[+-]?[1-9][0-9]{0,8}[eE]\+?0?[0-9]"  # such as 1e+05, which some tools write for 100000
 FLOAT = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"
 BOOL = r"(?i:true|false)"
@@ -25,7 +25,7 @@ DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{4}/[0-9]{1,2}/[0-9]{1,2}"
 TIME = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
 ZONE = r"(Z|[+-][0-9]{2}:[0-9]{2})?"
 TIMESTAMP = rf"({DATE})[T ]{TIME}{ZONE}"
-_IDENTIFIER = r"\+[0-9].*|-?0[0-9].*|[0-9]{19,}"
+_IDENTIFIER = r"\+[0-9].*|-?0[0-9].*|-?[0-9]{19,}"
 _KINDS = "sbdtximwf"
 TOLERANCE = 10  # one misfit in ten values
 
@@ -68,13 +68,13 @@ def infer(
         listed = ", ".join(literal(m) for m in dict.fromkeys([*markers, ""]))
         inner.append(
             f"""CASE WHEN {c} IS NULL OR trim({c}) IN ({listed}) THEN NULL
-            WHEN NOT regexp_full_match(trim({c}), '[0-9+.tTfF-].*') THEN 's'
+            WHEN regexp_full_match(n{i}, {literal(INT)}) THEN 'i'
+            WHEN regexp_full_match(n{i}, {literal(DECIMAL)}) THEN 'm'
+            WHEN NOT contains('0123456789+-.tTfF', left(trim({c}), 1)) THEN 's'
             WHEN regexp_full_match(trim({c}), {literal(BOOL)}) THEN 'b'
             WHEN regexp_full_match(trim({c}), {literal(DATE)}) THEN 'd'
             WHEN regexp_full_match(trim({c}), {literal(TIMESTAMP)}) THEN 't'
             WHEN regexp_full_match(n{i}, {literal(_IDENTIFIER)}) THEN 'x'
-            WHEN regexp_full_match(n{i}, {literal(INT)}) THEN 'i'
-            WHEN regexp_full_match(n{i}, {literal(DECIMAL)}) THEN 'm'
             WHEN regexp_full_match(n{i}, {literal(WHOLE)}) THEN 'w'
             WHEN regexp_full_match(n{i}, {literal(FLOAT)}) THEN 'f'
             ELSE 's' END AS k{i}"""

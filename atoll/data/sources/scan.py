@@ -6,6 +6,7 @@ file whose structure this scan has found to be sound, and the two row counts are
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -226,11 +227,8 @@ def detect_delimiter(path: Path, name: str, quote: str) -> str:
         counts: list[int] = []
         scanner = Scanner(path, name, Dialect(delimiter, quote), None)
         try:
-            for item in scanner:
-                if isinstance(item, Run):
-                    counts.append(len(scanner.split(item.data)))
-                if len(counts) == 50:
-                    break
+            for item in itertools.islice(scanner, 50):
+                counts.append(len(scanner.split(item.data)) if isinstance(item, Run) else 0)
         except AtollError:
             continue
         usual = counts.count(counts[0]) * 2 > len(counts) if counts else False

@@ -100,7 +100,8 @@ def prepare_keys(
         columns: key columns, in the plan's order.
         steps: normalisation steps by column.
         threads: threads to use.
-        earlier: cache folders of the versions that were used under the agreement before.
+        earlier: folders of the keys that were joined with the same partner under the agreement before,
+            of whatever table.
 
     Returns:
         `keys`, `rows`, `nulls`, `duplicates`, and `change`: the least number of keys added plus removed since
@@ -115,10 +116,10 @@ def prepare_keys(
     now = (folder / "digests.bin").read_bytes()
     changes = []
     for other in earlier:
-        before = Path(other) / folder.name / "digests.bin"
+        before = Path(other) / "digests.bin"
         if before.exists():
             added, removed = count_changes(before.read_bytes(), now)
             changes.append(added + removed)
-    # Earlier tables that were joined on other columns have no key in common with these.
+    # Keys whose folder is gone cannot be compared: all of these count as changed.
     facts["change"] = min(changes) if changes else facts["keys"] if earlier else None
     return facts

@@ -146,6 +146,8 @@ def run(context: Context) -> Outcome:
         threads=context.threads,
         before_open=lambda: context.before_open([peer]),
         progress=lambda done, total: context.progress(done, total, how["step"]),
+        checkpoint=context.restored(),
+        save=context.checkpoint,
     )
     meters = {"rows": len(keys.rows), "keys": keys.count}
     if i_learn == "nothing" or found.size is None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
@@ -56,6 +57,7 @@ def build(node: Node) -> FastAPI:
         started = time.monotonic()
         try:
             app.state.guard.check_address(request)
+            await run_in_threadpool(app.state.guard.check_token, request)
             response = await call_next(request)
         except AtollError as error:
             request.state.code = error.code
@@ -64,7 +66,7 @@ def build(node: Node) -> FastAPI:
         action = f"{request.method} {getattr(route, 'path', 'unknown')}"
         node.metrics.calls.labels(action=action, status=str(response.status_code)).inc()
         if request.method != "GET" or response.status_code in (401, 403):
-            record_access(node, request, action, response.status_code)
+            await run_in_threadpool(record_access, node, request, action, response.status_code)
         log.debug(
             "call", action=action, status=response.status_code, ms=int((time.monotonic() - started) * 1000)
         )

@@ -13,6 +13,7 @@ from atoll.node.clock import stamp
 from atoll.node.node import Node
 from atoll.node.state.models import AccessLog
 
+MAX_BODY = 8 << 20
 _LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
 
 
@@ -23,29 +24,40 @@ class Guard:
         self._node = node
         host, _ = node.config.api_listen
         self._hosts = (
-            _LOOPBACK | set(node.config["api.hosts"]) | ({host} if host not in ("0.0.0.0", "::") else set())
+            _LOOPBACK | set(node.config["api.hosts"]) | ({host} if host not in ("0.0.0.0", "::") else set())  # noqa: S104
         )
         self._origins = set(node.config["api.origins"])
 
+    def check_token(self, request: Request) -> None:
+        """Finds out who calls, before anything of the call is read; `E_AUTH`."""
+        if request.url.path != "/health":
+            request.state.caller = self._node.access.check(request.headers.get("authorization"))
+
     def check_address(self, request: Request) -> None:
-        """`E_HOST`, `E_ORIGIN`."""
+        """`E_HOST`, `E_ORIGIN`, `E_TOO_LARGE`."""
         host = request.headers.get("host", "")
         name = host.rsplit(":", 1)[0] if host.rpartition(":")[2].isdigit() else host
         if name not in self._hosts:
             raise AtollError("E_HOST", f"the Host header names {name[:100]!r}")
         origin = request.headers.get("origin")
         own = f"{request.url.scheme}://{host}"
+        # Only PUT takes a body of unknown length; it is read piece by piece there.
+        unknown = "transfer-encoding" in request.headers
+        if request.method != "PUT" and (
+            unknown or int(request.headers.get("content-length") or 0) > MAX_BODY
+        ):
+            raise AtollError(
+                "E_TOO_LARGE", f"a body has at most {MAX_BODY >> 20} MiB and says its length", fault="caller"
+            )
         if origin is not None and origin != own and origin not in self._origins:
             raise AtollError("E_ORIGIN", f"the Origin header names {origin[:100]!r}")
 
 
 def needs(*roles: Role) -> Any:
-    """A dependency that gives the caller, who must hold one of the roles; `E_AUTH`, `E_ROLE`."""
+    """A dependency that gives the caller, who must hold one of the roles; `E_ROLE`."""
 
     def check(request: Request) -> Caller:
-        node: Node = request.app.state.node
-        caller = node.access.check(request.headers.get("authorization"))
-        request.state.caller = caller
+        caller: Caller = request.state.caller
         if caller.role not in roles:
             raise AtollError(
                 "E_ROLE", f"{caller.person} calls as {caller.role}; this needs {' or '.join(roles)}"

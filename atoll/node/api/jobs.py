@@ -17,11 +17,12 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from atoll.errors import AtollError
+from atoll.node.access import Role
 from atoll.node.api.guard import Here, Router, Who
 from atoll.node.jobs.desk import ENDED
 
 router = Router(prefix="/v1", tags=["jobs"])
-_READERS = ("analyst", "steward", "auditor", "operator", "administrator")
+_READERS: tuple[Role, ...] = ("analyst", "steward", "auditor", "operator", "administrator")
 
 
 class Answer(BaseModel):
@@ -73,7 +74,7 @@ def jobs(
     before: str | None = None,
 ) -> list[dict[str, Any]]:
     """Jobs, newest first; filter by state and function, page with `before` (the `created` of the last one)."""
-    return node.jobs.list(state, function, max(1, min(limit, 1000)), before)
+    return node.jobs.listed(state, function, max(1, min(limit, 1000)), before)
 
 
 @router.on("GET", "/jobs/{job}", *_READERS)
@@ -153,6 +154,14 @@ def result(request: Request, node: Here, job: str) -> Response:
 def receipt(node: Here, job: str) -> dict[str, Any]:
     """Provisional and final receipts, and who has not signed."""
     return node.jobs.receipt(job)
+
+
+@router.on("GET", "/charges", "steward", "auditor")
+def charges(
+    node: Here, agreement: str | None = None, job: str | None = None, limit: int = 100
+) -> list[dict[str, Any]]:
+    """Debits of quota and join bounds at this node, newest first."""
+    return node.jobs.charges(agreement, job, max(1, min(limit, 1000)))
 
 
 @router.on("POST", "/services/{job}/call", "application", "analyst")

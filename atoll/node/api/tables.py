@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
+import anyio.from_thread
 import anyio.to_thread
+import pyarrow as pa
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict
+from starlette.requests import ClientDisconnect
 
 from atoll.errors import AtollError
 from atoll.node.api.guard import Here, Router, Who
@@ -60,42 +65,48 @@ def _declared(text: str | None) -> Any:
         raise AtollError("E_FORMAT", "declaration is not JSON") from None
 
 
-async def _body(request: Request, node: Here) -> Any:
-    """The body as it arrives, handed to a thread piece by piece."""
+async def _upload(request: Request, node: Here, take: Callable[[pa.Table], Any]) -> Any:
+    """The body as it arrives, handed to a thread piece by piece, and what `take` makes of its table."""
     send, receive = anyio.create_memory_object_stream[bytes](4)
+    whole = False
+    outcome: dict[str, Any] = {}
 
     async def pump() -> None:
-        async with send:
-            async for piece in request.stream():
-                await send.send(piece)
+        nonlocal whole
+        # A reader that ended early has a reason of its own; a caller that went away hears no answer.
+        with contextlib.suppress(anyio.BrokenResourceError, ClientDisconnect):
+            async with send:
+                async for piece in request.stream():
+                    await send.send(piece)
+                whole = True
 
-    return pump, receive
-
-
-def _pieces(receive: Any) -> Any:
-    while True:
-        try:
-            yield anyio.from_thread.run(receive.receive)
-        except anyio.EndOfStream:
-            return
-
-
-async def _upload(request: Request, node: Here, take: Any) -> Any:
-    pump, receive = await _body(request, node)
-    result: dict[str, Any] = {}
+    def pieces() -> Iterator[bytes]:
+        while True:
+            try:
+                yield anyio.from_thread.run(receive.receive)
+            except anyio.EndOfStream:
+                # An Arrow stream may end after any batch: only the end of the body says that it was all.
+                if not whole:
+                    raise AtollError("E_FORMAT", "the upload broke off") from None
+                return
 
     def work() -> None:
-        with node.tables.upload(_pieces(receive)) as table:
-            result["value"] = take(table)
+        try:
+            with node.tables.upload(pieces()) as table:
+                outcome["value"] = take(table)
+        except AtollError as error:
+            outcome["error"] = (
+                error  # raised inside, it would leave the task group wrapped in another exception
+            )
 
     async with anyio.create_task_group() as group:
         group.start_soon(pump)
-        try:
-            await anyio.to_thread.run_sync(work)
-        finally:
-            await receive.aclose()
-            group.cancel_scope.cancel()
-    return result["value"]
+        await anyio.to_thread.run_sync(work)
+        receive.close()
+        group.cancel_scope.cancel()
+    if "error" in outcome:
+        raise outcome["error"]
+    return outcome["value"]
 
 
 @router.on("PUT", "/{name}", "steward", status_code=201)

@@ -27,6 +27,7 @@ from atoll.node.state.models import Job, JobEvent
 from atoll.node.state.store import Store
 from atoll.node.tables import Tables
 from atoll.node.vault import Vault
+from atoll.node.worker.nursery import Nursery
 from atoll.plan import KIND as PLAN_KIND
 from atoll.plan import Derivation, check
 
@@ -47,6 +48,7 @@ class Desk:
     partners: Partners
     agreements: Agreements
     tables: Tables
+    nursery: Nursery
     record: Callable[[Session, str, str, Any, str | None], None]
     _locks: dict[str, threading.RLock] = field(default_factory=lambda: defaultdict(threading.RLock))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -15,9 +15,12 @@ from atoll.node.jobs.desk import Desk
 from atoll.node.state.models import Charge
 from atoll.plan import Derivation
 from atoll.policy import Account, Counters, Declared, Facts, accounts
+from atoll.policy.model import DebitKind
+
+Kind = DebitKind | Literal["calls"]
 
 
-def _sum_today(session: Session, account: Account, kind: str, day: str, apart_from: str) -> int:
+def _sum_today(session: Session, account: Account, kind: Kind, day: str, apart_from: str) -> int:
     return (
         session.scalar(
             select(func.coalesce(func.sum(Charge.amount), 0)).where(
@@ -32,6 +35,7 @@ def _of(account: Account) -> tuple[Any, ...]:
     return (
         Charge.agreement == account.agreement,
         Charge.asset == account.asset,
+        Charge.provider == account.provider,
         Charge.partner == account.partner,
     )
 

@@ -7,6 +7,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from atoll.agreements import Asset
+from atoll.crypto import canonical
+from atoll.crypto.suite import digest
+from atoll.errors import AtollError
+from atoll.functions.join.keys import cache_name
 from atoll.functions.join.run import sides
 from atoll.node.clock import stamp
 from atoll.node.jobs.desk import Desk
@@ -18,29 +23,47 @@ from atoll.node.worker.supervise import run_to_end
 _EARLIER = 32
 
 
+def _asset(desk: Desk, entry: dict[str, Any]) -> Asset:
+    agreement = desk.agreements.state(entry["agreement"], entry["agreement_digest"]).agreement
+    found = agreement.asset_at(entry["party"], entry["asset"])
+    if found is None:
+        raise AtollError("E_AGREEMENT", f"{entry['agreement']} has no asset {entry['asset']!r} of this node")
+    return found
+
+
+def is_table(desk: Desk, entry: dict[str, Any]) -> bool:
+    """Whether an input of a plan is a table; a service has no rows."""
+    return _asset(desk, entry).type == "dataset"
+
+
 def own_versions(desk: Desk, plan: dict[str, Any]) -> dict[str, Version]:
     """The version of each own input that this node would feed in."""
     versions = {}
     for entry in plan["inputs"]:
-        if entry["party"] == desk.me:
+        if entry["party"] == desk.me and is_table(desk, entry):
             pinned = entry["version"]["digest"] if entry["version"] else None
             versions[entry["id"]] = desk.tables.version(entry["asset"], pinned)
     return versions
 
 
-def _earlier(desk: Desk, agreement: str, asset: str, partner: str) -> list[str]:
-    """Versions that took part with this partner under the agreement, newest first."""
+def _earlier(desk: Desk, agreement: str, partner: str) -> list[str]:
+    """Folders of the keys that this node joined with the partner under the agreement, newest first."""
     with desk.store.read() as session:
-        used = session.scalars(
-            select(InputUse.version)
-            .where(InputUse.agreement == agreement, InputUse.asset == asset, InputUse.partner == partner)
+        rows = session.scalars(
+            select(InputUse)
+            .where(InputUse.agreement == agreement, InputUse.partner == partner, InputUse.keys.is_not(None))
             .order_by(InputUse.at.desc())
         ).all()
-    return list(dict.fromkeys(used))[:_EARLIER]
+    folders = (str(desk.tables.cache(row.version) / str(row.keys)) for row in rows)
+    return list(dict.fromkeys(folders))[:_EARLIER]
 
 
 def note_use(desk: Desk, session: Session, job: str, plan: dict[str, Any], versions: dict[str, str]) -> None:
     """Keeps which own versions took part with whom, in the transaction that releases a result."""
+    keys = None
+    if plan["function"] == "join":
+        mine = sides(plan, desk.me)["mine"]
+        keys = cache_name(list(mine["columns"]), mine["steps"])
     for entry in plan["inputs"]:
         if entry["party"] == desk.me:
             for partner in desk.others(plan):
@@ -52,6 +75,7 @@ def note_use(desk: Desk, session: Session, job: str, plan: dict[str, Any], versi
                         agreement=entry["agreement"],
                         asset=entry["asset"],
                         version=versions[entry["id"]],
+                        keys=keys,
                         at=stamp(desk.clock()),
                     )
                 )
@@ -59,15 +83,21 @@ def note_use(desk: Desk, session: Session, job: str, plan: dict[str, Any], versi
 
 def commitments(desk: Desk, plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What an approval says of this node's inputs; prepares the keys of joins in a worker first."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
+    for entry in plan["inputs"]:
+        if entry["party"] == desk.me and not is_table(desk, entry):
+            # What a service is stands in the agreement; that is what the approval commits to.
+            text = canonical.dumps(_asset(desk, entry).document())
+            found[entry["id"]] = {"version": digest(text), "mode": "live", "keys": None, "change": None}
     for name, version in own_versions(desk, plan).items():
         entry = next(i for i in plan["inputs"] if i["id"] == name)
         facts: dict[str, Any] = {"keys": None, "change": None}
         if plan["function"] == "join":
             how = sides(plan, desk.me)
             mine = how["mine"]
-            earlier = _earlier(desk, entry["agreement"], entry["asset"], how["theirs"]["party"])
+            earlier = _earlier(desk, entry["agreement"], how["theirs"]["party"])
             facts = run_to_end(
+                desk.nursery,
                 {
                     "task": "prepare",
                     "data": str(version.data),
@@ -75,7 +105,7 @@ def commitments(desk: Desk, plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
                     "columns": list(mine["columns"]),
                     "steps": mine["steps"],
                     "threads": desk.threads,
-                    "earlier": [str(desk.tables.cache(digest)) for digest in earlier],
+                    "earlier": earlier,
                 },
                 memory_bytes=desk.config["jobs.memory_bytes"],
                 seconds=desk.config["jobs.seconds"],

@@ -23,7 +23,7 @@ from atoll.node.jobs.receipts import Receipts
 from atoll.node.jobs.release import Releases
 from atoll.node.jobs.run import Runs
 from atoll.node.logs import logger
-from atoll.node.state.models import Approval, Job, JobEvent, Receipt, Schedule
+from atoll.node.state.models import Approval, Charge, Job, JobEvent, Receipt, Schedule
 from atoll.policy import explain
 
 
@@ -34,7 +34,7 @@ class Jobs:
         self._desk = desk
         self._log = logger("jobs")
         self.runs = Runs(desk, Releases(desk), Receipts(desk))
-        self.proposals = Proposals(desk, ready=self.runs.start, fail=self.runs.fail)
+        self.proposals = Proposals(desk, ready=self.runs.start, fail=self.runs.fail, tell=self.runs.tell)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._schedule_loop, name="schedules", daemon=True)
         desk.agreements.on_revoked = self._agreement_revoked
@@ -167,7 +167,7 @@ class Jobs:
         """One job with plan and disclosure statement."""
         return self.describe(self._desk.job(job), full=True)
 
-    def list(
+    def listed(
         self, state: str | None, function: str | None, limit: int, before: str | None
     ) -> list[dict[str, Any]]:
         """Jobs, newest first."""
@@ -200,7 +200,8 @@ class Jobs:
             )
         if row.output is None:
             raise AtollError("E_NOT_FOUND", f"this node receives nothing from job {job}")
-        return self._desk.folder(job) / row.output["file"]
+        path: Path = self._desk.folder(job) / row.output["file"]
+        return path
 
     def receipt(self, job: str) -> dict[str, Any]:
         """Receipts of a job: provisional ones, and the final one with who has signed."""
@@ -241,6 +242,31 @@ class Jobs:
                 "commitment": row.output["commitment"],
             }
         return body
+
+    def charges(self, agreement: str | None, job: str | None, limit: int) -> list[dict[str, Any]]:
+        """Debits of quota and join bounds at this node, newest first."""
+        query = select(Charge).order_by(Charge.id.desc()).limit(limit)
+        if agreement:
+            query = query.where(Charge.agreement == agreement)
+        if job:
+            query = query.where(Charge.job == job)
+        with self._desk.store.read() as session:
+            rows = session.scalars(query).all()
+        return [
+            {
+                "id": r.id,
+                "job": r.job,
+                "batch": r.batch,
+                "kind": r.kind,
+                "agreement": r.agreement,
+                "asset": r.asset,
+                "provider": r.provider,
+                "partner": r.partner,
+                "amount": r.amount,
+                "at": r.at,
+            }
+            for r in rows
+        ]
 
     # Acting.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cbor2
+from sqlalchemy.orm import Session
 
 from atoll.agreements import build_approval, build_refusal
 from atoll.agreements.approval import KIND as APPROVAL_KIND
@@ -24,6 +25,7 @@ from atoll.node.logs import logger
 from atoll.node.state.models import Approval as ApprovalRow
 from atoll.node.state.models import Job
 from atoll.plan import KIND as PLAN_KIND
+from atoll.plan import parse as parse_plan
 from atoll.plan import plan_digest
 from atoll.policy import Decision, decide
 
@@ -32,10 +34,14 @@ class Proposals:
     """The first half of a job's life, until every party has approved or one has refused."""
 
     def __init__(
-        self, desk: Desk, ready: Callable[[str], None], fail: Callable[[str, AtollError], None]
+        self,
+        desk: Desk,
+        ready: Callable[[str], None],
+        fail: Callable[[str, AtollError], None],
+        tell: Callable[[Session, Job, AtollError, str], None],
     ) -> None:
         self._desk = desk
-        self._ready, self._fail = ready, fail
+        self._ready, self._fail, self._tell = ready, fail, tell
         self._log = logger("jobs")
         desk.partners.handle("plan.propose", self._proposed)
         desk.partners.handle("plan.decision", self._decided_there)
@@ -119,8 +125,8 @@ class Proposals:
         desk = self._desk
         if not isinstance(body, dict) or set(body) != {"plan", "approval"}:
             raise AtollError("E_WIRE", "not a proposal")
-        plan = dsse.verify(PLAN_KIND, body["plan"], [remote.identity])
-        if not isinstance(plan, dict) or plan.get("asker") != remote.identity:
+        plan = parse_plan(dsse.verify(PLAN_KIND, body["plan"], [remote.identity])).document()
+        if plan["asker"] != remote.identity:
             raise AtollError("E_PLAN", "the plan is not the sender's own", party=remote.name)
         derivation = desk.derive(plan)
         if desk.me not in {p["key"] for p in plan["parties"]}:
@@ -362,22 +368,12 @@ class Proposals:
                         row.id,
                     )
                     desk.metrics.jobs.labels(function=row.function, outcome="refused").inc()
+                    # The other participants of a plan that one refused need not wait for it.
+                    self._tell(session, row, error, remote.identity)
             if approval.decision == "approve":
                 self._check_complete(row.id)
-            else:
-                self._tell_refused(row, remote.identity, error)
-        return {}
-
-    def _tell_refused(self, row: Job, refuser: str, error: AtollError) -> None:
-        """The other participants of a plan that one refused need not wait for it."""
-        desk = self._desk
-        with desk.store.write() as session:
-            for key in desk.others(desk.plan(row)):
-                if key != refuser:
-                    desk.partners.outbox.put(
-                        session, key, "job.abort", {"job": row.id, "error": error.to_wire()}
-                    )
         desk.partners.outbox.wake()
+        return {}
 
     def _check_complete(self, job: str) -> None:
         desk = self._desk

@@ -12,6 +12,7 @@ from atoll.errors import AtollError
 from atoll.net.link import Peer as Remote
 from atoll.node.clock import parse, seconds, stamp
 from atoll.node.jobs.desk import Desk
+from atoll.node.jobs.launch import computes
 from atoll.node.logs import logger
 from atoll.node.state.models import Job, Receipt
 
@@ -106,9 +107,31 @@ class Receipts:
                 stored.parts = {**(stored.parts or {}), party: part}
             row = desk.job(job)
             plan = desk.plan(row)
+            if row.state in ("running", "released") and not computes(plan, desk.me):
+                row = self._only_asked(row, plan)
             if row.state != "completed" or set(row.parts) != {p["key"] for p in plan["parties"]}:
                 return
             self._sign_and_send(row, plan)
+
+    def _only_asked(self, row: Job, plan: dict[str, Any]) -> Job:
+        """At an asker that computes nothing itself: the job is complete once all others are."""
+        desk = self._desk
+        if set(row.parts) < {p["key"] for p in plan["parties"]} - {desk.me}:
+            return row
+        now = seconds(desk.clock())
+        started = seconds(parse(row.started or row.created))
+        part = {
+            "times": {"started": started, "finished": now},
+            "meters": dict.fromkeys(_METERS, 0),
+            "transcripts": {},
+            "output": None,
+        }
+        with desk.store.write() as session:
+            stored = session.get_one(Job, row.id)
+            stored.state, stored.ended, stored.part = "completed", stamp(desk.clock()), part
+            stored.parts = {**stored.parts, desk.me: part}
+            desk.event(session, row.id, "completed", rows=None)
+        return desk.job(row.id)
 
     def _sign_and_send(self, row: Job, plan: dict[str, Any]) -> None:
         desk = self._desk
@@ -173,6 +196,9 @@ class Receipts:
         desk = self._desk
         with desk.store.write() as session:
             row = session.get_one(Job, job)
+            # What all signed stays; a dispute is noted once, however often a peer repeats its claim.
+            if row.evidence in ("final", "disputed"):
+                return
             row.evidence = "disputed"
             desk.event(session, job, "receipt disputed", code=error.code, text=error.text)
             desk.record(session, row.agreement, "dispute", {"job": job, "error": error.to_wire()}, job)

@@ -44,6 +44,8 @@ class Releases:
         desk = self._desk
         row = desk.job(job)
         plan = desk.plan(row)
+        if plan["shape"] != "service" and self._stands(row, receivers):
+            return
         batch = self._next_batch(row, plan)
         body = {"job": job, "attempt": row.attempt, "batch": batch}
         words = {}
@@ -76,6 +78,15 @@ class Releases:
                 raise AtollError("E_STATE", f"the job is {row.state}")
             self._settle(session, row, plan, words, batch)
 
+    def _stands(self, row: Job, receivers: list[str]) -> bool:
+        """Whether this attempt was released already, as after a restart from a checkpoint."""
+        with self._desk.store.read() as session:
+            held = [session.get(Receipt, (row.id, "provisional", receiver, 0)) for receiver in receivers]
+        return all(
+            r is not None and dsse.verify(PROVISIONAL_KIND, r.envelope, [])["attempt"] == row.attempt
+            for r in held
+        )
+
     def _next_batch(self, row: Job, plan: dict[str, Any]) -> dict[str, int] | None:
         """The block of calls that this release opens, for a standing service."""
         if plan["shape"] != "service":
@@ -107,13 +118,13 @@ class Releases:
         if decision.outcome == "refuse":
             raise decision.reasons[0].error(desk.config["node.name"])
         number = batch["first"] if batch else 0
-        for debit in decision.debits:
-            self._debit(session, row, debit)
+        charged = [debit for debit in decision.debits if self._debit(session, row, debit)]
         if batch is not None:
             self._charge_calls(session, row, derivation, decision.calls_left, batch)
         now = stamp(desk.clock())
         for receiver, word in words.items():
-            session.add(
+            # A new attempt's word takes the place of the old one's, which stays in the ledger.
+            session.merge(
                 Receipt(job=row.id, kind="provisional", party=receiver, batch=number, envelope=word, at=now)
             )
         note_use(desk, session, row.id, plan, self._versions(row))
@@ -134,7 +145,7 @@ class Releases:
                         "partner": d.account.partner,
                         "amount": str(d.amount),
                     }
-                    for d in decision.debits
+                    for d in charged
                 ],
             },
             row.id,
@@ -156,9 +167,9 @@ class Releases:
         for account in accounts(derivation, self._desk.me):
             self._charge(session, row, batch["first"], "calls", account, batch["calls"], None)
 
-    def _debit(self, session: Session, row: Job, debit: Debit) -> None:
+    def _debit(self, session: Session, row: Job, debit: Debit) -> bool:
         """One charge. A new attempt of a job, or a later block of a service, never charges a run twice."""
-        self._charge(session, row, 0, debit.kind, debit.account, debit.amount, debit.keyset)
+        return self._charge(session, row, 0, debit.kind, debit.account, debit.amount, debit.keyset)
 
     def _charge(
         self,
@@ -169,7 +180,7 @@ class Releases:
         account: Account,
         amount: int,
         keyset: str | None,
-    ) -> None:
+    ) -> bool:
         known = (
             session.query(Charge)
             .filter(
@@ -177,24 +188,28 @@ class Releases:
                 Charge.batch == number,
                 Charge.kind == kind,
                 Charge.asset == account.asset,
+                Charge.provider == account.provider,
                 Charge.partner == account.partner,
             )
             .first()
         )
-        if known is None:
-            session.add(
-                Charge(
-                    job=row.id,
-                    batch=number,
-                    kind=kind,
-                    agreement=account.agreement,
-                    asset=account.asset,
-                    partner=account.partner,
-                    amount=amount,
-                    keyset=keyset,
-                    at=stamp(self._desk.clock()),
-                )
+        if known is not None:
+            return False
+        session.add(
+            Charge(
+                job=row.id,
+                batch=number,
+                kind=kind,
+                agreement=account.agreement,
+                asset=account.asset,
+                provider=account.provider,
+                partner=account.partner,
+                amount=amount,
+                keyset=keyset,
+                at=stamp(self._desk.clock()),
             )
+        )
+        return True
 
     # The receiver.
 
@@ -231,8 +246,9 @@ class Releases:
         number = batch["first"] if isinstance(batch, dict) else 0
         with desk.locked(row.id), desk.store.write() as session:
             key = (row.id, "provisional-given", remote.identity, number)
-            if session.get(Receipt, key) is None:
-                session.add(
+            given = session.get(Receipt, key)
+            if given is None or dsse.verify(PROVISIONAL_KIND, given.envelope, [])["attempt"] != row.attempt:
+                session.merge(
                     Receipt(
                         job=row.id,
                         kind="provisional-given",

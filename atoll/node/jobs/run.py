@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import secrets
-import socket
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import cbor2
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy.orm import Session
 
 from atoll.crypto import dsse
 from atoll.errors import AtollError
@@ -19,11 +19,13 @@ from atoll.net.listener import job_name
 from atoll.node.clock import parse, stamp
 from atoll.node.jobs.desk import ENDED, Desk
 from atoll.node.jobs.facts import gather
+from atoll.node.jobs.launch import Running, computes, launch, talks
 from atoll.node.jobs.receipts import Receipts
 from atoll.node.jobs.release import Releases
+from atoll.node.jobs.services import Calls
 from atoll.node.logs import logger
 from atoll.node.state.models import Approval as ApprovalRow
-from atoll.node.state.models import Job
+from atoll.node.state.models import Job, JobEvent
 from atoll.node.worker.supervise import Worker
 from atoll.policy import decide
 from atoll.protocols.pairwise_masks import STATEMENT_PREFIX
@@ -31,7 +33,18 @@ from atoll.protocols.pairwise_masks import STATEMENT_PREFIX
 ABORT_KIND = "abort/v1"
 # A worker asks for signatures only for these purposes, and only over bytes that begin with their domain.
 _SIGNED = {"pairwise-masks key": STATEMENT_PREFIX}
-_CONNECTED = 5.0
+_RELAUNCHES = 20
+# Failures of a standing service that pass: a connection, a process, a restart.
+_PASSING = {"E_PEER_SILENT", "E_PEER_ABORT", "E_UNREACHABLE", "E_RESTARTED", "E_WORKER", "E_BUSY", "E_REWIND"}
+
+
+_ROUTE = re.compile(r"[0-9a-f]{32}\.job\.atoll")
+_NONCE = re.compile(r"[0-9a-f]{32}")
+
+
+def _routes_of(routes: dict[tuple[str, str], str], party: str) -> dict[str, str]:
+    """The connections of one party: peer -> name."""
+    return {a if b == party else b: name for (a, b), name in routes.items() if party in (a, b)}
 
 
 class Runs:
@@ -40,12 +53,9 @@ class Runs:
     def __init__(self, desk: Desk, releases: Releases, receipts: Receipts) -> None:
         self._desk, self._releases, self._receipts = desk, releases, receipts
         self._log = logger("runs")
-        self._workers: dict[str, Worker] = {}
-        self._routes: dict[str, list[str]] = {}
+        self._running: dict[str, Running] = {}
         self._progress: dict[str, dict[str, Any]] = {}
-        self._calls: dict[tuple[str, int], Future[bytes]] = {}
-        self._call_number = 0
-        self._lock = threading.Lock()
+        self._calls = Calls(desk)
         self.stopping = False
         desk.partners.handle("job.start", self._started_there)
         desk.partners.handle("job.abort", self._aborted_there)
@@ -71,11 +81,7 @@ class Runs:
             plan = desk.plan(row)
             self._final_check(row, plan)
             self._take_slot()
-            peers = {key: desk.partners.peer(key) for key in desk.others(plan)}
-            routes = {
-                key: {"name": job_name(), "dialer": "asker" if peers[key].address else "participant"}
-                for key in peers
-            }
+            routes = {pair: job_name() for pair in talks(plan)}
             with desk.store.write() as session:
                 stored = session.get_one(Job, job)
                 stored.state, stored.attempt, stored.error, stored.ended = (
@@ -85,17 +91,11 @@ class Runs:
                     None,
                 )
                 stored.started, stored.parts, stored.part = stamp(desk.clock()), {}, None
-                stored.start = {"nonce": secrets.token_hex(16), "routes": routes}
+                stored.start = {"nonce": secrets.token_hex(16), "routes": _routes_of(routes, desk.me)}
                 desk.event(session, job, "started", attempt=stored.attempt)
             row = desk.job(job)
-            self._launch(
-                row,
-                plan,
-                {
-                    k: (r["name"], peers[k].address if r["dialer"] == "asker" else None)
-                    for k, r in routes.items()
-                },
-            )
+            if computes(plan, desk.me):
+                self._launch(row, plan)
         with desk.store.read() as session:
             approvals = {
                 a.party: a.envelope for a in session.query(ApprovalRow).filter(ApprovalRow.job == job)
@@ -106,10 +106,9 @@ class Runs:
                 "attempt": row.attempt,
                 "nonce": row.start["nonce"],
                 "approvals": approvals,
-                "route": route["name"],
-                "dialer": route["dialer"],
+                "routes": _routes_of(routes, key),
             }
-            for key, route in routes.items()
+            for key in desk.others(plan)
         }
         with ThreadPoolExecutor(max_workers=16) as pool:
             asked = {
@@ -120,14 +119,14 @@ class Runs:
             try:
                 answer.result()
             except AtollError as error:
-                error.party = error.party or peers[key].name
+                error.party = error.party or desk.names(plan)[key]
                 raise
 
     def _take_slot(self) -> None:
-        if len(self._workers) >= self._desk.config["jobs.concurrent"]:
+        if len(self._running) >= self._desk.config["jobs.concurrent"]:
             raise AtollError(
                 "E_BUSY",
-                f"{len(self._workers)} workers run, and jobs.concurrent allows no more",
+                f"{len(self._running)} workers run, and jobs.concurrent allows no more",
                 party=self._desk.config["node.name"],
             )
 
@@ -146,12 +145,8 @@ class Runs:
     def _started_there(self, remote: Remote, body: Any) -> Any:
         """At a participant: the asker starts an attempt."""
         desk = self._desk
-        wanted = {"job", "attempt", "nonce", "approvals", "route", "dialer"}
-        if (
-            not isinstance(body, dict)
-            or set(body) != wanted
-            or body["dialer"] not in ("asker", "participant")
-        ):
+        wanted = {"job", "attempt", "nonce", "approvals", "routes"}
+        if not isinstance(body, dict) or set(body) != wanted or not isinstance(body["routes"], dict):
             raise AtollError("E_WIRE", "not a start")
         job = str(body["job"])
         with desk.locked(job):
@@ -160,7 +155,15 @@ class Runs:
             if remote.identity != row.asker:
                 raise AtollError("E_PLAN", "only the asker starts a job", party=remote.name)
             attempt = body["attempt"]
-            start = {k: body[k] for k in ("nonce", "route", "dialer")}
+            start = {"nonce": body["nonce"], "routes": body["routes"]}
+            talking = {key for pair in talks(plan) if desk.me in pair for key in pair} - {desk.me}
+            names = body["routes"].values()
+            if set(body["routes"]) != talking or not all(
+                isinstance(n, str) and _ROUTE.fullmatch(n) for n in names
+            ):
+                raise AtollError("E_WIRE", "the start does not name the connections that the plan needs")
+            if not isinstance(body["nonce"], str) or not _NONCE.fullmatch(body["nonce"]):
+                raise AtollError("E_WIRE", "the nonce is not one")
             if attempt == row.attempt and row.state in ("running", "released") and row.start == start:
                 return {}
             startable = row.state == "approved" or (row.state == "failed" and row.attempt > 0)
@@ -181,8 +184,8 @@ class Runs:
                 stored.state, stored.attempt, stored.start, stored.part = "running", attempt, start, None
                 stored.started, stored.error, stored.ended = stamp(desk.clock()), None, None
                 desk.event(session, job, "started", attempt=attempt)
-            address = desk.partners.peer(remote.identity).address if body["dialer"] == "participant" else None
-            self._launch(desk.job(job), plan, {remote.identity: (body["route"], address)})
+            row = desk.job(job)
+            self._launch(row, plan)
         return {}
 
     def _take_approvals(self, row: Job, plan: dict[str, Any], envelopes: Any) -> None:
@@ -211,91 +214,23 @@ class Runs:
 
     # The worker.
 
-    def _seed(self, row: Job, secret: bytes) -> bytes:
-        """The job's seed: the own secret, committed before any peer's nonce was known, mixed with all nonces."""
-        nonces = [a.nonce for _, a in sorted(self._desk.approvals(row).items())] + [row.start["nonce"]]
-        info = b"atoll job seed v1" + b"".join(bytes.fromhex(n) for n in nonces)
-        return HKDF(SHA256(), 32, salt=row.id.encode(), info=info).derive(secret)
-
-    def _launch(self, row: Job, plan: dict[str, Any], connections: dict[str, tuple[str, str | None]]) -> None:
-        """Starts the worker. `connections` gives for each peer the connection's name, and the address if we dial."""
-        desk = self._desk
-        assert row.secret is not None  # stored with this node's approval
-        kept = cbor2.loads(desk.vault.open(f"job {row.id}", row.secret))
-        approvals = desk.approvals(row)
-        derived = desk.states(plan)
-        inputs = {}
-        for name, fed in approvals[desk.me].inputs.items():
-            asset = next(i["asset"] for i in plan["inputs"] if i["id"] == name)
-            version = desk.tables.version(asset, fed.version)
-            inputs[name] = {
-                "asset": asset,
-                "data": str(version.data),
-                "cache": str(version.cache),
-                "version": fed.version,
-                "keys": fed.keys,
-            }
-        spec = {
-            "task": "run",
-            "plan": plan,
-            "me": desk.me,
-            "seed": self._seed(row, kept["secret"]),
-            "attempt": row.attempt,
-            "threads": desk.threads,
-            "folder": str(desk.folder(row.id)),
-            "inputs": inputs,
-            "declared_keys": {name: fed.keys for a in approvals.values() for name, fed in a.inputs.items()},
-            "tls": {k: kept[k] for k in ("certificate", "private_key", "not_before", "not_after")},
-            "silence_seconds": plan["limits"]["silence_seconds"],
-            "grace_seconds": max((s.agreement.grace_seconds for s in derived.values()), default=0),
-            "peers": {
-                peer: {"tls": approvals[peer].tls, "dial": address, "name": name, "index": number}
-                for number, (peer, (name, address)) in enumerate(sorted(connections.items()))
-            },
-        }
-        worker = Worker(
-            spec,
-            lambda message: self._message(row.id, row.attempt, message),
-            lambda result, error: self._ended(row.id, row.attempt, result, error),
-            memory_bytes=min(
-                desk.config["jobs.memory_bytes"],
-                plan["limits"]["memory_bytes"] or desk.config["jobs.memory_bytes"],
-            ),
-            seconds=None
-            if plan["shape"] == "service"
-            else min(desk.config["jobs.seconds"], plan["limits"]["seconds"]),
+    def _launch(self, row: Job, plan: dict[str, Any]) -> None:
+        job, attempt = row.id, row.attempt
+        self._running[job] = launch(
+            self._desk,
+            row,
+            plan,
+            lambda message: self._message(job, attempt, message),
+            lambda result, error: self._ended(job, attempt, result, error),
         )
-        self._workers[row.id] = worker
-        desk.metrics.running.set(len(self._workers))
-        self._routes[row.id] = []
-        for peer, (name, address) in connections.items():
-            if address is None:
-                self._route(row.id, name, peer, worker)
-
-    def _route(self, job: str, name: str, peer: str, worker: Worker) -> None:
-        listener = self._desk.partners.listener
-        if listener is None:
-            raise AtollError(
-                "E_UNREACHABLE",
-                "neither side of the job can be dialed",
-                cure="Give one of the two nodes an address.",
-            )
-
-        def hand_over(sock: socket.socket) -> None:
-            worker.send({"kind": "socket", "peer": peer}, sock.fileno())
-            sock.close()
-
-        listener.route(name, hand_over)
-        self._routes[job].append(name)
+        self._desk.metrics.running.set(len(self._running))
 
     def _message(self, job: str, attempt: int, message: dict[str, Any]) -> None:
         kind = message["kind"]
         if kind == "progress":
             self._progress[job] = {k: message[k] for k in ("done", "total", "step")}
         elif kind == "reply":
-            waiting = self._calls.pop((job, message["call"]), None)
-            if waiting is not None:
-                waiting.set_result(message["payload"])
+            self._calls.answered(job, message["call"], message["payload"])
         elif kind in ("release", "sign"):
             # Answered on a thread of its own: a release waits for the peer, and progress must go on meanwhile.
             threading.Thread(target=self._answer, args=(job, attempt, message), daemon=True).start()
@@ -314,32 +249,33 @@ class Runs:
         except Exception as error:
             self._log.exception("answering a worker failed", job=job)
             answer["error"] = AtollError("E_INTERNAL", type(error).__name__).to_problem()
-        worker = self._workers.get(job)
+        worker = self._worker(job)
         if worker is not None:
             worker.send(answer)
 
     def _forget(self, job: str) -> Worker | None:
-        worker = self._workers.pop(job, None)
-        listener = self._desk.partners.listener
-        for name in self._routes.pop(job, []):
-            if listener is not None:
-                listener.unroute(name)
+        running = self._running.pop(job, None)
         self._progress.pop(job, None)
-        self._desk.metrics.running.set(len(self._workers))
-        with self._lock:
-            for key in [k for k in self._calls if k[0] == job]:
-                self._calls.pop(key).set_exception(
-                    AtollError("E_STATE", "the service ended before it answered")
-                )
-        return worker
+        self._calls.drop(job)
+        self._desk.metrics.running.set(len(self._running))
+        if running is None:
+            return None
+        running.close()
+        return running.worker
+
+    def _worker(self, job: str) -> Worker | None:
+        running = self._running.get(job)
+        return running.worker if running else None
 
     # The end.
 
     def _ended(self, job: str, attempt: int, result: dict[str, Any] | None, error: AtollError | None) -> None:
-        if result is None:
-            self.fail(job, error or AtollError("E_INTERNAL", "the worker gave no reason"), attempt=attempt)
-            return
         desk = self._desk
+        if result is None:
+            error = error or AtollError("E_INTERNAL", "the worker gave no reason")
+            if error.code != "E_WORKER" or not self._relaunch(job, attempt):
+                self.fail(job, error, attempt=attempt)
+            return
         try:
             with desk.locked(job):
                 row = desk.job(job)
@@ -386,6 +322,7 @@ class Runs:
                 return
             if row.state in ENDED or (attempt is not None and attempt != row.attempt):
                 return
+            self._name_parties(error, desk.names(desk.plan(row)))
             worker = self._forget(job)
             if worker is not None:
                 worker.cancel(error)
@@ -407,11 +344,36 @@ class Runs:
                     job,
                 )
                 if tell:
-                    self._tell(session, row, error)
+                    self.tell(session, row, error)
             desk.metrics.jobs.labels(function=row.function, outcome=state).inc()
         desk.partners.outbox.wake()
+        if row.shape == "service" and row.asker == desk.me and state == "failed" and error.code in _PASSING:
+            threading.Thread(target=self._revive, args=(job,), daemon=True, name="revive").start()
 
-    def _tell(self, session: Any, row: Job, error: AtollError) -> None:
+    def _revive(self, job: str) -> None:
+        """A standing service comes back by itself: new attempts, ever further apart, until its plan's date."""
+        pause = 1.0
+        while not self.stopping:
+            time.sleep(pause)
+            row = self._desk.job(job)
+            if row.state != "failed" or parse(self._desk.plan(row)["expires"]) <= self._desk.clock():
+                return
+            with contextlib.suppress(AtollError):
+                for peer in self._desk.others(self._desk.plan(row)):
+                    self._desk.partners.links.link(peer, timeout=2.0)
+                self.start(job, True)
+                return
+            pause = min(60.0, pause * 2)
+
+    @staticmethod
+    def _name_parties(error: AtollError, names: dict[str, str]) -> None:
+        """Workers know parties by key; people know them by name."""
+        for key, name in names.items():
+            error.text = error.text.replace(key, name)
+            error.party = name if error.party == key else error.party
+
+    def tell(self, session: Session, row: Job, error: AtollError, apart_from: str = "") -> None:
+        """Queues a signed abort for the others: from the asker to all, from a participant to the asker."""
         desk = self._desk
         wire = {**error.to_wire(), "party": error.party or desk.config["node.name"]}
         document = {
@@ -425,13 +387,16 @@ class Runs:
         envelope = dsse.sign(ABORT_KIND, document, desk.signing)
         to = desk.others(desk.plan(row)) if row.asker == desk.me else [row.asker]
         for key in to:
-            desk.partners.outbox.put(session, key, "job.abort", {"job": row.id, "abort": envelope})
+            if key != apart_from:
+                desk.partners.outbox.put(session, key, "job.abort", {"job": row.id, "abort": envelope})
 
     def _aborted_there(self, remote: Remote, body: Any) -> Any:
         desk = self._desk
         if not isinstance(body, dict) or set(body) != {"job", "abort"}:
             raise AtollError("E_WIRE", "not an abort")
         document = dsse.verify(ABORT_KIND, body["abort"], [remote.identity])
+        if not isinstance(document, dict):
+            raise AtollError("E_WIRE", "not an abort")
         try:
             row = desk.job(str(body["job"]))
         except AtollError:
@@ -439,17 +404,15 @@ class Runs:
         plan = desk.plan(row)
         if remote.identity not in desk.others(plan) or document.get("job") != row.id:
             raise AtollError("E_PLAN", "the sender has no part in that job")
-        if document.get("attempt") not in (row.attempt, 0):
+        if row.state in ENDED or document.get("attempt") not in (row.attempt, 0):
             return {}
         error = AtollError.from_wire(document.get("error"), peer=remote.name)
         with desk.store.write() as session:
             desk.event(
                 session, row.id, "aborted there", peer=remote.name, code=error.code, envelope=body["abort"]
             )
-        if row.asker == desk.me:
-            self.fail(row.id, error)
-        else:
-            self.fail(row.id, error, tell=False)
+        state = "cancelled" if error.code == "E_CANCELLED" else "failed"
+        self.fail(row.id, error, tell=row.asker == desk.me, state=state)
         return {}
 
     def cancel(self, job: str, person: str) -> None:
@@ -472,24 +435,44 @@ class Runs:
             raise AtollError("E_PLAN", "the proposal is over its date", cure="Ask for a new job.")
         threading.Thread(target=self.start, args=(job, True), daemon=True, name="rerun").start()
 
+    def _relaunch(self, job: str, attempt: int) -> bool:
+        """A long job whose worker died goes on in the same attempt, from its checkpoint; a few times."""
+        desk = self._desk
+        with desk.locked(job):
+            row = desk.job(job)
+            if row.shape != "long" or row.state not in ("running", "released") or row.attempt != attempt:
+                return False
+            with desk.store.read() as session:
+                before = (
+                    session.query(JobEvent).filter(JobEvent.job == job, JobEvent.kind == "resumed").count()
+                )
+            if before >= _RELAUNCHES:
+                return False
+            self._forget(job)
+            plan = desk.plan(row)
+            with desk.store.write() as session:
+                desk.event(session, job, "resumed", attempt=attempt)
+            self._launch(row, plan)
+        return True
+
     def stop_all(self, error: AtollError) -> None:
-        """The node shuts down: every running job ends with a reason that the partners hear."""
-        for job in list(self._workers):
-            self.fail(job, error)
+        """The node shuts down: jobs end with a reason that the partners hear; long ones wait for its return."""
+        self.stopping = True
+        for job, running in list(self._running.items()):
+            if self._desk.job(job).shape == "long":
+                running.worker.suspend()
+            else:
+                self.fail(job, error)
 
     def after_restart(self) -> None:
-        """What ran when this node was stopped cannot go on: a one-shot job ends with the reason."""
+        """Long jobs go on from their checkpoints; what else ran when this node was stopped ends with the reason."""
         with self._desk.store.read() as session:
-            jobs = [r.id for r in session.query(Job).filter(Job.state.in_(("running", "released")))]
-        for job in jobs:
-            self.fail(
-                job,
-                AtollError(
-                    "E_RESTARTED",
-                    "this node was stopped while the job ran",
-                    party=self._desk.config["node.name"],
-                ),
-            )
+            rows = session.query(Job).filter(Job.state.in_(("running", "released"))).all()
+        for row in rows:
+            if not self._relaunch(row.id, row.attempt):
+                name = self._desk.config["node.name"]
+                error = AtollError("E_RESTARTED", "this node was stopped while the job ran", party=name)
+                self.fail(row.id, error)
 
     def progress(self, job: str) -> dict[str, Any] | None:
         """Progress of the current step, if the job runs here."""
@@ -497,27 +480,13 @@ class Runs:
 
     # Standing services.
 
-    def call(self, job: str, payload: bytes, timeout: float = 30.0) -> bytes:
+    def call(self, job: str, payload: bytes) -> bytes:
         """One call of a standing service that this node asks."""
-        worker = self._workers.get(job)
-        row = self._desk.job(job)
-        if worker is None or row.shape != "service" or row.asker != self._desk.me:
-            raise AtollError("E_STATE", f"job {job} is {row.state} and serves no calls")
-        answer: Future[bytes] = Future()
-        with self._lock:
-            self._call_number += 1
-            number = self._call_number
-            self._calls[(job, number)] = answer
-        worker.send({"kind": "call", "call": number, "payload": payload})
-        self._desk.metrics.service_calls.labels(function=row.function).inc()
-        try:
-            return answer.result(timeout)
-        except TimeoutError:
-            raise AtollError("E_PEER_SILENT", "the service did not answer in time") from None
+        return self._calls.call(self._worker(job), job, payload)
 
     def stop_service(self, job: str) -> None:
-        """Ends a standing service in order, so that its receipt is made."""
-        worker = self._workers.get(job)
+        """Ends a standing service in order, so that its receipt is made; `E_STATE` if it does not run here."""
+        worker = self._worker(job)
         if worker is None or self._desk.job(job).shape != "service":
             raise AtollError("E_STATE", f"job {job} is no running service here")
         worker.send({"kind": "stop"})

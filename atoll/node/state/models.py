@@ -88,9 +88,7 @@ class Peer(Base):
     not_after: Mapped[str] = _c(TIME, "end of its key's validity")
     statement: Mapped[str] = _c(Text, "its signed key statement")
     state: Mapped[str] = _c(String(16), "comparing, active or removed")
-    pending: Mapped[Any | None] = _c(
-        JSON, "the comparison of words, until both sides confirmed", nullable=True
-    )
+    pending: Mapped[Any] = _c(JSON, "the comparison of words, until both sides confirmed", nullable=True)
     confirmed_by: Mapped[str | None] = _c(String(128), "who confirmed the words here", nullable=True)
     created: Mapped[str] = _c(TIME, "when the pairing began")
     removed: Mapped[str | None] = _c(TIME, "when it was un-paired", nullable=True)
@@ -164,13 +162,13 @@ class Job(Base):
     secret: Mapped[bytes | None] = _c(
         LargeBinary, "this node's seed secret and worker key, encrypted by the node's vault", nullable=True
     )
-    start: Mapped[Any | None] = _c(JSON, "the asker's start message of the newest attempt", nullable=True)
+    start: Mapped[Any] = _c(JSON, "the asker's start message of the newest attempt", nullable=True)
     error: Mapped[Any | None] = _c(JSON, "owner's rendering of the error", nullable=True)
     output: Mapped[Any | None] = _c(
         JSON, "result file, rows, commitment and its opening, for a receiver", nullable=True
     )
     meters: Mapped[Any | None] = _c(JSON, "this node's meters", nullable=True)
-    part: Mapped[Any | None] = _c(JSON, "this node's part of the receipt", nullable=True)
+    part: Mapped[Any] = _c(JSON, "this node's part of the receipt", nullable=True)
     parts: Mapped[Any] = _c(JSON, "at the asker: the parts of the receipt by party", default=dict)
     evidence: Mapped[str] = _c(String(32), "none, provisional, final or disputed", default="none")
     schedule: Mapped[str | None] = _c(String(64), "schedule that started it", nullable=True)
@@ -207,7 +205,7 @@ class Charge(Base):
 
     __tablename__ = "charges"
     __table_args__ = (
-        UniqueConstraint("job", "batch", "kind", "asset", "partner", name="charge_once"),
+        UniqueConstraint("job", "batch", "kind", "provider", "asset", "partner", name="charge_once"),
         Index("charges_by_use", "agreement", "asset", "partner", "kind", "at"),
     )
     id: Mapped[int] = _c(SERIAL, "order of charges", primary_key=True, autoincrement=True)
@@ -216,6 +214,7 @@ class Charge(Base):
     kind: Mapped[str] = _c(String(16), "run, keys, rows or calls")
     agreement: Mapped[str] = _c(String(64), "agreement identifier")
     asset: Mapped[str] = _c(String(200), "asset whose grant is debited")
+    provider: Mapped[str] = _c(KEY, "provider of the asset")
     partner: Mapped[str] = _c(KEY, "who is charged")
     amount: Mapped[int] = _c(BigInteger, "units of the kind")
     keyset: Mapped[str | None] = _c(
@@ -234,6 +233,7 @@ class InputUse(Base):
     asset: Mapped[str] = _c(String(200), "own table")
     partner: Mapped[str] = _c(KEY, "other party of the job", primary_key=True)
     version: Mapped[str] = _c(DIGEST, "version that was used")
+    keys: Mapped[str | None] = _c(String(64), "folder of the prepared keys, for joins", nullable=True)
     at: Mapped[str] = _c(TIME, "when it was released")
 
 

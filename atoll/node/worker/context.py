@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import socket
 import threading
@@ -20,8 +21,13 @@ from atoll.net.identity import TlsIdentity
 from atoll.net.pipe import Pipe
 from atoll.net.session import Session
 from atoll.node.clock import parse, system_clock
+from atoll.node.files import write_private
+from atoll.node.vault import Vault
 
 _PROGRESS_SECONDS = 0.25
+_CHECKPOINT_SECONDS = 2.0
+# Standing services stay while a peer is silent.
+_FOREVER = 10 * 365 * 86400.0
 
 
 class WorkerContext:
@@ -45,6 +51,11 @@ class WorkerContext:
         self._asked = 0
         self._cancelled: AtollError | None = None
         self._reported = 0.0
+        self._long = self.plan["shape"] == "long"
+        self._kept = time.monotonic()
+        # The state of a protocol is as secret as its seed: it is sealed under a key that follows from it.
+        self._vault = Vault(self.seed)
+        self._label = f"checkpoint {self.plan['id']} {self.attempt}"
         self._tls = TlsIdentity(
             spec["tls"]["certificate"],
             spec["tls"]["private_key"],
@@ -61,6 +72,9 @@ class WorkerContext:
                 message, descriptor = self._pipe.receive()
                 self._take(message, descriptor)
         except (EOFError, OSError):
+            if self._long:
+                # The node will start this attempt again from its checkpoint; the peer waits meanwhile.
+                os._exit(1)
             self._cancel(AtollError("E_PEER_ABORT", "the node of this worker stopped", fault="operator"))
 
     def _take(self, message: dict[str, Any], descriptor: int | None) -> None:
@@ -122,7 +136,6 @@ class WorkerContext:
 
     def _open(self, peer: str) -> Session:
         how = self._spec["peers"][peer]
-        long = self.plan["shape"] == "long"
         session = Session(
             self.me,
             peer,
@@ -133,12 +146,19 @@ class WorkerContext:
             how["tls"],
             clock=system_clock,
             silence_seconds=float(self._spec["silence_seconds"]),
-            grace_seconds=float(self._spec["grace_seconds"]) if long else None,
-            journal=self.folder / f"journal-{how['index']}" if long else None,
+            grace_seconds=self._grace,
+            journal=self.folder / f"journal-{how['index']}" if self._long else None,
             position=self._position(peer),
         )
         session.start()
         return session
+
+    @property
+    def _grace(self) -> float | None:
+        """How long a silent peer is waited for beyond the silence limit; None for one-shot jobs."""
+        if self._long:
+            return float(self._spec["grace_seconds"])
+        return _FOREVER if self.plan["shape"] == "service" else None
 
     def _connector(self, peer: str, how: dict[str, Any]) -> Callable[[], tuple[socket.socket, str | None]]:
         def connect() -> tuple[socket.socket, str | None]:
@@ -186,22 +206,26 @@ class WorkerContext:
     def _checkpoint(self) -> Path:
         return self.folder / f"checkpoint-{self.attempt}"
 
-    def checkpoint(self, state: bytes) -> None:
+    def checkpoint(self, state: Callable[[], bytes]) -> None:
         """Writes state and channel positions, then lets the sessions acknowledge what they cover."""
+        now = time.monotonic()
+        if not self._long or now - self._kept < _CHECKPOINT_SECONDS:
+            return
         positions = {peer: session.position() for peer, session in self._sessions.items()}
-        temporary = self._checkpoint.with_suffix(".new")
-        with temporary.open("wb") as file:
-            file.write(cbor2.dumps({"state": state, "positions": positions}))
-            file.flush()
-        temporary.replace(self._checkpoint)
+        write_private(
+            self._checkpoint,
+            self._vault.seal(self._label, cbor2.dumps({"state": state(), "positions": positions})),
+        )
         for peer, position in positions.items():
             self._sessions[peer].checkpointed(position)
+        self._kept = time.monotonic()
 
     def _saved(self) -> dict[str, Any] | None:
         try:
-            saved: dict[str, Any] = cbor2.loads(self._checkpoint.read_bytes())
+            sealed = self._checkpoint.read_bytes()
         except FileNotFoundError:
             return None
+        saved: dict[str, Any] = cbor2.loads(self._vault.open(self._label, sealed))
         return saved
 
     def restored(self) -> bytes | None:

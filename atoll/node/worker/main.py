@@ -1,9 +1,7 @@
 """What a worker process runs: one job's side, from its specification to its outcome.
 
-    python -m atoll.node.worker.main DESCRIPTOR
-
-The first message on the line is the specification. The process ends with the line: a worker never outlives
-its node.
+The first message on its line to the node is the specification. The process ends with the line: a worker never
+outlives its node.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from atoll.crypto.suite import digest_file
 from atoll.errors import AtollError
@@ -75,10 +73,19 @@ def _run(spec: dict[str, Any], pipe: Pipe) -> dict[str, Any]:
         "meters": {
             **outcome.meters,
             "cpu_ms": int((used.ru_utime + used.ru_stime) * 1000),
-            "memory_bytes": used.ru_maxrss * 1024,
+            "memory_bytes": _peak_memory(used.ru_maxrss * 1024),
             "wall_ms": int((time.monotonic() - started) * 1000),
         },
     }
+
+
+def _peak_memory(fallback: int) -> int:
+    """Peak resident bytes of this process. The kernel's own figure also counts the parent's, before exec."""
+    with contextlib.suppress(OSError), open("/proc/self/status") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return fallback
 
 
 def _failure(error: BaseException) -> AtollError:
@@ -91,20 +98,18 @@ def _failure(error: BaseException) -> AtollError:
     return AtollError("E_INTERNAL", f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}")
 
 
-def main() -> None:
-    """Runs one specification and exits."""
-    pipe = Pipe(socket.socket(fileno=int(sys.argv[1])))
-    spec, _ = pipe.receive()
-    with contextlib.suppress(BrokenPipeError):
+def run(line: int) -> NoReturn:
+    """Runs one specification over the line with that descriptor, and exits."""
+    pipe = Pipe(socket.socket(fileno=line))
+    with contextlib.suppress(BrokenPipeError, EOFError):
         try:
+            spec, _ = pipe.receive()
             result = _prepare(spec) if spec["task"] == "prepare" else _run(spec, pipe)
             pipe.send({"kind": "done", "result": result})
+        except (BrokenPipeError, EOFError):
+            raise
         except BaseException as error:
             pipe.send({"kind": "failed", "error": _failure(error).to_problem()})
     sys.stderr.flush()
     # Daemon threads may still hold sockets; nothing of theirs is needed any more.
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 
 from atoll.errors import AtollError
 from atoll.net.pipe import Pipe
+from atoll.node.worker.nursery import Nursery
 
 _WATCH_SECONDS = 0.5
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -31,6 +31,7 @@ class Worker:
     """One worker process.
 
     Args:
+        nursery: where it comes from.
         spec: its specification, sent as the first message.
         on_message: called for each message of the worker, in order, on a thread of its own.
         on_end: called once, with the result or the error; also when the process died.
@@ -40,6 +41,7 @@ class Worker:
 
     def __init__(
         self,
+        nursery: Nursery,
         spec: dict[str, Any],
         on_message: Callable[[dict[str, Any]], None],
         on_end: Callable[[dict[str, Any] | None, AtollError | None], None],
@@ -53,21 +55,10 @@ class Worker:
         self._lock = threading.Lock()
         self._verdict: AtollError | None = None
         self._pipe, theirs = Pipe.pair()
-        environment = {
-            k: v
-            for k, v in os.environ.items()
-            if k
-            in ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "HOME", "PYTHONPATH", "VIRTUAL_ENV", "SYSTEMROOT")
-        }
-        self._process = subprocess.Popen(  # the interpreter and module are ours
-            [sys.executable, "-m", "atoll.node.worker.main", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
-        theirs.close()
+        try:
+            self._process = nursery.spawn(theirs)
+        finally:
+            theirs.close()
         self._pipe.send(spec)
         threading.Thread(target=self._listen, name="worker", daemon=True).start()
         threading.Thread(target=self._watch, name="worker watch", daemon=True).start()
@@ -79,10 +70,8 @@ class Worker:
 
     def send(self, message: dict[str, Any], descriptor: int | None = None) -> None:
         """Sends a message; does nothing once the worker is gone."""
-        try:
+        with contextlib.suppress(OSError):  # its end is reported by _listen
             self._pipe.send(message, descriptor)
-        except OSError:
-            pass  # its end is reported by _listen
 
     def cancel(self, error: AtollError) -> None:
         """Asks the worker to stop with a reason, and ends it if it does not within two seconds."""
@@ -96,6 +85,12 @@ class Worker:
 
         threading.Thread(target=insist, daemon=True).start()
 
+    def suspend(self) -> None:
+        """Ends the process at once, without a word to anyone: it goes on from its checkpoint later."""
+        with self._lock:
+            self._ended.set()
+        self._process.kill()
+
     def wait(self, timeout: float | None = None) -> bool:
         """Waits for the end; False when it did not come in time."""
         return self._ended.wait(timeout)
@@ -107,11 +102,10 @@ class Worker:
             self._ended.set()
             verdict = self._verdict
         self._pipe.close()
-        try:
-            self._process.wait(timeout=2.0)
-        except subprocess.TimeoutExpired:
+        if not self._process.wait(timeout=2.0):
             self._process.kill()
             self._process.wait()
+        self._process.close()
         if result is not None:
             self._on_end(result, None)
         else:
@@ -129,18 +123,7 @@ class Worker:
                     return
                 self._on_message(message)
         except (EOFError, OSError):
-            code = self._process.wait()
-            how = f"signal {-code}" if code < 0 else f"exit {code}"
-            self._finish(
-                None,
-                AtollError(
-                    "E_INTERNAL",
-                    f"the worker process ended with {how}",
-                    step="worker",
-                    cure="Look at the node's log; run the job again.",
-                    fault="operator",
-                ),
-            )
+            self._finish(None, AtollError("E_WORKER", "the worker process ended without a word"))
 
     def _watch(self) -> None:
         end = None if self._seconds is None else time.monotonic() + self._seconds
@@ -161,10 +144,13 @@ class Worker:
                 return
 
 
-def run_to_end(spec: dict[str, Any], *, memory_bytes: int, seconds: float) -> dict[str, Any]:
+def run_to_end(
+    nursery: Nursery, spec: dict[str, Any], *, memory_bytes: int, seconds: float
+) -> dict[str, Any]:
     """Runs a worker that needs no conversation, and gives its result or raises its error."""
     ends: queue.Queue[tuple[dict[str, Any] | None, AtollError | None]] = queue.Queue()
     Worker(
+        nursery,
         spec,
         lambda _message: None,
         lambda result, error: ends.put((result, error)),

@@ -8,13 +8,13 @@ use crate::keys::KeyDigest;
 /// Row index of a row without key.
 pub const NO_KEY: u32 = u32::MAX;
 
-/// Digests in blocks, which are freed one by one while they are copied out, so that a large table's digests are
-/// never in memory twice.
+/// Digests in blocks, to be handed on and freed one by one: a large table's digests are never in memory twice.
 #[derive(Debug, Default)]
 pub struct Digests(Vec<Vec<KeyDigest>>);
 
 impl Digests {
-    const BLOCK: usize = 1 << 16;
+    /// Blocks of 32 MiB, which allocators give back to the system.
+    const BLOCK: usize = 1 << 20;
 
     /// Number of digests.
     pub fn len(&self) -> usize {
@@ -44,19 +44,9 @@ impl Digests {
         }
     }
 
-    /// Copies all digests to `out`, which holds 32 bytes for each, and frees them on the way.
-    ///
-    /// # Panics
-    /// If `out` has another length.
-    pub fn move_to(self, out: &mut [u8]) {
-        assert_eq!(
-            out.len(),
-            self.len() * 32,
-            "the target has 32 bytes for each digest"
-        );
-        for (block, slot) in self.0.into_iter().zip(out.chunks_mut(Self::BLOCK * 32)) {
-            slot.copy_from_slice(block.as_flattened());
-        }
+    /// The blocks in order, each freed when its owner drops it.
+    pub fn into_blocks(self) -> std::vec::IntoIter<Vec<KeyDigest>> {
+        self.0.into_iter()
     }
 }
 
@@ -156,15 +146,13 @@ mod tests {
             (all.digests.len(), all.duplicates()),
             (n as usize + 1, u64::from(n) + 1)
         );
-        let mut out = vec![0u8; all.digests.len() * 32];
-        all.into_parts().0.move_to(&mut out);
-        assert!(
-            out.as_chunks::<32>()
-                .0
-                .iter()
-                .zip(0..)
-                .all(|(found, i)| *found == key(i))
-        );
+        let out = all
+            .into_parts()
+            .0
+            .into_blocks()
+            .collect::<Vec<_>>()
+            .concat();
+        assert!(out.iter().zip(0..).all(|(found, i)| *found == key(i)));
     }
 
     proptest! {

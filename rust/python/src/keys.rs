@@ -1,7 +1,7 @@
 //! Python face of the key digests. Buffers come as `bytes`, cut to the batch by the caller.
 
 use atoll_psi::distinct::Distinct;
-use atoll_psi::keys::{Bitmap, Column, OnInvalid, Values, digest_batch};
+use atoll_psi::keys::{Bitmap, Column, KeyDigest, OnInvalid, Values, digest_batch};
 use atoll_psi::normalise::Step;
 use atoll_psi::pool;
 use pyo3::prelude::*;
@@ -27,7 +27,9 @@ struct KeyBuilder {
     on_invalid: OnInvalid,
     workers: rayon::ThreadPool,
     distinct: Distinct,
-    failed: bool,
+    blocks: std::vec::IntoIter<Vec<KeyDigest>>,
+    /// True after a refusal and after the end.
+    closed: bool,
 }
 
 impl KeyBuilder {
@@ -99,51 +101,49 @@ impl KeyBuilder {
             },
             workers: pool(threads).map_err(refused)?,
             distinct: Distinct::default(),
-            failed: false,
+            blocks: Vec::new().into_iter(),
+            closed: false,
         })
     }
 
     /// Adds a batch of rows; after a refusal the builder is of no more use.
     fn push(&mut self, py: Python<'_>, buffers: Vec<Buffers>, rows: usize) -> PyResult<()> {
-        if self.failed || buffers.len() != self.columns.len() {
+        if self.closed || buffers.len() != self.columns.len() {
             return Err(refuse(
                 "E_STATE",
-                "the batch does not fit the builder, or it failed before",
+                "the batch does not fit the builder, or it is closed",
             ));
         }
         let added = py.detach(|| self.add(&buffers, rows));
-        self.failed = added.is_err();
+        self.closed = added.is_err();
         added.map_err(refused)
     }
 
-    /// `(digests, rows, multiplicity, nulls, duplicates)`; the builder is empty afterwards.
+    /// `(rows, multiplicity, nulls, duplicates)`; the digests follow from `next_digests`. No batch can be added
+    /// afterwards.
     #[allow(clippy::type_complexity)]
     fn finish<'py>(
         &mut self,
         py: Python<'py>,
-    ) -> PyResult<(
-        Bound<'py, PyBytes>,
-        Bound<'py, PyBytes>,
-        Bound<'py, PyBytes>,
-        u64,
-        u64,
-    )> {
+    ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>, u64, u64)> {
+        self.closed = true;
         let distinct = std::mem::take(&mut self.distinct);
         let duplicates = distinct.duplicates();
         let (digests, rows, multiplicity, nulls) = distinct.into_parts();
-        let rows_bytes = words(py, &rows)?;
-        drop(rows);
-        let digest_bytes = PyBytes::new_with(py, digests.len() * 32, |out| {
-            digests.move_to(out);
-            Ok(())
-        })?;
+        self.blocks = digests.into_blocks();
         Ok((
-            digest_bytes,
-            rows_bytes,
+            words(py, &rows)?,
             words(py, &multiplicity)?,
             nulls,
             duplicates,
         ))
+    }
+
+    /// The next digests in order, a block of 32 bytes each; `None` after the last.
+    fn next_digests<'py>(&mut self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.blocks
+            .next()
+            .map(|block| PyBytes::new(py, block.as_flattened()))
     }
 }
 

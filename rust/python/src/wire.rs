@@ -60,6 +60,7 @@ fn frames_decode<'py>(
     }
     Ok(std::iter::from_fn(|| reader.next_frame())
         .map(|f| {
+            let payload = PyBytes::new(py, f.payload());
             let Header {
                 kind,
                 name,
@@ -68,15 +69,7 @@ fn frames_decode<'py>(
                 last,
                 step,
             } = f.header;
-            (
-                kind as u8,
-                name,
-                sequence,
-                piece,
-                last,
-                step,
-                PyBytes::new(py, &f.payload),
-            )
+            (kind as u8, name, sequence, piece, last, step, payload)
         })
         .collect())
 }

@@ -83,8 +83,25 @@ pub struct Header {
 pub struct Frame {
     /// The header.
     pub header: Header,
+    body: Vec<u8>,
+    start: usize,
+}
+
+impl Frame {
+    /// Parses a frame's bytes behind its length. The payload stays where it is.
+    pub(crate) fn parse(body: Vec<u8>) -> Result<Self, WireError> {
+        let (header, start) = Header::decode(&body)?;
+        Ok(Self {
+            header,
+            body,
+            start,
+        })
+    }
+
     /// The payload.
-    pub payload: Vec<u8>,
+    pub fn payload(&self) -> &[u8] {
+        &self.body[self.start..]
+    }
 }
 
 impl Header {

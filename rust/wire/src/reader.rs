@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{Frame, Header, MAX_HEADER, WireError};
+use crate::{Frame, WireError};
 
 const LENGTH: usize = 4;
 
@@ -68,15 +68,9 @@ impl FrameReader {
             self.partial.reserve_exact(length.min(1 << 20));
             return Ok(());
         };
-        let mut body = std::mem::take(&mut self.partial);
+        let body = std::mem::take(&mut self.partial);
         self.expected = None;
-        let (header, used) = Header::decode(&body)?;
-        debug_assert!(used <= MAX_HEADER);
-        body.drain(..used);
-        self.ready.push_back(Frame {
-            header,
-            payload: body,
-        });
+        self.ready.push_back(Frame::parse(body)?);
         Ok(())
     }
 
@@ -94,7 +88,7 @@ impl FrameReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Kind, encode_prefix};
+    use crate::{Header, Kind, encode_prefix};
 
     fn header(name: &str, step: &str) -> Header {
         Header {
@@ -123,11 +117,11 @@ mod tests {
             stream
                 .chunks(step)
                 .for_each(|piece| reader.push(piece).unwrap());
-            assert_eq!(reader.next_frame().unwrap().payload, b"lagoon");
-            assert_eq!(reader.next_frame().unwrap().payload, b"");
+            assert_eq!(reader.next_frame().unwrap().payload(), b"lagoon");
+            assert_eq!(reader.next_frame().unwrap().payload(), b"");
             let last = reader.next_frame().unwrap();
             assert_eq!(
-                (last.payload.len(), last.header),
+                (last.payload().len(), last.header),
                 (5000, header("psi", "points/0"))
             );
             assert!(reader.next_frame().is_none() && !reader.in_frame());

@@ -118,6 +118,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False, comment="run, keys, rows or calls"),
         sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
         sa.Column("asset", sa.String(length=200), nullable=False, comment="asset whose grant is debited"),
+        sa.Column("provider", sa.String(length=160), nullable=False, comment="provider of the asset"),
         sa.Column("partner", sa.String(length=160), nullable=False, comment="who is charged"),
         sa.Column("amount", sa.BigInteger(), nullable=False, comment="units of the kind"),
         sa.Column(
@@ -128,7 +129,7 @@ def upgrade() -> None:
         ),
         sa.Column("at", sa.String(length=32), nullable=False, comment="when, by this node's clock"),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("job", "batch", "kind", "asset", "partner", name="charge_once"),
+        sa.UniqueConstraint("job", "batch", "kind", "provider", "asset", "partner", name="charge_once"),
     )
     with op.batch_alter_table("charges", schema=None) as batch_op:
         batch_op.create_index("charges_by_use", ["agreement", "asset", "partner", "kind", "at"], unique=False)
@@ -167,6 +168,9 @@ def upgrade() -> None:
         sa.Column("asset", sa.String(length=200), nullable=False, comment="own table"),
         sa.Column("partner", sa.String(length=160), nullable=False, comment="other party of the job"),
         sa.Column("version", sa.String(length=160), nullable=False, comment="version that was used"),
+        sa.Column(
+            "keys", sa.String(length=64), nullable=True, comment="folder of the prepared keys, for joins"
+        ),
         sa.Column("at", sa.String(length=32), nullable=False, comment="when it was released"),
         sa.PrimaryKeyConstraint("job", "input", "partner"),
     )

@@ -1,0 +1,85 @@
+"""`ledger`: the evidence, and its verification without a node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atoll.cli import show
+from atoll.cli.context import Here, command
+from atoll.cli.groups import group
+from atoll.errors import AtollError
+
+ledger = group("ledger", "The evidence: logs of agreements, approvals and receipts.")
+
+Agreement = Annotated[str, typer.Argument(help="Identifier of the agreement.")]
+
+
+@command(ledger, "list")
+def list_(here: Here) -> None:
+    """Every log that the node holds, its own and its partners'."""
+    with here.client("auditor", "steward", "operator", "analyst", "administrator") as client:
+        found = client.ledger.list()
+    rows = []
+    for entry in found:
+        behind = [c["behind"] for c in entry["cosignatures"]]
+        rows.append(entry | {"cosignatures": len(behind), "behind": max(behind, default=None)})
+    columns = ["agreement", "own", "size", "cosignatures", "behind", "forks", "owner"]
+    here.out(found, lambda: show.table(rows, columns, "no logs yet"))
+
+
+@command(ledger, "show")
+def show_(
+    here: Here,
+    agreement: Agreement,
+    start: Annotated[int, typer.Option(min=0, help="First entry.")] = 0,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="Number of entries.")] = 100,
+) -> None:
+    """Entries of this node's own log of an agreement."""
+    with here.client("auditor", "steward") as client:
+        found = client.ledger.entries(agreement, start, count)
+    here.out(found, lambda: show.table(found, ["number", "time", "kind", "commitment"], "no entries"))
+
+
+@command(ledger, "export")
+def export(
+    here: Here,
+    agreement: Agreement,
+    out: Annotated[Path | None, typer.Option(help="File to write.")] = None,
+    bodies: Annotated[bool, typer.Option(help="With the documents, or only their commitments.")] = True,
+) -> None:
+    """Writes all logs of an agreement into one file that anyone can verify offline."""
+    to = out or Path(f"{agreement}.atoll-ledger")
+    with here.client("auditor", "steward") as client:
+        client.ledger.export(agreement, to, bodies)
+    here.out({"file": str(to)}, lambda: show.line(f"Written to {to}. Check it: atoll ledger verify {to}"))
+
+
+@command(ledger, "verify")
+def verify(
+    here: Here,
+    file: Annotated[Path, typer.Argument(help="A file that `ledger export` wrote.")],
+    key: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=KEY", help="A signatory's key from another source. Repeatable; give all."),
+    ] = None,
+) -> None:
+    """Checks an exported file, without a node and without a network; exit code 1 if anything is wrong."""
+    from atoll.client import verify_ledger
+
+    keys: dict[str, str] = {}
+    for text in key or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise AtollError("E_FORMAT", f"--key {text}: write NAME=KEY.")
+        keys[name] = value
+    report = verify_ledger(file, keys or None)
+
+    def people() -> None:
+        for line in report.lines(here.lang or "en"):
+            show.line(line)
+
+    here.out(report.to_json(), people)
+    report.require()

@@ -1,0 +1,160 @@
+"""From an approved plan to a running worker: seed, inputs, budgets, and who dials whom."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import cbor2
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from atoll.agreements import Approval
+from atoll.errors import AtollError
+from atoll.net.listener import Listener
+from atoll.node.jobs.desk import Desk
+from atoll.node.jobs.inputs import is_table
+from atoll.node.state.models import Job
+from atoll.node.worker.supervise import Worker
+
+
+@dataclass
+class Running:
+    """A worker, and the names under which peers reach it through the partner port."""
+
+    worker: Worker
+    listener: Listener | None
+    routes: list[str] = field(default_factory=list)
+
+    def route(self, name: str, peer: str) -> None:
+        """Hands connections of that name to the worker."""
+        if self.listener is None:
+            raise AtollError(
+                "E_UNREACHABLE",
+                "neither side of the job can be dialed",
+                cure="Give one of the two nodes an address.",
+            )
+
+        def hand_over(sock: socket.socket) -> None:
+            self.worker.send({"kind": "socket", "peer": peer}, sock.fileno())
+            sock.close()
+
+        self.listener.route(name, hand_over)
+        self.routes.append(name)
+
+    def close(self) -> None:
+        """Takes no more connections for the worker."""
+        for name in self.routes:
+            if self.listener is not None:
+                self.listener.unroute(name)
+        self.routes.clear()
+
+
+def seed(row: Job, approvals: dict[str, Approval], secret: bytes) -> bytes:
+    """The job's seed: the own secret, committed before any peer's nonce was known, mixed with all nonces."""
+    nonces = [a.nonce for _, a in sorted(approvals.items())] + [row.start["nonce"]]
+    info = b"atoll job seed v1" + b"".join(bytes.fromhex(n) for n in nonces)
+    return HKDF(SHA256(), 32, salt=row.id.encode(), info=info).derive(secret)
+
+
+def talks(plan: dict[str, Any]) -> set[tuple[str, str]]:
+    """Which parties exchange messages while a plan runs: pairs of keys, the smaller one first."""
+    found = set()
+    for op in plan["operators"]:
+        if op["kind"] == "masked_sum/v1":
+            hub = op["parameters"]["receivers"][0]
+            found |= {(min(hub, key), max(hub, key)) for key in op["at"] if key != hub}
+        elif op["protocol"] is not None:
+            found |= {(a, b) for a in op["at"] for b in op["at"] if a < b}
+    return found
+
+
+def computes(plan: dict[str, Any], party: str) -> bool:
+    """Whether a party runs a worker: the asker may ask for others only."""
+    return any(party in op["at"] for op in plan["operators"])
+
+
+def _connections(desk: Desk, row: Job) -> dict[str, tuple[str, str | None]]:
+    """For each peer of a stored start: the connection's name, and the address if this node dials.
+
+    Of a pair, the one with the smaller key dials if the other has an address, else the other one does. Both
+    sides know both addresses from their pairing, so no message is needed to agree on it.
+    """
+    found: dict[str, tuple[str, str | None]] = {}
+    for key, name in row.start["routes"].items():
+        theirs = desk.partners.peer(key).address
+        dials = theirs is not None and (desk.me < key or desk.partners.address is None)
+        found[key] = (name, theirs if dials else None)
+    return found
+
+
+def _inputs(desk: Desk, plan: dict[str, Any], own: Approval) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name, fed in own.inputs.items():
+        entry = next(i for i in plan["inputs"] if i["id"] == name)
+        asset = entry["asset"]
+        if not is_table(desk, entry):
+            continue
+        version = desk.tables.version(asset, fed.version)
+        found[name] = {
+            "asset": asset,
+            "data": str(version.data),
+            "cache": str(version.cache),
+            "version": fed.version,
+            "keys": fed.keys,
+        }
+    return found
+
+
+def launch(
+    desk: Desk,
+    row: Job,
+    plan: dict[str, Any],
+    on_message: Callable[[dict[str, Any]], None],
+    on_end: Callable[[dict[str, Any] | None, AtollError | None], None],
+) -> Running:
+    """Starts the worker of a job's stored start; `E_UNREACHABLE` if neither side of a pair can be dialed."""
+    assert row.secret is not None  # stored with this node's approval
+    kept = cbor2.loads(desk.vault.open(f"job {row.id}", row.secret))
+    approvals = desk.approvals(row)
+    connections = _connections(desk, row)
+    limits = plan["limits"]
+    spec = {
+        "task": "run",
+        "plan": plan,
+        "me": desk.me,
+        "seed": seed(row, approvals, kept["secret"]),
+        "attempt": row.attempt,
+        "threads": desk.threads,
+        "folder": str(desk.folder(row.id)),
+        "inputs": _inputs(desk, plan, approvals[desk.me]),
+        "declared_keys": {name: fed.keys for a in approvals.values() for name, fed in a.inputs.items()},
+        "tls": {k: kept[k] for k in ("certificate", "private_key", "not_before", "not_after")},
+        "silence_seconds": limits["silence_seconds"],
+        "grace_seconds": max((s.agreement.grace_seconds for s in desk.states(plan).values()), default=0),
+        "peers": {
+            peer: {"tls": approvals[peer].tls, "dial": address, "name": name, "index": number}
+            for number, (peer, (name, address)) in enumerate(sorted(connections.items()))
+        },
+    }
+    budget = desk.config["jobs.memory_bytes"]
+    worker = Worker(
+        desk.nursery,
+        spec,
+        on_message,
+        on_end,
+        memory_bytes=min(budget, limits["memory_bytes"] or budget),
+        seconds=None if plan["shape"] == "service" else min(desk.config["jobs.seconds"], limits["seconds"]),
+    )
+    running = Running(worker, desk.partners.listener)
+    try:
+        for peer, (name, address) in connections.items():
+            if address is None:
+                running.route(name, peer)
+    except AtollError:
+        running.close()
+        worker.suspend()
+        raise
+    return running

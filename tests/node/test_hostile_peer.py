@@ -1,0 +1,611 @@
+"""A paired partner that turns hostile: it holds a valid identity and agreement, and sends what it likes."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import copy
+import json
+import os
+import secrets
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from atoll.agreements import build_approval, build_refusal
+from atoll.crypto import canonical, dsse
+from atoll.crypto.suite import PublicKey, SigningKey, commit
+from atoll.errors import AtollError
+from atoll.functions.join.compile import compile as compile_join
+from atoll.ledger import checkpoint
+from atoll.ledger.entry import Record
+from atoll.ledger.log import OwnLog
+from atoll.ledger.storage import MemoryStorage
+from atoll.net.dial import dial
+from atoll.net.identity import NodeKeys
+from atoll.net.link import Link, Local, open_link
+from atoll.net.listener import job_name
+from atoll.node.home import Home
+from atoll.node.node import Node
+from atoll.plan import plan_digest
+from atoll.testing import Net, NodeProcess, nodes, until
+
+VERBS = (
+    "agreement.offer", "agreement.revoke", "job.abort", "job.final", "job.part", "job.provisional", "job.receipt",
+    "job.start", "ledger.extend", "pair.confirm", "plan.decision", "plan.propose",
+)  # fmt: skip
+# What a node keeps about others' requests: nothing of it may change by a message that was refused.
+TABLES = ("agreements", "jobs", "approvals", "job_events", "charges", "receipts", "input_uses", "log_entries", "outbox")
+
+
+@dataclass
+class Mallory:
+    """The hostile partner: real keys in this process, a real link, answers of its own choice."""
+
+    keys: NodeKeys
+    victim: NodeProcess
+    tls: str
+    agreement: dict[str, Any]
+    receipt: dict[str, Any]
+    job: str
+    decisions: dict[str, Any] = field(default_factory=dict)
+    _link: Link | None = None
+
+    @property
+    def me(self) -> str:
+        return self.keys.identity
+
+    def _decided(self, _peer: Any, body: Any) -> Any:
+        self.decisions[body["job"]] = body["approval"]
+        return {}
+
+    def connect(self) -> Link:
+        if self._link is None or not self._link.alive:
+            handlers = {"plan.decision": self._decided, "job.abort": lambda *_: {}, "ledger.extend": lambda *_: {}}
+            local = Local(
+                keys=self.keys, name="mallory", address=None, handlers=handlers, admit=lambda *_: None,
+                log=lambda *_: None, clock=lambda: datetime.now(UTC),
+            )  # fmt: skip
+            assert self.victim.address is not None
+            self._link = open_link(dial(self.victim.address), local, self.tls)
+        return self._link
+
+    def say(self, verb: str, body: Any) -> Any:
+        return self.connect().request(verb, body)
+
+    def refused(self, verb: str, body: Any) -> str:
+        """The code with which the victim refuses."""
+        with pytest.raises(AtollError) as caught:
+            self.say(verb, body)
+        return caught.value.code
+
+    def sign(self, kind: str, document: Any, *keys: SigningKey) -> Any:
+        return dsse.sign(kind, document, *(keys or (self.keys.signing,)))
+
+    def plan(self, **how: Any) -> dict[str, Any]:
+        request = {
+            "agreement": self.agreement["id"], "purpose": "test", "reveal": "size",
+            "left": {"asset": "loans", "party": "mallory", "keys": ["id"]},
+            "right": {"asset": "taxes", "party": "victim", "keys": ["id"]},
+        }  # fmt: skip
+        return compile_join(
+            request | how, self.agreement, me=self.me, person="Mallory", now=datetime.now(UTC),
+            job=f"job-{secrets.token_hex(16)}",
+        )  # fmt: skip
+
+    def approval(self, plan: dict[str, Any], keys: int = 60, **changed: Any) -> dict[str, Any]:
+        version = self.receipt["inputs"][plan["inputs"][0]["id"]]["version"]
+        document = build_approval(
+            job=plan["id"], plan=plan_digest(plan), party=self.me, by="agreement", at=datetime.now(UTC),
+            inputs={plan["inputs"][0]["id"]: {"version": version, "mode": "snapshot", "keys": keys, "change": 0}},
+            seed_commitment=commit(b"s" * 32, b"o" * 16), tls=self.tls, nonce="0" * 32,
+        )  # fmt: skip
+        return {**document, **changed}
+
+    def propose(self, plan: dict[str, Any], approval: dict[str, Any] | None = None) -> Any:
+        signed = self.sign("approval/v1", approval or self.approval(plan))
+        return self.say("plan.propose", {"plan": self.sign("plan/v1", plan), "approval": signed})
+
+    def approved(self) -> dict[str, Any]:
+        """A plan that the victim has approved."""
+        plan = self.plan()
+        self.propose(plan)
+        until("the victim decides", lambda: plan["id"] in self.decisions)
+        assert json.loads(base64.b64decode(self.decisions[plan["id"]]["payload"]))["decision"] == "approve"
+        return plan
+
+    def start(self, plan: dict[str, Any], **changed: Any) -> dict[str, Any]:
+        body = {
+            "job": plan["id"], "attempt": 1, "nonce": "ab" * 16, "route": job_name(), "dialer": "asker",
+            "approvals": {
+                self.me: self.sign("approval/v1", self.approval(plan)),
+                self.victim.identity: self.decisions[plan["id"]],
+            },
+        }  # fmt: skip
+        return {**body, **changed}
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[Net]:
+    with nodes("mallory", "victim") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def mallory(net: Net) -> Iterator[Mallory]:
+    """After one honest job, so that there are receipts and ledgers, mallory's node stops and the script begins."""
+    node, victim = net.mallory, net.victim
+    node.steward.data.add("loans", {"id": [str(i) for i in range(60)]})
+    victim.steward.data.add("taxes", {"id": [str(i) for i in range(30, 90)]})
+    agreement = net.agreement(
+        {"mallory": {"loans": {"id": "join_key"}}, "victim": {"taxes": {"id": "join_key"}}}, silence_seconds=3
+    )
+    job = node.analyst.join(agreement, "loans", "taxes", on="id", purpose="test", reveal="size").wait(timeout=60)
+    receipt = job.receipt(20)
+    assert not receipt["missing"]
+    until("the victim has the receipt", lambda: victim.analyst.jobs.get(job.id).refresh().document["evidence"] == "final")
+    mine = f"/{node.identity.partition(':')[2][:8]}"
+    until("mallory's log is cosigned", lambda: all(
+        c["behind"] == 0 for log in node.auditor.ledger.list() if log["own"] for c in log["cosignatures"]
+    ) and mine)  # fmt: skip
+    document = node.steward.agreements.show(agreement)["document"]
+    tls = victim.administrator.info()["tls"]
+    keys = NodeKeys.load(node.folder / "keys", node.passphrase)
+    node.stop()
+    made = Mallory(keys, victim, tls, document, receipt["document"], job.id)
+    yield made
+    if made._link is not None:
+        made._link.close(None)
+
+
+@pytest.fixture
+def unchanged(net: Net, mallory: Mallory, records: Any) -> Iterator[None]:
+    """Nothing is stored by what the test does, no handler fails, and the victim still answers."""
+    seen = records(net.victim)
+    until("the victim is quiet", lambda: net.victim.administrator.info()["waiting_messages"] == 0, 60)
+    before = {name: seen.count(name) for name in TABLES}
+    log = len(net.victim.log())
+    yield
+    assert {name: seen.count(name) for name in TABLES} == before
+    said = net.victim.log()[log:]
+    assert "handler_failed" not in said
+    assert "Traceback" not in said
+    assert net.victim.administrator.health() == "ok"
+
+
+# Garbage.
+
+leaf = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=12) | st.binary(max_size=40)
+    | st.sampled_from([0, 1, -1, "", "job-" + "0" * 32, "ed25519:" + "0" * 64, "sha256:" + "0" * 64, b"\0" * 32])
+)  # fmt: skip
+garbage = st.recursive(
+    leaf, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4), max_leaves=12
+)
+FIELDS = {
+    "agreement.offer": ("envelope", "proposer"),
+    "agreement.revoke": ("envelope",),
+    "job.abort": ("job", "abort"),
+    "job.final": ("receipt", "job"),
+    "job.part": ("job", "attempt", "part"),
+    "job.provisional": ("job", "attempt", "batch"),
+    "job.receipt": ("receipt", "job"),
+    "job.start": ("job", "attempt", "nonce", "approvals", "route", "dialer"),
+    "ledger.extend": ("agreement", "old", "proof", "checkpoint", "entries"),
+    "pair.confirm": ("state", "confirmed"),
+    "plan.decision": ("approval", "job"),
+    "plan.propose": ("plan", "approval"),
+}
+
+
+# The kind of document that stands in a field, so that signed nonsense gets past the envelope.
+SIGNED = {
+    ("agreement.offer", "envelope"): "agreement/v1",
+    ("agreement.revoke", "envelope"): "revocation/v1",
+    ("job.abort", "abort"): "abort/v1",
+    ("job.final", "receipt"): "receipt/v1",
+    ("job.receipt", "receipt"): "receipt/v1",
+    ("plan.decision", "approval"): "approval/v1",
+    ("plan.propose", "plan"): "plan/v1",
+    ("plan.propose", "approval"): "approval/v1",
+}
+
+
+def spoiled(document: Any, path: list[int], value: Any) -> Any:
+    """A copy of a document with one place in it replaced."""
+    if not path or not document or not isinstance(document, dict | list):
+        return value
+    first, rest = path[0], path[1:]
+    if isinstance(document, list):
+        at = first % len(document)
+        return [spoiled(item, rest, value) if i == at else item for i, item in enumerate(document)]
+    name = sorted(document)[first % len(document)]
+    return {key: spoiled(item, rest, value) if key == name else item for key, item in document.items()}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_garbage_is_refused_by_every_verb(mallory: Mallory, unchanged: None, verb: str) -> None:
+    """Bodies of any shape, and of the right shape with wrong types, real identifiers and signed nonsense in it."""
+    base = mallory.plan()
+    good = {
+        "plan/v1": base,
+        "approval/v1": mallory.approval(base),
+        "receipt/v1": mallory.receipt,
+        "agreement/v1": {**mallory.agreement, "id": "agr-" + "1" * 16},
+        "abort/v1": {
+            "format": "atoll.abort/v1", "job": mallory.job, "attempt": 1, "by": mallory.me,
+            "error": {"code": "E_DATA"}, "at": "2026-11-23T16:30:00Z",
+        },
+        "revocation/v1": {
+            "format": "atoll.revocation/v1", "agreement": mallory.agreement["id"], "version": 1, "by": mallory.me,
+            "reason": "none", "at": "2026-11-23T16:30:00Z",
+        },
+    }  # fmt: skip
+    texts = [mallory.job, mallory.me, mallory.victim.identity, mallory.agreement["id"], "asker", "participant", "00" * 16]
+    json_like = garbage.filter(_canonical)
+    real = st.sampled_from(texts)
+
+    def field(name: str) -> st.SearchStrategy[Any]:
+        kind = SIGNED.get((verb, name))
+        if kind is not None:
+            path = st.lists(st.integers(0, 20), min_size=1, max_size=5)
+            nonsense = json_like | st.builds(spoiled, st.just(good[kind]), path, json_like | real)
+            # The good document itself would rightly be taken.
+            return nonsense.filter(lambda d: d != good[kind]).map(lambda d: mallory.sign(kind, d))
+        if name == "job":
+            return st.just(mallory.job) | real | garbage
+        if name == "entries":
+            return garbage | st.lists(st.fixed_dictionaries({k: garbage for k in ("leaf", "body", "opening")}), max_size=3)
+        if name == "part":
+            path = st.lists(st.integers(0, 20), min_size=1, max_size=4)
+            return st.builds(spoiled, st.just(mallory.receipt["parties"][mallory.me]), path, json_like)
+        return real | garbage
+
+    shaped = st.fixed_dictionaries({name: field(name) for name in FIELDS[verb]})
+
+    @settings(max_examples=100, suppress_health_check=list(HealthCheck), deadline=None, database=None, derandomize=True)
+    @given(st.one_of(shaped, shaped, shaped, garbage))
+    def attack(body: Any) -> None:
+        try:
+            mallory.say(verb, body)
+        except AtollError as error:
+            assert error.code != "E_INTERNAL", f"{verb} {body!r}"
+            assert error.code != "E_UNREACHABLE", f"the link fell: {verb} {body!r}"
+
+    attack()
+
+
+def _canonical(value: Any) -> bool:
+    try:
+        canonical.dumps(value)
+    except Exception:
+        return False
+    return True
+
+
+def test_unknown_verbs_are_refused(mallory: Mallory, unchanged: None) -> None:
+    for verb in ("", "no.such", "pair.commit", "job.START", "x" * 60):
+        assert mallory.refused(verb, {}) == "E_WIRE"
+
+
+def test_an_oversized_body_does_not_leave_this_side(mallory: Mallory, unchanged: None) -> None:
+    assert mallory.refused("plan.propose", {"plan": b"x" * (9 << 20), "approval": {}}) in ("E_TOO_LARGE", "E_FORMAT")
+    assert mallory.refused("no.such", {}) == "E_WIRE", "the link lives on"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\xff" * 64,
+        b"\0" * 4096,
+        struct.pack("!I", 0xFFFFFFF0) + b"\x04",
+        os.urandom(1 << 16),
+        b"",
+    ],
+    ids=["ones", "zeros", "a length of 4 GiB", "noise", "nothing"],
+)
+@pytest.mark.parametrize("inside", [True, False], ids=["inside TLS", "before TLS"])
+def test_garbage_frames_end_that_connection_only(mallory: Mallory, unchanged: None, raw: bytes, inside: bool) -> None:
+    if inside:
+        link = mallory.connect()
+        with contextlib.suppress(AtollError, OSError):
+            link._stream.tls.write(raw)
+            link._stream.flush()
+        link._stream.close()
+    else:
+        assert mallory.victim.address is not None
+        with contextlib.closing(dial(mallory.victim.address)) as sock, contextlib.suppress(OSError):
+            sock.sendall(raw)
+            sock.shutdown(socket.SHUT_WR)
+            sock.settimeout(15)
+            while sock.recv(4096):
+                pass
+    until("a new link", lambda: _answers(mallory), 15)
+
+
+def _answers(mallory: Mallory) -> bool:
+    try:
+        return mallory.refused("no.such", {}) == "E_WIRE"
+    except AtollError:
+        return False
+
+
+# Proposals.
+
+
+def test_a_replayed_proposal_is_one_job(mallory: Mallory, net: Net, records: Any) -> None:
+    plan = mallory.approved()
+    first = mallory.decisions.pop(plan["id"])
+    jobs = records(net.victim).count("jobs")
+    approval = mallory.approval(plan)
+    assert mallory.propose(plan, approval) == {}
+    until("the decision comes again", lambda: plan["id"] in mallory.decisions)
+    assert mallory.decisions[plan["id"]] == first, "the same bytes, not a second decision"
+    assert records(net.victim).count("jobs") == jobs
+
+
+def test_a_changed_plan_under_the_same_identifier_is_a_rewind(mallory: Mallory) -> None:
+    plan = mallory.approved()
+    changed = {**plan, "purpose": "other"}
+    signed = {"plan": mallory.sign("plan/v1", changed), "approval": mallory.sign("approval/v1", mallory.approval(changed))}
+    assert mallory.refused("plan.propose", signed) == "E_REWIND"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda p: p.update(asker="ed25519:" + "0" * 64), "E_PLAN"),
+        (lambda p: p.update(format="atoll.plan/v2"), "E_PLAN_VERSION"),
+        (lambda p: p.update(expires="2020-01-01T00:00:00Z", created="2019-12-31T00:00:00Z"), "E_PLAN"),
+        (lambda p: p["operators"][-1].update(kind="psi/v9"), "E_PLAN_VERSION"),
+        (lambda p: p["operators"][-1].update(security="malicious"), "E_PLAN"),
+        (lambda p: p["operators"][-1].update(at=[]), "E_PLAN"),
+        (lambda p: p["inputs"][1].update(agreement_digest="sha256:" + "0" * 64), "E_AGREEMENT"),
+        (lambda p: p["inputs"][1].update(asset="no such table"), "E_AGREEMENT"),
+        (lambda p: p["inputs"][1]["columns"][0].update(type="int64"), "E_TYPE"),
+        (lambda p: p.pop("limits"), "E_PLAN"),
+        (lambda p: p.update(extra=1), "E_PLAN"),
+        (lambda p: p["limits"].update(silence_seconds=3600), "E_PLAN"),
+    ],
+)
+def test_plans_that_do_not_check_are_not_stored(
+    mallory: Mallory, unchanged: None, change: Callable[[dict[str, Any]], Any], code: str
+) -> None:
+    plan = copy.deepcopy(mallory.plan())
+    change(plan)
+    try:
+        approval = mallory.approval(plan)
+    except Exception:
+        approval = mallory.approval(mallory.plan())
+    body = {"plan": mallory.sign("plan/v1", plan), "approval": mallory.sign("approval/v1", approval)}
+    assert mallory.refused("plan.propose", body) in (code, "E_PLAN", "E_PLAN_VERSION", "E_AGREEMENT")
+
+
+def test_a_plan_signed_by_another_key_or_for_another_is_refused(mallory: Mallory, unchanged: None) -> None:
+    plan, other = mallory.plan(), SigningKey.generate()
+    approval = mallory.sign("approval/v1", mallory.approval(plan))
+    body = {"plan": mallory.sign("plan/v1", plan, other), "approval": approval}
+    assert mallory.refused("plan.propose", body) == "E_SIGNATURE"
+    body = {"plan": mallory.sign("plan/v1", plan), "approval": mallory.sign("approval/v1", mallory.approval(plan), other)}
+    assert mallory.refused("plan.propose", body) in ("E_SIGNATURE", "E_FORMAT")
+    elsewhere = mallory.approval(mallory.plan())
+    body = {"plan": mallory.sign("plan/v1", plan), "approval": mallory.sign("approval/v1", elsewhere)}
+    assert mallory.refused("plan.propose", body) in ("E_APPROVAL", "E_PLAN", "E_FORMAT", "E_SIGNATURE")
+
+
+# Starts.
+
+
+@pytest.mark.parametrize("attempt", [0, -1, 2**60, True, "1", None, 1.0])
+def test_an_attempt_that_is_none_does_not_start(mallory: Mallory, unchanged: None, attempt: Any) -> None:
+    body = {"job": mallory.job, "attempt": attempt, "nonce": "ab" * 16, "approvals": {}, "route": job_name(), "dialer": "asker"}
+    assert mallory.refused("job.start", body) in ("E_REWIND", "E_WIRE", "E_FORMAT", "E_APPROVAL")
+
+
+def test_starts_with_forged_approvals(mallory: Mallory) -> None:
+    plan = mallory.approved()
+    good = mallory.start(plan)
+    forger = SigningKey.generate()
+    theirs = json.loads(base64.b64decode(mallory.decisions[plan["id"]]["payload"]))
+    forged = {
+        "by another key": dsse.sign("approval/v1", theirs, forger),
+        "a part changed": {**mallory.decisions[plan["id"]], "payload": _spoil(theirs, nonce="1" * 32)},
+        "my own in its place": good["approvals"][mallory.me],
+        "nothing": {},
+    }
+    for what, envelope in forged.items():
+        body = {**good, "approvals": {**good["approvals"], mallory.victim.identity: envelope}}
+        assert mallory.refused("job.start", body) in ("E_SIGNATURE", "E_FORMAT", "E_APPROVAL", "E_REWIND"), what
+    del good["approvals"][mallory.victim.identity]
+    assert mallory.refused("job.start", good) == "E_APPROVAL"
+    # Another approval of mallory's than the one that the victim decided on: other sizes, other seed.
+    second = mallory.sign("approval/v1", mallory.approval(plan, keys=10**6))
+    changed = mallory.start(plan)
+    changed["approvals"][mallory.me] = second
+    assert mallory.refused("job.start", changed) == "E_REWIND"
+    assert mallory.victim.analyst.jobs.get(plan["id"]).state == "approved"
+
+
+def _spoil(document: dict[str, Any], **changed: Any) -> str:
+    return base64.b64encode(canonical.dumps({**document, **changed})).decode()
+
+
+def test_a_start_is_answered_once_and_a_changed_one_is_a_rewind(mallory: Mallory) -> None:
+    plan = mallory.plan()
+    approval = mallory.sign("approval/v1", mallory.approval(plan))
+    mallory.say("plan.propose", {"plan": mallory.sign("plan/v1", plan), "approval": approval})
+    until("the victim decides", lambda: plan["id"] in mallory.decisions)
+    body = mallory.start(plan)
+    body["approvals"][mallory.me] = approval
+    assert mallory.say("job.start", body) == {}
+    assert mallory.say("job.start", body) == {}, "a repeated message is the same message"
+    assert mallory.refused("job.start", {**body, "nonce": "cd" * 16}) == "E_REWIND"
+    assert mallory.refused("job.start", {**body, "route": job_name()}) == "E_REWIND"
+    # Nobody comes to the worker: the job ends with the silence that it is.
+    ended = until("the victim gives up", lambda: _ended(mallory.victim, plan["id"]), 40)
+    assert ended.error.code in ("E_PEER_SILENT", "E_UNREACHABLE")
+    assert mallory.refused("job.start", body) == "E_REWIND", "an attempt that ended does not start again"
+
+
+def _ended(node: NodeProcess, job: str) -> Any:
+    found = node.analyst.jobs.get(job)
+    return found if found.state in ("failed", "completed") else None
+
+
+# Receipts.
+
+
+def test_a_receipt_that_changes_the_others_part_is_refused(mallory: Mallory, net: Net) -> None:
+    changed = copy.deepcopy(mallory.receipt)
+    changed["parties"][mallory.victim.identity]["meters"]["rows"] += 1
+    body = {"receipt": mallory.sign("receipt/v1", changed), "job": mallory.job}
+    assert mallory.refused("job.receipt", body) == "E_RECEIPT"
+    assert mallory.refused("job.final", body) in ("E_SIGNATURE", "E_RECEIPT")
+    job = net.victim.analyst.jobs.get(mallory.job)
+    assert job.refresh().document["evidence"] == "final", "a receipt that all signed stays what it is"
+
+
+def test_a_provisional_receipt_is_not_given_for_what_does_not_run(mallory: Mallory, unchanged: None) -> None:
+    for attempt in (1, 2, 0):
+        body = {"job": mallory.job, "attempt": attempt, "batch": None}
+        assert mallory.refused("job.provisional", body) == "E_STATE"
+    assert mallory.refused("job.provisional", {"job": "job-" + "0" * 32, "attempt": 1, "batch": None}) == "E_NOT_FOUND"
+
+
+def test_a_part_of_anothers_job_is_refused(mallory: Mallory, unchanged: None) -> None:
+    part = mallory.receipt["parties"][mallory.victim.identity]
+    assert mallory.refused("job.part", {"job": mallory.job, "attempt": 1, "part": part}) == "E_RECEIPT"
+
+
+def test_an_abort_after_the_end_changes_nothing(mallory: Mallory, net: Net) -> None:
+    document = {
+        "format": "atoll.abort/v1", "job": mallory.job, "attempt": 1, "by": mallory.me,
+        "error": {"code": "E_DATA"}, "at": "2026-11-23T16:30:00Z",
+    }  # fmt: skip
+    mallory.say("job.abort", {"job": mallory.job, "abort": mallory.sign("abort/v1", document)})
+    assert net.victim.analyst.jobs.get(mallory.job).state == "completed"
+    forged = dsse.sign("abort/v1", document, SigningKey.generate())
+    assert mallory.refused("job.abort", {"job": mallory.job, "abort": forged}) == "E_SIGNATURE"
+
+
+def test_a_decision_of_one_who_has_no_say(mallory: Mallory, unchanged: None) -> None:
+    refusal = build_refusal(
+        job=mallory.job, plan=plan_digest(mallory.plan()), party=mallory.me, by="Mallory", at=datetime.now(UTC),
+        reasons=[{"code": "E_REFUSED"}], nonce="0" * 32,
+    )  # fmt: skip
+    body = {"job": mallory.job, "approval": mallory.sign("approval/v1", refusal)}
+    assert mallory.refused("plan.decision", body) == "E_PLAN"
+
+
+# Ledger.
+
+
+def _history(mallory: Mallory, entries: int) -> OwnLog:
+    """Another history of mallory's own log, properly signed."""
+    log = OwnLog(MemoryStorage(), mallory.agreement["id"], mallory.keys.signing)
+    log.append([Record("note/v1", {"number": i}) for i in range(entries)], datetime.now(UTC))
+    return log
+
+
+def _extension(mallory: Mallory, log: OwnLog, old: int) -> dict[str, Any]:
+    note = log.checkpoint()
+    assert note is not None
+    return {
+        "agreement": mallory.agreement["id"], "old": old, "proof": log.consistency_proof(old, log.size) if old else [],
+        "checkpoint": note.encode(), "entries": [{"leaf": e.leaf, "body": b"", "opening": b""} for e in log.entries(old, log.size)],
+    }  # fmt: skip
+
+
+def test_a_history_that_was_rewritten_is_kept_as_proof_and_refused(mallory: Mallory, net: Net, records: Any) -> None:
+    seen = records(net.victim)
+    origin = checkpoint.origin(mallory.agreement["id"], PublicKey.parse(mallory.me))
+    size = seen.rows("select size from logs where origin = ?", origin)[0]["size"]
+    before = seen.rows("select number, hex(leaf) as leaf from log_entries where origin = ? order by number", origin)
+    assert size == len(before) > 3
+    forks = seen.count("forks")
+    for other, old in ((_history(mallory, size), size), (_history(mallory, size + 2), size)):
+        assert mallory.refused("ledger.extend", _extension(mallory, other, old)) == "E_LEDGER"
+    assert seen.count("forks") == forks + 2
+    after = seen.rows("select number, hex(leaf) as leaf from log_entries where origin = ? order by number", origin)
+    assert after == before
+    assert net.victim.auditor.ledger.list() != []
+    assert next(log for log in net.victim.auditor.ledger.list() if log["origin"] == origin)["forks"] == forks + 2
+
+
+def test_a_shorter_history_is_not_taken(mallory: Mallory, unchanged: None) -> None:
+    short = _history(mallory, 1)
+    answer = mallory.say("ledger.extend", _extension(mallory, short, 0))
+    assert answer.keys() == {"size"}, "told where the witness stands, nothing taken back"
+
+
+def test_anothers_log_cannot_be_extended(mallory: Mallory, unchanged: None) -> None:
+    other = OwnLog(MemoryStorage(), mallory.agreement["id"], SigningKey.generate())
+    other.append([Record("note/v1", {"number": 0})], datetime.now(UTC))
+    assert mallory.refused("ledger.extend", _extension(mallory, other, 0)) in ("E_SIGNATURE", "E_LEDGER")
+    body = _extension(mallory, _history(mallory, 2), 0) | {"agreement": "agr-" + "0" * 16}
+    assert mallory.refused("ledger.extend", body) == "E_AGREEMENT"
+
+
+# A partner whose node is patched: an honest protocol with one lie in it.
+
+_PATCHES = {
+    "a provisional receipt for another attempt": "release.build_provisional = changed(release.build_provisional, attempt=7)",
+    "a provisional receipt for another plan": "release.build_provisional = changed(release.build_provisional, plan='sha256:' + '0' * 64)",
+    "a provisional receipt for another version": "release.build_provisional = changed(release.build_provisional, inputs={})",
+    "a provisional receipt that is not signed": "release.dsse = Unsigned",
+}
+_SITE = '''
+import json
+from atoll.node.jobs import release
+from atoll.crypto import dsse
+
+def changed(original, **more):
+    def build(**arguments):
+        return original(**{{**arguments, **more}})
+    return build
+
+class Unsigned:
+    @staticmethod
+    def sign(kind, document, key):
+        return {{**dsse.sign(kind, document, key), "signatures": []}}
+
+{patch}
+'''
+
+
+@pytest.mark.parametrize("what", [pytest.param(w, marks=() if i == 0 else pytest.mark.slow) for i, w in enumerate(_PATCHES)])
+def test_a_patched_receiver_gets_no_result(
+    net: Net, mallory: Mallory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, records: Any
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_SITE.format(patch=_PATCHES[what]), encoding="utf-8")
+    if mallory._link is not None:
+        mallory._link.close(None)
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+        net.mallory.restart()
+    try:
+        job = net.mallory.analyst.join(mallory.agreement["id"], "loans", "taxes", on="id", purpose="test", reveal="size")
+        with pytest.raises(AtollError) as caught:
+            job.wait(timeout=60)
+        assert caught.value.code in ("E_RECEIPT", "E_SIGNATURE", "E_FORMAT", "E_PEER_ABORT")
+        theirs = until("the victim's end", lambda: _ended(net.victim, job.id))
+        assert theirs.error.code in ("E_RECEIPT", "E_SIGNATURE", "E_FORMAT")
+        assert records(net.victim).charges(job.id) == []
+        assert records(net.victim).receipts(job.id, "provisional") == []
+        assert records(net.victim).ledger("release", job.id) == []
+    finally:
+        net.mallory.stop()
+
+
+def test_a_node_opens_only_its_own_folder(net: Net, mallory: Mallory) -> None:
+    """The keys that the script uses are those of the folder: a check that the attack runs with a real identity."""
+    home = Home.open(net.mallory.folder)
+    assert Node(home, net.mallory.passphrase).keys.identity == mallory.me

@@ -1,0 +1,35 @@
+"""Makes the drivers and the table of these tests importable, and starts the nodes once."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from atoll.testing import nodes
+
+
+def _load(name: str, file: str) -> None:
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+_load("atoll_scenario_drivers", "drivers.py")
+_load("atoll_scenario_table", "table.py")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """Three paired nodes with their tables, shared by all scenarios."""
+    from atoll_scenario_table import World
+
+    with nodes("alice", "bob", "carol", settings={"jobs.concurrent": 16}) as net:
+        yield World(net, tmp_path_factory.mktemp("scenarios"))

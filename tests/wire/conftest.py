@@ -1,0 +1,119 @@
+"""The search of what crosses a connection inside TLS for planted values in every form that a careless protocol
+would send them in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+
+Value = str | int | Decimal
+
+# A pattern this short occurs in random bytes now and then: 10^6 bytes hold a given 4-byte pattern with
+# probability 2.3 * 10^-4. A leak shows many values, so two of them are asked for. With 20 values of up to 30
+# short patterns each, two hits by chance in 10^5 random bytes have probability below 10^-4.
+SHORT = 4
+# Below it a value has too few bytes to be told from headers and counters; tests plant none of these.
+LEAST = 4
+
+
+@dataclass(frozen=True)
+class Found:
+    """A planted value and the form in which it crossed."""
+
+    value: Value
+    form: str
+    short: bool
+
+
+def _base64(raw: bytes) -> Iterable[bytes]:
+    """What of `raw` can be seen in the base64 of a text around it, at each of the three alignments."""
+    for pad in range(3):
+        text = base64.b64encode(b"\0" * pad + raw + b"\0" * ((3 - (pad + len(raw)) % 3) % 3))
+        start = -(-pad * 8 // 6)
+        inner = text[start + (1 if pad else 0) : (pad + len(raw)) * 8 // 6]
+        if len(inner) >= LEAST:
+            yield inner
+
+
+def _digests(raw: bytes) -> Iterable[tuple[str, bytes]]:
+    yield "MD5", hashlib.md5(raw, usedforsecurity=False).digest()
+    yield "SHA-1", hashlib.sha1(raw, usedforsecurity=False).digest()
+    yield "SHA-256", hashlib.sha256(raw).digest()
+    sm3 = hashes.Hash(hashes.SM3())
+    sm3.update(raw)
+    yield "SM3", sm3.finalize()
+
+
+def _integers(value: Value) -> set[int]:
+    """The value as an integer: itself, the digits of a text, a decimal without its point."""
+    found = set()
+    if isinstance(value, Decimal):
+        found |= {int(value.scaleb(scale)) for scale in (2, 4, 6, 18)}
+        value = str(value)
+    if isinstance(value, int) or (isinstance(value, str) and value.isascii() and value.isdigit()):
+        found.add(int(value))
+    return found
+
+
+def forms(value: Value) -> dict[str, bytes]:
+    """Every byte string that would show `value`."""
+    found: dict[str, bytes] = {}
+    text = str(value)
+    texts = {"UTF-8": text.encode(), "UTF-16 LE": text.encode("utf-16-le"), "UTF-16 BE": text.encode("utf-16-be")}
+    if not text.isascii():
+        texts["GB18030"] = text.encode("gb18030")
+    for name, raw in texts.items():
+        found[name] = raw
+        found[f"{name} hex"] = raw.hex().encode()
+        found[f"{name} HEX"] = raw.hex().upper().encode()
+        for number, inner in enumerate(_base64(raw)):
+            found[f"{name} base64 {number}"] = inner
+        for algorithm, digest in _digests(raw):
+            found[f"{algorithm} of {name}"] = digest
+            found[f"{algorithm} of {name}, first 4 bytes"] = digest[:4]
+            found[f"{algorithm} of {name}, first 8 bytes"] = digest[:8]
+            found[f"{algorithm} of {name}, hex"] = digest.hex().encode()
+            found[f"{algorithm} of {name}, hex of 4 bytes"] = digest[:4].hex().encode()
+            for number, inner in enumerate(_base64(digest)):
+                found[f"{algorithm} of {name}, base64 {number}"] = inner
+    for number in _integers(value):
+        for width in (4, 8, 16):
+            if 1 << 24 <= abs(number) < 1 << (8 * width - 1):
+                for order in ("little", "big"):
+                    raw = number.to_bytes(width, order, signed=True)  # type: ignore[arg-type]
+                    # Leading zeros are not what tells a value from others.
+                    key = raw.rstrip(b"\0") if order == "little" else raw.lstrip(b"\0")
+                    if len(key) >= LEAST:
+                        found[f"integer {number}, {width} bytes {order}"] = key
+    return {name: raw for name, raw in found.items() if len(raw) >= LEAST}
+
+
+def search(haystacks: Iterable[bytes], values: Iterable[Value]) -> list[Found]:
+    """What of the planted values crossed. A short pattern counts when two values show in that very form."""
+    capture = b"\n".join(haystacks)
+    sure, short = [], {}
+    for value in values:
+        for form, raw in forms(value).items():
+            if raw in capture:
+                if len(raw) > SHORT:
+                    sure.append(Found(value, form, False))
+                else:
+                    kind = form if not form.startswith("integer") else form.partition(",")[2]
+                    short.setdefault(kind, []).append(Found(value, form, True))
+    return sure + [f for group in short.values() if len({x.value for x in group}) > 1 for f in group]
+
+
+@pytest.fixture
+def leaks() -> Callable[[Iterable[bytes], Iterable[Value]], list[Found]]:
+    return search
+
+
+@pytest.fixture
+def shown() -> Callable[[Value], dict[str, bytes]]:
+    return forms

@@ -1,0 +1,329 @@
+"""What crosses the connections of whole jobs, captured inside TLS, holds no planted value in any form.
+
+Each process of each node writes down the plaintext of everything that it sends, at the one place where bytes
+enter TLS: hello and refusal, control messages, pairing, and the workers' channels. The search itself is tested
+on protocols that leak on purpose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from atoll.errors import AtollError
+from atoll.net.dial import dial
+from atoll.net.identity import ephemeral_tls
+from atoll.net.session import Session
+from atoll.testing import Net, nodes, until
+
+_CAPTURE = '''
+import os, threading
+from pathlib import Path
+
+FOLDER = Path({folder!r})
+
+def install():
+    from atoll.crypto.tls import Connection
+
+    frame, plain, lock = Connection.write_frame, Connection.write, threading.Lock()
+
+    def keep(name, data):
+        with lock, (FOLDER / f"{{os.getpid()}}-{{name.replace('/', '_')}}").open("ab") as file:
+            file.write(data)
+
+    def write_frame(self, kind, name="", sequence=0, payload=b"", *, start=0, end=None, step="", **more):
+        # One file a channel: a value that is cut into two messages is whole again in it.
+        keep(f"{{kind}}-{{name}}", bytes(payload)[start : len(payload) if end is None else end])
+        keep("labels", f"{{kind}} {{name}} {{sequence}} {{step}}\\n".encode())
+        frame(self, kind, name, sequence, payload, start=start, end=end, step=step, **more)
+
+    def write(self, data):
+        keep("plain", bytes(data))
+        plain(self, data)
+
+    Connection.write_frame, Connection.write = write_frame, write
+
+install()
+'''
+
+NAMES = ("alice", "bob", "carol")
+SEGMENTS = ("retail", "corporate", "treasury")
+
+
+def planted() -> dict[str, dict[str, list[Any]]]:
+    """Rows of three institutions: resident ids, names and amounts, all with enough digits to be searched for."""
+    draw = random.Random(20261123)
+    shared = [f"{draw.randrange(1, 10**18):018d}" for _ in range(30)]
+    surnames, given = "欧阳司徒诸葛夏侯", "浩然思远晓雯建国"
+    found = {}
+    for name in NAMES:
+        ids = shared[:20] + [f"{draw.randrange(1, 10**18):018d}" for _ in range(20)]
+        found[name] = {
+            "id": ids,
+            "person": [
+                f"{surnames[draw.randrange(4) * 2 :][:2]}{given[draw.randrange(4) * 2 :][:2]}{number:02d}"
+                for number in range(40)
+            ],
+            "segment": [SEGMENTS[i % 3] for i in range(40)],
+            "debt": [Decimal(draw.randrange(10**9, 10**11)).scaleb(-2) for _ in range(40)],
+        }
+    return found
+
+
+ROWS = planted()
+
+
+def table(rows: dict[str, list[Any]]) -> pa.Table:
+    return pa.table({**rows, "debt": pa.array(rows["debt"], pa.decimal128(18, 2))})
+
+
+class Capture:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def take(self) -> dict[str, bytes]:
+        """What was sent since the last call, by process and channel."""
+        found = {}
+        for file in sorted(self._folder.iterdir()):
+            found[file.name] = file.read_bytes()
+            file.unlink()
+        return found
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
+    folder = tmp_path_factory.mktemp("captured")
+    site = tmp_path_factory.mktemp("site")
+    (site / "sitecustomize.py").write_text(_CAPTURE.format(folder=str(folder)), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(site), prepend=":")
+        yield Capture(folder)
+
+
+@pytest.fixture(scope="module")
+def net(capture: Capture) -> Iterator[Net]:
+    with nodes(*NAMES) as made:
+        for name in NAMES:
+            made[name].steward.data.add("loans", table(ROWS[name]), keys=["id"])
+        yield made
+
+
+@pytest.fixture(scope="module")
+def agreement(net: Net) -> str:
+    return net.agreement(
+        {
+            name: {
+                "loans": {
+                    "id": ["join_key", "reveal"],
+                    "person": ["reveal"],
+                    "segment": ["group_key", "reveal"],
+                    "debt": ["aggregate", "reveal"],
+                }
+            }
+            for name in NAMES
+        }
+    )
+
+
+def values(*names: str) -> list[Any]:
+    """All values of the tables but the segments, which the plan itself names."""
+    found: list[Any] = []
+    for name in names or NAMES:
+        found += ROWS[name]["id"] + ROWS[name]["person"] + ROWS[name]["debt"]
+    return list(dict.fromkeys(found))
+
+
+def own_sums(name: str) -> list[Decimal]:
+    """What an institution must not show: its own sums, of which only the total of all is opened."""
+    rows = ROWS[name]
+    pairs = list(zip(rows["segment"], rows["debt"], strict=True))
+    return [sum((debt for segment, debt in pairs if segment == wanted), Decimal(0)) for wanted in SEGMENTS]
+
+
+def everything_said(job: Any, net: Net) -> None:
+    job.wait(timeout=90)
+    until("all signed", lambda: not job.receipt()["missing"])
+    for node in net:
+        until(f"{node.name} is quiet", lambda n=node: n.administrator.info()["waiting_messages"] == 0)
+
+
+def enough(sent: dict[str, bytes]) -> None:
+    """The capture is of what it should be: control messages and workers' channels, from several processes."""
+    labels = b"".join(data for name, data in sent.items() if name.endswith("labels")).decode()
+    for verb in ("plan.propose", "plan.decision", "job.start", "job.provisional", "job.receipt", "ledger.extend"):
+        assert f" {verb} " in labels, f"no {verb} in the capture"
+    assert len({name.partition("-")[0] for name in sent}) >= 4, "nodes and workers"
+
+
+@pytest.mark.parametrize("how", [{"receivers": "both"}, {"receivers": "me"}, {"reveal": "size"}], ids=str)
+def test_a_whole_join_shows_no_value(
+    net: Net, agreement: str, capture: Capture, leaks: Any, how: dict[str, Any]
+) -> None:
+    capture.take()
+    job = net.alice.analyst.join(agreement, "loans@alice", "loans@bob", on="id", purpose="test", **how)
+    everything_said(job, net)
+    assert job.document["result"]["rows"] == (1 if how.get("reveal") == "size" else 20)
+    sent = capture.take()
+    enough(sent)
+    assert leaks(sent.values(), values()) == []
+
+
+def test_whole_totals_show_no_value_and_no_own_sum(
+    net: Net, agreement: str, capture: Capture, leaks: Any
+) -> None:
+    capture.take()
+    job = net.alice.analyst.totals(agreement, "loans", group="segment", segments=SEGMENTS, values=["debt"], purpose="test")
+    everything_said(job, net)
+    sums = dict(zip(*(job.result().arrow().column(i).to_pylist() for i in (0, 1)), strict=True))
+    for number, segment in enumerate(SEGMENTS):
+        assert sums[segment] == sum(own_sums(name)[number] for name in NAMES)
+    sent = capture.take()
+    enough(sent)
+    planted = values() + [s for name in NAMES for s in own_sums(name)] + list(sums.values())
+    assert leaks(sent.values(), planted) == []
+
+
+def test_a_node_that_refuses_for_a_value_does_not_send_it(
+    net: Net, agreement: str, capture: Capture, leaks: Any
+) -> None:
+    """Two renderings: the owner reads the row's value, and the peer's wire, store and log never hold it."""
+    capture.take()
+    job = net.alice.analyst.totals(
+        agreement, "loans", group="segment", segments=["retail", "corporate"], values=["debt"], purpose="test"
+    )
+    with pytest.raises(AtollError) as caught:
+        job.wait(timeout=60)
+    assert "treasury" not in str(caught.value), "the value that is at fault stays with its owner"
+    theirs = [until(f"{n.name}'s end", lambda n=n: n.analyst.jobs.get(job.id).error) for n in (net.bob, net.carol)]
+    assert any("treasury" in error.text for error in [*theirs, net.alice.analyst.jobs.get(job.id).error])
+    for node in net:
+        until(f"{node.name} is quiet", lambda n=node: n.administrator.info()["waiting_messages"] == 0)
+    assert leaks(capture.take().values(), values()) == []
+
+
+def test_no_value_of_a_partner_is_in_the_own_store_or_log(net: Net, leaks: Any) -> None:
+    for node in net:
+        own = ROWS[node.name]
+        others = [n for n in NAMES if n != node.name]
+        private = [v for n in others for v in (ROWS[n]["id"][-1], ROWS[n]["person"][7], ROWS[n]["debt"][5])]
+        store = [p.read_bytes() for p in node.folder.glob("state.sqlite*")]
+        results = [p.read_bytes() for p in node.folder.glob("jobs/*/*")]
+        assert leaks([*store, *results, node.log().encode()], private) == [], node.name
+        assert leaks([node.log().encode()], [own["id"][0], own["person"][0], own["debt"][0]]) == [], "no log has values"
+
+
+# Protocols that leak on purpose: the search must catch each of them.
+
+
+def leaking_md5(send: Callable[[bytes], None]) -> None:
+    """Sends the first four bytes of each id's MD5, sorted: what some products call a blind comparison."""
+    send(b"".join(sorted(hashlib.md5(i.encode()).digest()[:4] for i in ROWS["alice"]["id"])))
+
+
+def leaking_integers(send: Callable[[bytes], None]) -> None:
+    """Sends sums as 16-byte integers, two messages each, cut in the middle."""
+    for debt in ROWS["alice"]["debt"]:
+        raw = int(debt.scaleb(2)).to_bytes(16, "big")
+        send(raw[:13])
+        send(raw[13:])
+
+
+def leaking_error(send: Callable[[bytes], None]) -> None:
+    """Sends a row's name in an error text."""
+    send(f'{{"code": "E_DATA", "text": "row 7: {ROWS["alice"]["person"][7]}"}}'.encode())
+
+
+def clean(send: Callable[[bytes], None]) -> None:
+    """Random bytes, as many as a join of these tables has: a false alarm here has probability below 10^-4."""
+    send(random.Random(7).randbytes(20_000))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "caught"),
+    [(leaking_md5, True), (leaking_integers, True), (leaking_error, True), (clean, False)],
+    ids=lambda v: getattr(v, "__name__", ""),
+)
+def test_the_search_catches_leaking_protocols(
+    protocol: Callable[[Callable[[bytes], None]], None], caught: bool, leaks: Any
+) -> None:
+    """Over a real session between two workers, with its tap."""
+    sent: list[bytes] = []
+    received: queue.Queue[bytes] = queue.Queue()
+    door = socket.create_server(("127.0.0.1", 0))
+    certificates = {who: ephemeral_tls(datetime.now(UTC)) for who in ("alice", "bob")}
+    address = f"127.0.0.1:{door.getsockname()[1]}"
+
+    def tap(direction: str, _channel: str, _step: str, payload: bytes) -> None:
+        if direction == "sent":
+            sent.append(payload)
+
+    def session(who: str, other: str, connect: Callable[[], tuple[socket.socket, str | None]], **more: Any) -> Session:
+        made = Session(
+            who, other, "job-1", 1, connect, certificates[who], certificates[other].fingerprint,
+            clock=lambda: datetime.now(UTC), silence_seconds=5.0, **more,
+        )  # fmt: skip
+        made.start()
+        return made
+
+    one = session("alice", "bob", lambda: (dial(address), "0123456789abcdef0123456789abcdef.job.atoll"), tap=tap)
+    two = session("bob", "alice", lambda: (door.accept()[0], None))
+    try:
+        channel = one.channel("leak")
+
+        def read() -> None:
+            while (message := two.channel("leak").recv()) != b"end":
+                received.put(message)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        protocol(lambda payload: channel.send(payload, "leak"))
+        channel.send(b"end", "leak")
+        reader.join(10)
+        assert not reader.is_alive()
+        found = leaks([b"".join(sent)], values("alice"))
+        assert bool(found) is caught
+    finally:
+        for side in (one, two):
+            side.abort(AtollError("E_CANCELLED", "the test is over"))
+        door.close()
+
+
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        lambda v: v.encode(),
+        lambda v: v.encode("utf-16-le"),
+        lambda v: v.encode("utf-16-be"),
+        lambda v: int(v).to_bytes(8, "little"),
+        lambda v: int(v).to_bytes(8, "big"),
+        lambda v: int(v).to_bytes(16, "little"),
+        lambda v: __import__("base64").b64encode(b"x" + v.encode() + b"yz"),
+        lambda v: __import__("base64").b64encode(b"xy" + v.encode()),
+        lambda v: v.encode().hex().encode(),
+        lambda v: hashlib.sha256(v.encode()).digest(),
+        lambda v: hashlib.sha256(v.encode()).digest()[:8],
+        lambda v: hashlib.md5(v.encode()).hexdigest().encode(),
+    ],
+)
+def test_one_value_in_any_form_is_found(disguise: Callable[[str], bytes], leaks: Any) -> None:
+    value = ROWS["alice"]["id"][3]
+    noise = random.Random(3).randbytes
+    assert leaks([noise(5000) + disguise(value) + noise(5000)], [value])
+
+
+def test_amounts_are_found_scaled(leaks: Any) -> None:
+    amount = Decimal("123456789.01")
+    for raw in (b"123456789.01", (12345678901).to_bytes(8, "little"), (12345678901).to_bytes(16, "big")):
+        assert leaks([b"abc" + raw + b"def"], [amount])
+    assert leaks([b"123456789"], [amount]) == []
