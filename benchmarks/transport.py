@@ -18,15 +18,15 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import Connection as Out
 from typing import Any
 
 from atoll.crypto.tls import Connection
 from atoll.crypto.wire import WORKER_LIMIT, Kind
 from atoll.net.dial import dial
-from atoll.net.handover import receive_socket, send_socket
 from atoll.net.identity import TlsIdentity, ephemeral_tls
 from atoll.net.listener import Listener, job_name
+from atoll.net.pipe import Pipe
 from atoll.net.session import Session
 from atoll.net.stream import FrameStream
 
@@ -74,14 +74,15 @@ def talk(
 
 
 def direct(
-    who: str, source: Any, name: str | None, own: TlsIdentity, pin: str, size: int, rounds: int, out: Pipe
+    who: str, source: Any, name: str | None, own: TlsIdentity, pin: str, size: int, rounds: int, out: Out
 ) -> None:
     waiting = [source if name is None else None]
 
     def connect() -> tuple[socket.socket, str | None]:
         if name is not None:
             return dial(source), name
-        return receive_socket(waiting.pop()), None
+        _, descriptor = Pipe(waiting.pop()).receive()
+        return socket.socket(fileno=descriptor), None
 
     peer = "bob" if who == "alice" else "alice"
     session = Session(who, peer, "job", 1, connect, own, pin, clock=clock)
@@ -93,10 +94,15 @@ def direct(
 
 def run_direct(size: int, rounds: int) -> dict[str, float]:
     a, b = ephemeral_tls(clock()), ephemeral_tls(clock())
-    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    ours, theirs = Pipe.pair()
     listener = Listener("127.0.0.1", 0, lambda s: s.close(), lambda s: s.close(), lambda event, facts: None)
     name = job_name()
-    listener.route(name, lambda sock: send_socket(ours, sock))
+
+    def hand_over(sock: socket.socket) -> None:
+        ours.send({"kind": "socket"}, sock.fileno())
+        sock.close()
+
+    listener.route(name, hand_over)
     listener.start()
     results = both(
         (direct, ("alice", listener.address, name, a, b.fingerprint, size, rounds)),
@@ -125,7 +131,7 @@ def framed(sock: socket.socket) -> tuple[Callable[[bytes], None], Callable[[], b
 
 
 def relay(
-    unix: socket.socket, line: socket.socket, name: str | None, own: TlsIdentity, pin: str, out: Pipe
+    unix: socket.socket, line: socket.socket, name: str | None, own: TlsIdentity, pin: str, out: Out
 ) -> None:
     now = clock()
     if name is not None:
@@ -150,7 +156,7 @@ def relay(
             send(frame.payload)
 
 
-def worker(unix: socket.socket, first: bool, size: int, rounds: int, out: Pipe) -> None:
+def worker(unix: socket.socket, first: bool, size: int, rounds: int, out: Out) -> None:
     send, recv = framed(unix)
     out.send(talk(send, recv, first, size, rounds))
     unix.shutdown(socket.SHUT_RDWR)

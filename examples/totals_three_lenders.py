@@ -1,6 +1,6 @@
 """How much debt do three lenders have in each segment together, when none of them shows its own part?
 
-    python examples/totals_three_lenders.py
+python examples/totals_three_lenders.py
 """
 
 from __future__ import annotations

@@ -33,6 +33,8 @@ class WireReason(Document):
     def _validate(self) -> WireReason:
         if self.code not in CODES:
             raise ValueError(f"code: {self.code} is not known")
+        if any(getattr(self, name) is None for name in self.model_fields_set):
+            raise ValueError("what is not known is left out")
         return self
 
     def document(self) -> dict[str, Any]:

@@ -18,6 +18,15 @@ from atoll.errors import AtollError
 data = group("data", "Tables of this institution: inspect, add, refresh, verify.")
 
 Name = Annotated[str, typer.Argument(help="The table.")]
+Where = Annotated[
+    str,
+    typer.Argument(
+        help="A CSV or Parquet file on the node's machine, or postgresql://, mysql:// or sqlite:// with --query or"
+        " --table. Give the password as ${ENV:NAME} or ${FILE:/path} of the node's machine."
+    ),
+]
+Query = Annotated[str | None, typer.Option(help="What to read from a database: one SELECT.")]
+Table = Annotated[str | None, typer.Option(help="Or a whole table or view: schema.table.")]
 Declare = Annotated[
     Path | None,
     typer.Option(
@@ -67,16 +76,19 @@ def _columns(columns: list[dict[str, Any]], profile: Mapping[str, Any] | None = 
 @command(data, "inspect")
 def inspect(
     here: Here,
-    source: Annotated[Path, typer.Argument(help="A CSV or Parquet file on the node's machine.")],
+    source: Where,
     declare: Declare = None,
+    query: Query = None,
+    table: Table = None,
 ) -> None:
-    """What a file would be as a table: columns, types, warnings. Nothing is kept."""
+    """What a source would be as a table: columns, types, warnings, bad rows. Nothing is kept."""
     with here.client("steward") as client:
-        found = client.data.inspect(source, declaration(declare))
+        found = client.data.inspect(source, declaration(declare), query=query, table=table)
 
     def people() -> None:
-        show.facts({k: found.get(k) for k in ("rows", "encoding", "delimiter", "malformed")})
+        show.facts({k: found.get(k) for k in ("rows", "bad_rows", "encoding", "delimiter")})
         _columns(found["columns"])
+        show.table(found["examples"], ["place", "column", "value", "reason"], "no bad rows")
         for warning in found["warnings"]:
             show.line(f"note: {warning}")
 
@@ -87,8 +99,16 @@ def inspect(
 def add(
     here: Here,
     name: Annotated[str, typer.Argument(help="The table's name here and in agreements.")],
-    source: Annotated[Path, typer.Argument(help="A CSV or Parquet file on the node's machine.")],
+    source: Where,
     declare: Declare = None,
+    query: Query = None,
+    table: Table = None,
+    mode: Annotated[
+        str,
+        typer.Option(
+            metavar="snapshot|live", help="Keep the rows now, or let each job read the source anew."
+        ),
+    ] = "snapshot",
     key: Annotated[
         list[str] | None,
         typer.Option(help="Count the duplicates of this column, or columns a,b. Repeatable."),
@@ -97,10 +117,13 @@ def add(
         str, typer.Option(metavar="refuse|skip", help="What to do with malformed rows.")
     ] = "refuse",
 ) -> None:
-    """Adds a table and materialises its first version; on any refused row nothing is kept."""
+    """Adds a table; a snapshot is read now. On any refused row nothing is kept."""
     keys = [k.split(",") for k in key or []]
     with here.client("steward") as client:
-        found = client.data.add(name, source, declaration=declaration(declare), keys=keys, bad_rows=bad_rows)
+        found = client.data.add(
+            name, source, declaration=declaration(declare), keys=keys, bad_rows=bad_rows, query=query, table=table,
+            mode=mode,
+        )  # fmt: skip
     here.out(found, lambda: _describe(found))
 
 

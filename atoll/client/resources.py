@@ -76,6 +76,16 @@ def _pieces(table: pa.Table) -> Iterator[bytes]:
     yield taken()
 
 
+def _source(source: str | Path, query: str | None, table: str | None) -> Json:
+    """A source on the node's side: a path, or the URL of a database with what to read there."""
+    text = str(source)
+    if isinstance(source, str) and ("://" in text or text.startswith("${")):
+        return {"url": text} | {k: v for k, v in (("query", query), ("table", table)) if v is not None}
+    if query is not None or table is not None:
+        raise AtollError("E_FORMAT", "a query or a table belongs to the URL of a database.")
+    return {"path": str(Path(source).absolute())}
+
+
 def _keys(keys: Iterable[Key]) -> list[list[str]]:
     return [[key] if isinstance(key, str) else list(key) for key in keys]
 
@@ -91,9 +101,19 @@ class Data(Resource):
         """One table: columns with types and units, versions, profile of the newest version."""
         return dict(self._call("GET", f"/v1/data/{segment(name)}"))
 
-    def inspect(self, path: str | Path, declaration: Mapping[str, Any] | None = None) -> Json:
-        """What a file on the node's machine would be as a table; nothing is kept."""
-        body = {"source": {"path": str(Path(path).absolute())}, "declaration": declaration}
+    def inspect(
+        self,
+        source: str | Path,
+        declaration: Mapping[str, Any] | None = None,
+        *,
+        query: str | None = None,
+        table: str | None = None,
+    ) -> Json:
+        """What a file on the node's machine, or a database's query or table, would be as a table.
+
+        Every row is checked and nothing is kept: `rows` sound ones, `bad_rows`, and the first of these in `examples`.
+        """
+        body = {"source": _source(source, query, table), "declaration": declaration}
         return dict(self._transport.slow("POST", "/v1/data/inspect", body))
 
     def add(
@@ -104,13 +124,18 @@ class Data(Resource):
         declaration: Mapping[str, Any] | None = None,
         keys: Iterable[Key] = (),
         bad_rows: str = "refuse",
+        query: str | None = None,
+        table: str | None = None,
+        mode: str = "snapshot",
     ) -> Json:
-        """Adds a table and materialises its first version.
+        """Adds a table; a snapshot's first version is materialised now.
 
         Args:
             name: the table's name at this node and in agreements.
-            source: path of a file on the node's machine; or a pyarrow, pandas or polars table, or a mapping
-                of columns, which is uploaded.
+            source: path of a file on the node's machine; or the URL of a database; or a pyarrow, pandas or polars
+                table, or a mapping of columns, which is uploaded.
+            query, table: one of the two for a database: a SELECT, or a name such as `schema.table`.
+            mode: `snapshot`, or `live`: then each job reads the source anew.
             declaration: the owner's words: `source` (reading options) and `columns` (type, scale, unit, ...).
             keys: columns, or lists of columns, whose duplicates the profile counts.
             bad_rows: `refuse`, or `skip` to leave malformed rows out (files only).
@@ -121,17 +146,19 @@ class Data(Resource):
         """
         if isinstance(source, str | Path):
             body = {
-                "name": name, "source": {"path": str(Path(source).absolute())}, "declaration": declaration,
-                "bad_rows": bad_rows, "keys": _keys(keys),
+                "name": name, "source": _source(source, query, table), "declaration": declaration,
+                "bad_rows": bad_rows, "keys": _keys(keys), "mode": mode,
             }  # fmt: skip
             return dict(self._transport.slow("POST", "/v1/data", body))
-        table = self._table(source)
+        if mode != "snapshot" or query is not None or table is not None:
+            raise AtollError("E_FORMAT", "a table that is uploaded is a snapshot, and has no query.")
+        rows = self._table(source)
         words = json.dumps(declaration, ensure_ascii=False) if declaration else None
         return dict(
             self._transport.upload(
                 "PUT",
                 f"/v1/data/{segment(name)}",
-                _pieces(table),
+                _pieces(rows),
                 declaration=words,
                 keys=json.dumps(_keys(keys)),
             )

@@ -63,6 +63,7 @@ def payload_bytes(envelope: Envelope) -> bytes:
         not isinstance(envelope, dict)
         or set(envelope) != {"payloadType", "payload", "signatures"}
         or not isinstance(envelope["payloadType"], str)
+        or not envelope["payloadType"].isascii()
         or not isinstance(envelope["payload"], str)
         or not isinstance(envelope["signatures"], list)
         or len(envelope["signatures"]) > 256

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from atoll.errors import AtollError
 
 DIGEST_BYTES = 32
+_BLOCK = 1 << 20
 _Buffer = bytes | bytearray | memoryview
+_Words = npt.NDArray[np.uint64]  # shape (keys, 4): the digests as four words each
+_Order = npt.NDArray[np.intp]
 
 
 class Changes(NamedTuple):
@@ -25,23 +30,41 @@ class Changes(NamedTuple):
     removed: int
 
 
-def _array(digests: _Buffer) -> pa.Array:
+def _words(digests: _Buffer) -> _Words:
     view = memoryview(digests).cast("B")
     if len(view) % DIGEST_BYTES:
         raise AtollError(
             "E_FORMAT", f"{len(view)} bytes are not a whole number of {DIGEST_BYTES}-byte digests"
         )
-    count = len(view) // DIGEST_BYTES
-    kind = pa.binary(DIGEST_BYTES)
-    return (
-        pc.unique(pa.Array.from_buffers(kind, count, [None, pa.py_buffer(view)]))
-        if count
-        else pa.array([], kind)
-    )
+    return np.frombuffer(view, dtype="<u8").reshape(-1, 4)
+
+
+def _equal(one: _Words, at: _Order, other: _Words, there: _Order) -> npt.NDArray[np.bool_]:
+    """Whether row `at[i]` of `one` is row `there[i]` of `other`, for each i; a block at a time."""
+    found = np.empty(len(at), dtype=np.bool_)
+    for start in range(0, len(at), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        found[part] = (one[at[part]] == other[there[part]]).all(axis=1)
+    return found
+
+
+def _distinct(words: _Words) -> _Order | None:
+    """Rows of the distinct digests in order of their first word; None if two digests share only that word."""
+    order = np.argsort(words[:, 0])
+    first = words[order, 0]
+    repeated = np.flatnonzero(first[1:] == first[:-1])
+    if len(repeated) == 0:
+        return order
+    if not _equal(words, order[repeated], words, order[repeated + 1]).all():
+        return None
+    return np.delete(order, repeated)
 
 
 def count_changes(old: _Buffer, new: _Buffer) -> Changes:
-    """Counts the keys added and removed from `old` to `new`.
+    """Counts the keys added and removed from `old` to `new`, in about 45 bytes a key beyond the buffers.
+
+    Digests are sorted by their first 64 bits and compared by all 256. Where two different ones share the first 64,
+    which takes 2^32 tries on purpose, they are counted by a hash table, which takes more memory.
 
     Args:
         old, new: 32-byte digests one after the other, in any order; repeated ones count once.
@@ -49,6 +72,26 @@ def count_changes(old: _Buffer, new: _Buffer) -> Changes:
     Raises:
         AtollError: `E_FORMAT` if a buffer's length is not a multiple of 32.
     """
-    before, after = _array(old), _array(new)
+    before, after = _words(old), _words(new)
+    a, b = _distinct(before), _distinct(after)
+    if a is None or b is None:
+        return _by_hashing(old, new)
+    if len(a) == 0 or len(b) == 0:
+        return Changes(len(b), len(a))
+    at = np.searchsorted(before[a, 0], after[b, 0])
+    at[at == len(a)] = 0
+    kept = int(_equal(after, b, before, a[at]).sum())
+    return Changes(len(b) - kept, len(a) - kept)
+
+
+def _by_hashing(old: _Buffer, new: _Buffer) -> Changes:
+    before, after = (
+        pc.unique(
+            pa.Array.from_buffers(
+                pa.binary(DIGEST_BYTES), len(memoryview(b).cast("B")) // DIGEST_BYTES, [None, pa.py_buffer(b)]
+            )
+        )
+        for b in (old, new)
+    )
     kept: int = pc.sum(pc.is_in(after, value_set=before)).as_py() or 0
     return Changes(len(after) - kept, len(before) - kept)

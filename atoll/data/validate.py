@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
@@ -31,10 +32,10 @@ class Validator:
         examples: the first 20 bad rows.
     """
 
-    def __init__(self, source: Source, schema: Schema, bad_rows: BadRows) -> None:
+    def __init__(self, source: Source, schema: Schema, bad_rows: BadRows, *, empty: bool = False) -> None:
         if bad_rows not in ("refuse", "skip"):
             raise AtollError("E_FORMAT", f"bad_rows is 'refuse' or 'skip', not {bad_rows!r:.40}")
-        self.source, self.schema, self.bad_rows = source, schema, bad_rows
+        self.source, self.schema, self.bad_rows, self._empty = source, schema, bad_rows, empty
         declaration = source.declaration
         options = declaration.options
         self._readings = [
@@ -143,10 +144,31 @@ class Validator:
                     "examples": [r.to_json() for r in self.examples],
                 },
             )
-        if self.rows == 0:
+        if self.rows == 0 and not self._empty:
             raise AtollError(
                 "E_DATA", f"{name} has no rows to take", detail={"file": name, "bad_rows": self.skipped}
             )
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check of all rows found: sound rows, bad rows, and the first 20 bad ones."""
+
+    rows: int
+    bad: int
+    examples: tuple[BadRow, ...]
+
+
+def check_rows(source: Source, schema: Schema) -> Checked:
+    """Reads every row as a snapshot would, keeps none of it, and refuses none.
+
+    Raises:
+        AtollError: what the source raises; never for a bad row, and not for a table without a sound one.
+    """
+    validator = Validator(source, schema, "skip", empty=True)
+    for _ in validator:
+        pass
+    return Checked(validator.rows, validator.skipped, tuple(validator.examples))
 
 
 def _bounds(column: Column) -> tuple[pa.Scalar, pa.Scalar]:

@@ -15,7 +15,7 @@ from atoll.demo.show import Show
 from atoll.demo.stage import FRAUD, REVIEW, RISK, SILENCE, Stage
 from atoll.errors import AtollError
 
-GONE = ("E_UNREACHABLE", "E_PEER_SILENT")
+GONE = ("E_UNREACHABLE", "E_PEER_SILENT", "E_PEER_ABORT", "E_RESTARTED")
 
 
 def _keys(job: Job) -> list[tuple[str, ...]]:
@@ -151,8 +151,7 @@ def killed(stage: Stage, show: Show, truth: Overlap) -> None:
     before = _runs(stage, "lotus", "pine")
     with show.busy("asking"):
         job = stage.join("pine", "lotus", purpose=REVIEW)
-        job.wait(until="running")
-        _arrived(stage, "lotus", job.id, "running")
+        _running(job)
         owner.kill()
         at = time.monotonic()
         error = refused(job.wait)
@@ -179,6 +178,13 @@ def killed(stage: Stage, show: Show, truth: Overlap) -> None:
     show.check(show.text("charges-after"), after, 1)
     show.check(show.text("second-run"), _code(second), "E_QUOTA")
     show.table()
+
+
+def _running(job: Job, seconds: float = 60) -> None:
+    """Looks often, so as to be in the middle of the job and not after it."""
+    end = time.monotonic() + seconds
+    while job.refresh().state in ("deciding", "waiting", "approved") and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 def _rerun(job: Job, tries: int = 10) -> None:

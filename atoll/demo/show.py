@@ -49,8 +49,9 @@ class Show:
         self.line(self.text(key, **facts), style)
 
     def line(self, text: str, style: str = "", indent: str = "  ") -> None:
-        """Prints a line as it is."""
-        self._console.print(Text(indent + plain(text), style=style))
+        """Prints a line as it is, or several."""
+        for part in text.splitlines():
+            self._console.print(Text(indent + plain(part), style=style))
 
     def _item(self, text: str) -> None:
         """One point of a list, its lines below each other in languages without spaces too."""

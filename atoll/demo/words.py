@@ -17,7 +17,6 @@ WORDS: dict[str, tuple[str, str]] = {
         "Atoll: your two files at two institutions. No row leaves its owner.",
         "Atoll：您的两个文件分属两家机构，任何一行数据都不离开其所有者。",
     ),
-    "tables": ("tables", "数据表"),
     "table": (
         "{name}: {rows} rows, {encoding}, {dirty} of them dirty",
         "{name}：{rows} 行，{encoding}，其中 {dirty} 行不规范",
@@ -133,11 +132,13 @@ WORDS: dict[str, tuple[str, str]] = {
     "fits": ("fits", "相符"),
     "caught": ("caught", "被发现"),
     "missed": ("missed", "未发现"),
-    "complete": ("entries of its own log", "自有日志条数"),
     # h
     "act-next": ("On two real machines", "在两台真实的机器上"),
     "next-here": ("on each, with its own name and address:", "在每台机器上，用各自的名称与地址："),
-    "next-pair": ("then pair; both compare the words on the telephone:", "然后配对，双方在电话里核对四个词："),
+    "next-pair": (
+        "then pair; both compare the words on the telephone:",
+        "然后配对，双方在电话里核对四个词：",
+    ),
     "next-on-a": ("on A", "在 A"),
     "next-on-b": ("on B", "在 B"),
     "next-data": (

@@ -330,9 +330,10 @@ class PendingPair:
         words."""
         given = " ".join(unicodedata.normalize("NFKC", words).lower().split())
         compact = given.replace(" ", "")
-        same = hmac.compare_digest(given.encode(), self.words("en").encode())
+        # Typed words may hold a lone surrogate; they are wrong words then, no failure of this node.
+        same = hmac.compare_digest(given.encode(errors="replace"), self.words("en").encode())
         # Chinese words are one character each and are often written without spaces.
-        same |= hmac.compare_digest(compact.encode(), self.words("zh").replace(" ", "").encode())
+        same |= hmac.compare_digest(compact.encode(errors="replace"), self.words("zh").replace(" ", "").encode())
         if not same:
             raise AtollError("E_WORDS", "these are not the words that this side computed.")
 

@@ -37,10 +37,10 @@ class Node:
         self.partners = Partners(
             self.config, self.store, vault, self.keys, clock, self.metrics, self.config["node.language"]
         )
-        self.tables = Tables(home.path, self.config, self.store, clock)
+        self.nursery = Nursery()
+        self.tables = Tables(home.path, self.config, self.store, vault, self.nursery, clock)
         self.ledgers = Ledgers(self.store, self.partners, self.keys.signing, clock)
         self.agreements = Agreements(self.store, self.partners, self.keys.signing, clock, self._record)
-        self.nursery = Nursery()
         self.jobs = Jobs(
             Desk(
                 home=home.path,
@@ -72,6 +72,7 @@ class Node:
     def start(self) -> None:
         """Opens the partner port and takes up what a stop left."""
         self.nursery.start()
+        self.tables.start()
         self.partners.start()
         self.ledgers.start()
         self.jobs.start()
@@ -89,6 +90,7 @@ class Node:
         self.partners.outbox.flush(timeout=2.0)
         self.ledgers.stop()
         self.partners.stop()
+        self.tables.stop()
         self.nursery.stop()
         self.store.close()
         self._log.info("node stopped", name=self.name)

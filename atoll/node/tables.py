@@ -1,31 +1,46 @@
-"""The owner's tables at one node: registered, materialised as versions, described, removed."""
+"""The owner's tables at one node: registered, materialised as versions, described, removed.
+
+A table is a snapshot, whose versions are made when its owner asks for one, or live: then each job reads its own
+version when this node decides on it, and that version is erased some time after the job's end.
+
+What comes from a database is read by a worker process, with a budget of memory and time: drivers parse what another
+machine sends. Passwords stay here and in that worker.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 from sqlalchemy import func, select
 
-from atoll.agreements import column
-from atoll.data.profile import profile
-from atoll.data.schema import Declaration, Schema
-from atoll.data.snapshot import Snapshot, check_asset, create, load
-from atoll.data.sources import Source, inspect, open_source
+from atoll.data.schema import Declaration
+from atoll.data.snapshot import Snapshot, check_asset, load, sweep
+from atoll.data.sources import Mode, Source, open_source
 from atoll.errors import AtollError
 from atoll.node.clock import Clock, stamp
 from atoll.node.config import Config
+from atoll.node.databases import Databases
 from atoll.node.logs import logger
-from atoll.node.state.models import Agreement, Asset, AssetVersion
+from atoll.node.state.models import Agreement, Asset, AssetVersion, InputUse, Job
 from atoll.node.state.store import Store
+from atoll.node.vault import Vault
+from atoll.node.worker import tables as reading
+from atoll.node.worker.nursery import Nursery
+from atoll.node.worker.supervise import run_to_end
 
 MAX_UPLOAD = 4 << 30
+_ERASE_SECONDS = 600.0
+_SPARE_SECONDS = 120.0  # for profile and disk, after the database has answered
 
 
 @dataclass(frozen=True)
@@ -33,7 +48,7 @@ class Version:
     """One version of an own table, ready to be read."""
 
     digest: str
-    mode: Literal["snapshot", "live"]
+    mode: Mode
     data: Path
     cache: Path
     rows: int
@@ -42,13 +57,44 @@ class Version:
 class Tables:
     """All tables that this node's owner registered."""
 
-    def __init__(self, home: Path, config: Config, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, home: Path, config: Config, store: Store, vault: Vault, nursery: Nursery, clock: Clock
+    ) -> None:
         self._home, self._config, self._store, self._clock = home, config, store, clock
+        self._nursery = nursery
         self._root = home / "data"
         self._work = home / "work"
-        for folder in (self._root, self._work):
+        self._live = home / "live"
+        for folder in (self._root, self._work, self._live):
             folder.mkdir(mode=0o700, exist_ok=True)
+        self._databases = Databases(config, vault, self._path)
+        self._readers = threading.BoundedSemaphore(config["jobs.concurrent"])
+        self._stopping = threading.Event()
         self._log = logger("tables")
+
+    def start(self) -> None:
+        """Removes what a stopped node left half-made or overdue; call it before anything is read."""
+        sweep(self._root)
+        for left in self._work.iterdir():
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        with self._store.read() as session:
+            known = set(session.scalars(select(AssetVersion.job).where(AssetVersion.job.is_not(None))))
+        for left in self._live.iterdir():
+            if left.name not in known:
+                shutil.rmtree(left, ignore_errors=True)
+        self.erase_overdue()
+        threading.Thread(target=self._erase_loop, name="erase live versions", daemon=True).start()
+
+    def stop(self) -> None:
+        """Ends the erasing."""
+        self._stopping.set()
+
+    def _erase_loop(self) -> None:
+        while not self._stopping.wait(_ERASE_SECONDS):
+            try:
+                self.erase_overdue()
+            except Exception:
+                self._log.exception("erasing live versions failed")
 
     # Sources.
 
@@ -71,27 +117,54 @@ class Tables:
             raise AtollError("E_SOURCE", f"{text} is inside the node's own folder", fault="caller")
         return path
 
-    def open(self, source: dict[str, Any], declaration: dict[str, Any] | None) -> Source:
-        """A source from its description: `{"path": ...}` for a file on the node's machine."""
-        words = Declaration.from_json(declaration or {})
+    def _described(self, name: str, source: dict[str, Any]) -> dict[str, Any]:
+        """What `reading.open_described` takes, of a given or a stored source; holds the password of a database."""
+        if self._databases.describes(source):
+            return self._databases.opened(name, source)
         if set(source) == {"path"} and isinstance(source["path"], str):
-            return open_source(self._path(source["path"]), declaration=words, work=self._work)
-        raise AtollError("E_FORMAT", 'a source is {"path": "/full/path"}')
+            return {"path": str(self._path(source["path"]))}
+        raise AtollError(
+            "E_FORMAT",
+            'a source is {"path": "/full/path"}, {"url": ..., "query": ...} or {"url": ..., "table": ...}',
+        )
+
+    def _given(self, source: dict[str, Any]) -> dict[str, Any]:
+        return self._databases.given(source) if self._databases.describes(source) else source
+
+    def _read(self, name: str, source: dict[str, Any], **spec: Any) -> dict[str, Any]:
+        """Runs `reading.run`, for a database in a worker."""
+        spec = {"task": "table", "source": self._described(name, source), "work": str(self._work), **spec}
+        with self._readers:
+            if not self._databases.describes(source):
+                return reading.run(spec)
+            return run_to_end(
+                self._nursery,
+                spec,
+                memory_bytes=self._config["data.memory_bytes"],
+                seconds=self._config["data.seconds"] + _SPARE_SECONDS,
+            )
+
+    def _make(
+        self, row_name: str, how: dict[str, Any], store: Path, known: Any, **spec: Any
+    ) -> dict[str, Any]:
+        """Materialises a stored source; gives the snapshot's folder and its profile."""
+        return self._read(
+            row_name,
+            how["source"],
+            what="materialise",
+            declaration=how["declaration"],
+            bad_rows=how["bad_rows"],
+            keys=how["keys"],
+            store=str(store),
+            asset=row_name,
+            now=self._clock().timestamp(),
+            known=known,
+            **spec,
+        )
 
     def inspect(self, source: dict[str, Any], declaration: dict[str, Any] | None) -> dict[str, Any]:
-        """What a source would be as a table, before it is added."""
-        with self.open(source, declaration) as opened:
-            found = inspect(opened)
-        return {
-            "columns": _columns(found.schema),
-            "rows": found.rows,
-            "encoding": found.encoding,
-            "delimiter": found.delimiter,
-            "warnings": list(found.warnings),
-            "malformed": found.malformed,
-            "examples": [b.to_json() for b in found.examples],
-            "sample": [list(row) for row in found.sample[:5]],
-        }
+        """What a source would be as a table, before it is added: every row is checked, none is kept."""
+        return self._read("", self._given(source), what="check", mode="snapshot", declaration=declaration)
 
     # Adding.
 
@@ -104,11 +177,42 @@ class Tables:
         bad_rows: Literal["refuse", "skip"],
         keys: list[list[str]],
         person: str,
+        mode: Mode = "snapshot",
     ) -> dict[str, Any]:
-        """Registers a table and materialises its first version; nothing is kept if any row is refused."""
-        with self.open(source, declaration) as opened:
-            return self._add(
-                name, opened, {"source": source, "declaration": declaration}, bad_rows, keys, person
+        """Registers a table and reads all its rows; nothing is kept if any row is refused.
+
+        A snapshot's rows become its first version; of a live table only the columns are kept.
+        """
+        self._check_new(name)
+        source = self._given(source)
+        self._described(name, source)
+        how = {"source": source, "declaration": declaration, "bad_rows": bad_rows, "keys": keys}
+        if mode == "live":
+            found = self._read(name, source, what="check", mode=mode, declaration=declaration)
+            self._refuse_bad(name, found, bad_rows)
+            self._register(name, self._stored(name, how), mode, found["columns"], None, person)
+            return self.describe(name)
+        made = self._make(name, how, self._root, None, mode=mode, only_known=False, profile=True)
+        snapshot = load(Path(made["path"]))
+        columns = reading.columns_of(snapshot.schema)
+        self._register(name, self._stored(name, how), mode, columns, snapshot.digest, person)
+        return self._keep(snapshot, made["profile"])
+
+    def _stored(self, name: str, how: dict[str, Any]) -> dict[str, Any]:
+        if self._databases.describes(how["source"]):
+            return {**how, "source": self._databases.stored(name, how["source"])}
+        return how
+
+    @staticmethod
+    def _refuse_bad(name: str, found: dict[str, Any], bad_rows: str) -> None:
+        if found["bad_rows"] and bad_rows == "refuse":
+            first = found["examples"][0]
+            raise AtollError(
+                first["code"],
+                f"{name} has {found['bad_rows']} bad rows; the first: {first['place']}: {first['reason']}",
+                column=first["column"],
+                cure="Correct these rows, declare the column otherwise, or let bad rows be skipped.",
+                detail={"bad_rows": found["bad_rows"], "examples": found["examples"]},
             )
 
     def add_table(
@@ -120,26 +224,30 @@ class Tables:
         person: str,
     ) -> dict[str, Any]:
         """Registers a table that was sent as Arrow data."""
+        self._check_new(name)
         words = Declaration.from_json(declaration or {})
-        with open_source(table, declaration=words, work=self._work, name=name) as opened:
-            return self._add(
-                name,
-                opened,
-                {"source": {"uploaded": True}, "declaration": declaration},
-                "refuse",
-                keys,
-                person,
-            )
+        how = {"source": {"uploaded": True}, "declaration": declaration, "bad_rows": "refuse", "keys": keys}
+        with open_source(table, declaration=words, work=self._work, name=name) as source:
+            snapshot, found = self._materialise(source, name, how, None)
+        self._register(name, how, "snapshot", reading.columns_of(snapshot.schema), snapshot.digest, person)
+        return self._keep(snapshot, found)
 
-    def _add(
-        self,
-        name: str,
-        source: Source,
-        how: dict[str, Any],
-        bad_rows: Any,
-        keys: list[list[str]],
-        person: str,
-    ) -> dict[str, Any]:
+    def _materialise(
+        self, source: Source, name: str, how: dict[str, Any], known: Any
+    ) -> tuple[Snapshot, dict[str, Any]]:
+        spec = {
+            "store": str(self._root),
+            "asset": name,
+            "now": self._clock().timestamp(),
+            "bad_rows": how["bad_rows"],
+            "keys": how["keys"],
+            "known": known,
+            "only_known": False,
+            "profile": True,
+        }
+        return reading.materialise(source, spec, self._work)
+
+    def _check_new(self, name: str) -> None:
         check_asset(name)
         with self._store.read() as session:
             if session.get(Asset, name) is not None:
@@ -148,8 +256,10 @@ class Tables:
                     f"there is already a table {name!r}",
                     cure="Refresh it, or use another name.",
                 )
-        snapshot = create(source, self._root, name, now=self._clock(), bad_rows=bad_rows)
-        how = {**how, "bad_rows": bad_rows, "keys": keys}
+
+    def _register(
+        self, name: str, how: dict[str, Any], mode: Mode, columns: Any, version: str | None, person: str
+    ) -> None:
         with self._store.write() as session:
             if session.get(Asset, name) is not None:
                 raise AtollError("E_CONFLICT", f"there is already a table {name!r}")
@@ -157,20 +267,18 @@ class Tables:
                 Asset(
                     name=name,
                     source=how,
-                    mode=source.mode,
-                    schema=_columns(snapshot.schema),
-                    version=snapshot.digest,
+                    mode=mode,
+                    schema=columns,
+                    version=version,
                     created=stamp(self._clock()),
                     by=person,
                 )
             )
-        return self._keep(snapshot, keys)
 
-    def _keep(self, snapshot: Snapshot, keys: list[list[str]]) -> dict[str, Any]:
-        found = profile(snapshot, keys, work=self._work).to_json()
+    def _keep(self, snapshot: Snapshot, found: dict[str, Any]) -> dict[str, Any]:
         with self._store.write() as session:
             row = session.get_one(Asset, snapshot.asset)
-            row.version, row.schema = snapshot.digest, _columns(snapshot.schema)
+            row.version, row.schema = snapshot.digest, reading.columns_of(snapshot.schema)
             session.merge(
                 AssetVersion(
                     digest=snapshot.digest,
@@ -178,7 +286,7 @@ class Tables:
                     number=snapshot.version,
                     path=str(snapshot.path.relative_to(self._home)),
                     rows=snapshot.rows,
-                    profile={**found, "examples": [b.to_json() for b in snapshot.examples]},
+                    profile=found,
                     created=stamp(self._clock()),
                 )
             )
@@ -190,29 +298,101 @@ class Tables:
         row = self._row(name)
         how = row.source
         if table is not None:
-            opened: Source = open_source(
-                table, declaration=Declaration.from_json(how["declaration"] or {}), work=self._work, name=name
+            words = Declaration.from_json(how["declaration"] or {})
+            with open_source(table, declaration=words, work=self._work, name=name) as source:
+                return self._keep(*self._materialise(source, name, how, row.schema))
+        if how["source"] == {"uploaded": True}:
+            raise AtollError(
+                "E_SOURCE", f"{name} was uploaded; send the new rows with the call", fault="caller"
             )
-        else:
-            if how["source"] == {"uploaded": True}:
-                raise AtollError(
-                    "E_SOURCE", f"{name} was uploaded; send the new rows with the call", fault="caller"
+        if row.mode == "live":
+            raise AtollError(
+                "E_STATE",
+                f"{name} is live and keeps no version: every job reads it anew",
+                cure="Inspect its source to see what a job would read now.",
+            )
+        made = self._make(name, how, self._root, row.schema, mode=row.mode, only_known=False, profile=True)
+        return self._keep(load(Path(made["path"])), made["profile"])
+
+    # Live tables.
+
+    def read_for(self, job: str, name: str) -> Version:
+        """Reads a live table for one job, as it is now; a version that was read for the job before is erased.
+
+        Raises:
+            AtollError: `E_TYPE` if a column changed since the table was added, and what the source raises.
+        """
+        row = self._row(name)
+        self._erase(job, name)
+        store = self._live / job
+        store.mkdir(mode=0o700, exist_ok=True)
+        made = self._make(name, row.source, store, row.schema, mode="live", only_known=True, profile=False)
+        snapshot = load(Path(made["path"]))
+        with self._store.write() as session:
+            session.add(
+                AssetVersion(
+                    digest=snapshot.digest,
+                    asset=name,
+                    number=snapshot.version,
+                    path=str(snapshot.path.relative_to(self._home)),
+                    rows=snapshot.rows,
+                    profile={"skipped": snapshot.skipped},
+                    created=stamp(self._clock()),
+                    job=job,
                 )
-            opened = self.open(how["source"], how["declaration"])
-        with opened as source:
-            have = {c["name"]: c for c in _columns(inspect(source).schema)}
-            for known in row.schema:
-                now = have.get(known["name"])
-                if now is None or any(now.get(f) != known.get(f) for f in ("type", "scale", "unit")):
-                    raise AtollError(
-                        "E_TYPE",
-                        f"{name}.{known['name']} was {known['type']} and is now {now['type'] if now else 'missing'}",
-                        column=known["name"],
-                        fault="owner",
-                        cure="Declare the column's type, or add the table under another name.",
-                    )
-            snapshot = create(source, self._root, name, now=self._clock(), bad_rows=how["bad_rows"])
-        return self._keep(snapshot, how["keys"])
+            )
+        self._log.info("live table read", table=name, job=job, rows=snapshot.rows)
+        return self.version(name, snapshot.digest)
+
+    def _erase(self, job: str, name: str) -> None:
+        with self._store.write() as session:
+            session.query(AssetVersion).filter(AssetVersion.job == job, AssetVersion.asset == name).delete()
+        shutil.rmtree(self._live / job / name, ignore_errors=True)
+
+    def erase_overdue(self) -> None:
+        """Erases the rows of live versions whose job ended `data.live_keep_days` ago.
+
+        Digests of keys that were joined under an agreement in force stay: from them this node tells how much a
+        later table differs, without which a partner could learn about single keys from two runs.
+        """
+        before = stamp(self._clock() - timedelta(days=self._config["data.live_keep_days"]))
+        with self._store.read() as session:
+            due = session.scalars(
+                select(AssetVersion)
+                .join(Job, Job.id == AssetVersion.job)
+                .where(Job.ended.is_not(None), Job.ended <= before)
+            ).all()
+            in_force = set(session.scalars(select(Agreement.id).where(Agreement.state == "active")))
+            joined = session.scalars(
+                select(InputUse).where(
+                    InputUse.version.in_([row.digest for row in due]), InputUse.keys.is_not(None)
+                )
+            ).all()
+        for row in due:
+            kept = {use.keys for use in joined if use.version == row.digest and use.agreement in in_force}
+            if row.erased is None or not kept:
+                self._erase_rows(row, kept)
+
+    def _erase_rows(self, row: AssetVersion, kept: set[str | None]) -> None:
+        """Erases files, then notes it: cut short in between, the next round does it again."""
+        folder = self._home / row.path
+        keep = {folder / "cache" / str(keys) / "digests.bin" for keys in kept}
+        for path in sorted(folder.rglob("*"), reverse=True):
+            if path.is_dir():
+                with contextlib.suppress(OSError):  # not empty
+                    path.rmdir()
+            elif path not in keep:
+                path.unlink()
+        if not kept:
+            for empty in (folder, folder.parent, folder.parent.parent):
+                with contextlib.suppress(OSError):  # the job has other tables
+                    empty.rmdir()
+        with self._store.write() as session:
+            stored = session.get_one(AssetVersion, row.digest)
+            if kept:
+                stored.erased = stamp(self._clock())
+            else:
+                session.delete(stored)
 
     @contextmanager
     def upload(self, pieces: Iterator[bytes]) -> Iterator[pa.Table]:
@@ -245,15 +425,20 @@ class Tables:
         return row
 
     def version(self, name: str, digest: str | None = None) -> Version:
-        """A version of a table, the newest if none is named; `E_NOT_FOUND`."""
+        """A version of a table, the newest if none is named; `E_NOT_FOUND`. A live table has none but jobs' own."""
         row = self._row(name)
         wanted = digest or row.version
         with self._store.read() as session:
             found = session.get(AssetVersion, wanted) if wanted else None
-        if found is None or found.asset != name:
+        if found is None or found.asset != name or found.erased is not None:
             raise AtollError("E_NOT_FOUND", f"{name} has no version {wanted}", fault="owner")
         folder = self._home / found.path
-        return Version(found.digest, "snapshot", folder / "data.parquet", folder / "cache", found.rows)
+        mode: Mode = "live" if found.job else "snapshot"
+        return Version(found.digest, mode, folder / "data.parquet", folder / "cache", found.rows)
+
+    def is_live(self, name: str) -> bool:
+        """Whether each job reads the table anew."""
+        return self._row(name).mode == "live"
 
     def cache(self, digest: str) -> Path:
         """Folder of what is derived from a version."""
@@ -271,7 +456,9 @@ class Tables:
         row = self._row(name)
         with self._store.read() as session:
             versions = session.scalars(
-                select(AssetVersion).where(AssetVersion.asset == name).order_by(AssetVersion.number)
+                select(AssetVersion)
+                .where(AssetVersion.asset == name, AssetVersion.job.is_(None))
+                .order_by(AssetVersion.number)
             ).all()
         newest = next((v for v in versions if v.digest == row.version), None)
         return {
@@ -280,7 +467,7 @@ class Tables:
             "columns": row.schema,
             "created": row.created,
             "by": row.by,
-            "source": row.source,
+            "source": {**row.source, "source": self._databases.shown(row.source["source"])},
             "version": row.version,
             "rows": newest.rows if newest else None,
             "profile": newest.profile if newest else None,
@@ -295,7 +482,11 @@ class Tables:
         with self._store.read() as session:
             rows = session.scalars(select(Asset).order_by(Asset.name)).all()
             counts = dict(
-                session.execute(select(AssetVersion.asset, func.count()).group_by(AssetVersion.asset))
+                session.execute(
+                    select(AssetVersion.asset, func.count())
+                    .where(AssetVersion.job.is_(None))
+                    .group_by(AssetVersion.asset)
+                )
                 .tuples()
                 .all()
             )
@@ -328,6 +519,8 @@ class Tables:
             session.query(AssetVersion).filter(AssetVersion.asset == name).delete()
             session.delete(session.get_one(Asset, row.name))
         shutil.rmtree(self._root / name, ignore_errors=True)
+        for folder in self._live.glob(f"*/{name}"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def verify(self, name: str) -> None:
         """Recomputes the commitment of the newest version; `E_DATA` names the first bad chunk."""
@@ -336,11 +529,6 @@ class Tables:
         version = self.version(name)
         verify_snapshot(version.data.parent)
         load(version.data.parent)
-
-
-def _columns(schema: Schema) -> list[dict[str, Any]]:
-    """Columns in the form of agreements, every fact present."""
-    return [column(**facts) for facts in schema.to_json()]
 
 
 def _names(agreement: Agreement, table: str) -> bool:

@@ -20,12 +20,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from atoll.testing.network import Net, Pairing, pair, until
 from atoll.testing.node import ROLES, NodeProcess, Role
 
-__all__ = ["ROLES", "Net", "NodeProcess", "Role", "nodes", "pair", "until"]
+__all__ = ["ROLES", "Net", "NodeProcess", "Role", "fixture", "nodes", "pair", "until"]
 
 
 @contextmanager
@@ -70,6 +70,27 @@ def nodes(
         net.close()
         if not keep:
             shutil.rmtree(root, ignore_errors=True)
+
+
+def fixture(
+    *names: str,
+    scope: Literal["session", "package", "module", "class", "function"] = "module",
+    **options: Any,
+) -> Any:
+    """A pytest fixture of nodes that are shared in its scope; arguments as `nodes`.
+
+    net = atoll.testing.fixture("alice", "bob")
+
+    def test_join(net): ...
+    """
+    import pytest
+
+    @pytest.fixture(scope=scope)
+    def net() -> Iterator[Net]:
+        with nodes(*names, **options) as found:
+            yield found
+
+    return net
 
 
 def _folder_name(name: str, number: int) -> str:

@@ -318,7 +318,8 @@ def test_writes_are_refused_and_change_nothing(database, tmp_path):
     assert database.run("SELECT count(*) FROM kept") == [(1,)]
 
 
-@pytest.mark.parametrize("statement", ["DELETE FROM guarded", "DROP TABLE guarded", "INSERT INTO guarded VALUES (2)",
+@pytest.mark.parametrize("statement", ["DELETE FROM guarded", "DROP TABLE guarded", "TRUNCATE TABLE guarded",
+                                       "INSERT INTO guarded VALUES (2)",
                                        "SELECT 1; DELETE FROM guarded", "COMMIT; DELETE FROM guarded"])  # fmt: skip
 def test_the_server_refuses_writes_by_itself(database, tmp_path, monkeypatch, statement):
     """Without our check of the query's words the session still cannot write."""
@@ -371,7 +372,7 @@ def test_nobody_there(tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     for kind in ("postgresql", "mysql"):
-        with pytest.raises(AtollError, match="E_SOURCE.*cannot connect"):
+        with pytest.raises(AtollError, match=r"E_SOURCE.*cannot connect"):
             stored(tmp_path, f"{kind}://u:hunter2@127.0.0.1:{port}/d", "SELECT 1 AS a")
 
 
@@ -404,7 +405,7 @@ def test_many_rows_in_bounded_memory(database):
     rows, total, used = map(int, done.stdout.split())
     assert rows == ROWS
     assert total > 190
-    assert used < 80, f"{used} MiB for {total} MiB of rows"
+    assert used < 100, f"{used} MiB for {total} MiB of rows"
 
 
 def test_many_rows_arrive_whole(database, tmp_path):

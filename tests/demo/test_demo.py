@@ -112,6 +112,7 @@ def test_a_demo_without_checks_is_not_right() -> None:
     assert not Show("en", machine=True).verdict()
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_every_process_and_removes_every_folder(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "atoll.cli", "demo"], env=os.environ | {"TMPDIR": str(tmp_path)},
@@ -177,6 +178,8 @@ def test_both_languages_are_complete_and_have_the_same_fields() -> None:
         assert fields[0] == fields[1], key
         assert en, key
         assert zh, key
+    source = "".join(p.read_text() for p in Path(words.__file__).parent.glob("*.py") if p.name != "words.py")
+    assert [key for key in words.WORDS if key not in source] == []
 
 
 def test_flip_changes_one_bit_of_a_member_and_mends_the_checksum(tmp_path: Path) -> None:

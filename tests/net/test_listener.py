@@ -16,9 +16,9 @@ from atoll.crypto.tls import Connection
 from atoll.errors import AtollError
 from atoll.net import listener as listener_module
 from atoll.net.dial import dial
-from atoll.net.handover import send_socket
 from atoll.net.identity import ephemeral_tls
 from atoll.net.listener import Listener, job_name
+from atoll.net.pipe import Pipe
 
 
 class Taken:
@@ -149,22 +149,29 @@ def test_stop_ends_everything(taken: Taken) -> None:
 
 WORKER = """
 import socket, sys
-from atoll.net.handover import receive_socket
-unix = socket.socket(fileno=int(sys.argv[1]))
-sock = receive_socket(unix)
+from atoll.net.pipe import Pipe
+pipe = Pipe(socket.socket(fileno=int(sys.argv[1])))
+message, descriptor = pipe.receive()
+assert message == {"kind": "socket"}
+sock = socket.socket(fileno=descriptor)
 sock.sendall(sock.recv(5)[::-1])
 sock.close()
 """
 
 
 def test_an_accepted_connection_reaches_another_process(port: Listener, helpers: Any) -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    ours, theirs = Pipe.pair()
     worker = subprocess.Popen(
         [sys.executable, "-c", WORKER, str(theirs.fileno())], pass_fds=[theirs.fileno()]
     )
     theirs.close()
     name = job_name()
-    port.route(name, lambda sock: send_socket(ours, sock))
+
+    def hand_over(sock: socket.socket) -> None:
+        ours.send({"kind": "socket"}, sock.fileno())
+        sock.close()
+
+    port.route(name, hand_over)
     sock = dial(port.address)
     data = hello(name, helpers)
     sock.sendall(data)
@@ -174,5 +181,6 @@ def test_an_accepted_connection_reaches_another_process(port: Listener, helpers:
     assert worker.wait(20) == 0
     assert ended(sock)
     late = dial(port.address)
-    with pytest.raises(AtollError, match="E_UNREACHABLE"):
-        send_socket(ours, late)
+    with pytest.raises(OSError, match=r"Broken pipe|reset"):
+        ours.send({"kind": "socket"}, late.fileno())
+    late.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -259,7 +260,9 @@ def test_a_peer_that_starts_again_without_memory_is_refused(workers: Any) -> Non
     alice._finished.set()
     alice._stream.interrupt()
     again = workers.make("alice")
-    again.channel("psi").send(b"changed", "s")
+    # The two sides may have found out before this message is sent.
+    with contextlib.suppress(AtollError):
+        again.channel("psi").send(b"changed", "s")
     codes = {_code(bob), _code(again)}
     assert "E_REWIND" in codes
     assert codes <= {"E_REWIND", "E_PEER_ABORT"}

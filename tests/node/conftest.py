@@ -15,7 +15,7 @@ import pytest
 from atoll.testing import NodeProcess
 
 # What each point of a crash patches, in the node's process, before it starts.
-_CRASH = '''
+_CRASH = """
 import os, signal
 
 def die(*_, **__):
@@ -31,11 +31,11 @@ def after(cls, name, flush=False):
         return answer
     setattr(cls, name, method)
 
-point = os.environ.get("ATOLL_TEST_CRASH")
 if point:
     from atoll.node.jobs.receipts import Receipts
     from atoll.node.jobs.release import Releases
     from atoll.node.jobs.run import Runs
+    from atoll.node.worker.context import WorkerContext
     {
         "started": lambda: after(Runs, "_launch"),
         "asked to release": lambda: setattr(Releases, "release", die),
@@ -44,9 +44,10 @@ if point:
         "debited": lambda: after(Releases, "release"),
         "word given": lambda: after(Releases, "_give_word"),
         "worker done": lambda: setattr(Runs, "_ended", die),
+        "worker: about to release": lambda: setattr(WorkerContext, "before_open", die),
         "part stored": lambda: setattr(Receipts, "deliver_part", die),
     }[point]()
-'''
+"""
 
 
 class Records:
@@ -94,30 +95,46 @@ def records() -> Callable[[NodeProcess], Records]:
 @pytest.fixture
 def crash_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[NodeProcess, str | None], None]:
     """Restarts a node so that it dies at a named point, or, with None, so that it does not."""
-    (tmp_path / "sitecustomize.py").write_text(_CRASH, encoding="utf-8")
 
     def restart(node: NodeProcess, point: str | None) -> None:
         with monkeypatch.context() as patch:
             if point is not None:
                 before = os.environ.get("PYTHONPATH")
                 patch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *([before] if before else [])]))
-                patch.setenv("ATOLL_TEST_CRASH", point)
+                text = f"point = {point!r}\n{_CRASH}"
+                (tmp_path / "sitecustomize.py").write_text(text, encoding="utf-8")
             node.restart()
 
     return restart
 
 
-def _workers(node: NodeProcess) -> list[int]:
-    """Processes of a node's workers."""
+def _children(parent: int) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == node.pid and b"atoll.node.worker.main" in (folder / "cmdline").read_bytes():
+            if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
                 found.append(int(folder.name))
         except (OSError, ValueError, IndexError):
             continue
     return found
+
+
+def _children(parent: int, module: bytes) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if fields[0] != "Z" and int(fields[1]) == parent and module in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except (OSError, ValueError, IndexError):
+            continue
+    return found
+
+
+def _workers(node: NodeProcess) -> list[int]:
+    """Processes of a node's workers: children of its nursery."""
+    nurseries = _children(node.pid, b"atoll.node.worker.nursery")
+    return [worker for nursery in nurseries for worker in _children(nursery, b"atoll.node.worker.nursery")]
 
 
 @pytest.fixture

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
+import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 
 from atoll.errors import AtollError
@@ -136,7 +140,7 @@ def test_changes_are_kept_from_those_who_only_look() -> None:
     assert "operator" not in TABLE["GET", "/v1/jobs/{job}/result"]
 
 
-@pytest.mark.parametrize("method, path", sorted(TABLE), ids=lambda v: v)
+@pytest.mark.parametrize(("method", "path"), sorted(TABLE), ids=lambda v: v)
 def test_roles(http: httpx.Client, node: NodeProcess, method: str, path: str) -> None:
     allowed = TABLE[method, path]
     for role in ROLES:
@@ -148,10 +152,8 @@ def test_roles(http: httpx.Client, node: NodeProcess, method: str, path: str) ->
             assert (answer.status_code, code(answer)) == (403, "E_ROLE"), f"{role}: {answer.text}"
 
 
-@pytest.mark.parametrize("method, path", sorted(TABLE), ids=lambda v: v)
-def test_bad_tokens(
-    http: httpx.Client, bad_tokens: dict[str, str | None], method: str, path: str
-) -> None:
+@pytest.mark.parametrize(("method", "path"), sorted(TABLE), ids=lambda v: v)
+def test_bad_tokens(http: httpx.Client, bad_tokens: dict[str, str | None], method: str, path: str) -> None:
     everywhere = ("none", "revoked", "expired", "one letter changed")
     wanted = bad_tokens if path in ("/v1/node", "/v1/tokens", "/v1/jobs", "/health") else everywhere
     for what in wanted:
@@ -173,7 +175,9 @@ def test_what_is_no_endpoint_needs_a_token_too(http: httpx.Client, node: NodePro
     assert code(http.patch("/v1/jobs", headers=bearer(node.token("auditor")))) == "E_NOT_FOUND"
 
 
-@pytest.mark.parametrize("host", ["atoll.evil.example", "127.0.0.1.evil.example", "", "localhost.", "[::1", "0"])
+@pytest.mark.parametrize(
+    "host", ["atoll.evil.example", "127.0.0.1.evil.example", "", "localhost.", "[::1", "0"]
+)
 def test_foreign_host_is_refused_before_the_token(http: httpx.Client, node: NodeProcess, host: str) -> None:
     for headers in ({}, bearer(node.token("administrator"))):
         answer = http.get("/v1/node", headers={"host": host, **headers})
@@ -181,7 +185,9 @@ def test_foreign_host_is_refused_before_the_token(http: httpx.Client, node: Node
     assert code(http.get("/health", headers={"host": host})) == "E_HOST"
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "https://console.bank.example.evil"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "https://console.bank.example.evil"]
+)
 def test_foreign_origin_is_refused(http: httpx.Client, node: NodeProcess, origin: str) -> None:
     answer = http.get("/v1/node", headers={"origin": origin, **bearer(node.token("administrator"))})
     assert (answer.status_code, code(answer)) == (403, "E_ORIGIN")
@@ -219,11 +225,15 @@ def test_no_token_is_stored(node: NodeProcess) -> None:
     assert secret.decode() not in node.log()
 
 
-def test_an_oversized_body_is_refused_with_and_without_its_length(http: httpx.Client, node: NodeProcess) -> None:
+def test_an_oversized_body_is_refused_with_and_without_its_length(
+    http: httpx.Client, node: NodeProcess
+) -> None:
     headers = bearer(node.token("analyst"))
     answer = http.post("/v1/jobs", headers=headers, content=b" " * (9 << 20))
     assert (answer.status_code, code(answer)) == (413, "E_TOO_LARGE")
-    pieces = (b" " * (1 << 20) for _ in range(9))  # a generator goes out in chunks, with no length said before
+    pieces = (
+        b" " * (1 << 20) for _ in range(9)
+    )  # a generator goes out in chunks, with no length said before
     answer = http.post("/v1/jobs", headers=headers, content=pieces)
     assert (answer.status_code, code(answer)) == (413, "E_TOO_LARGE")
 
@@ -233,6 +243,37 @@ def test_bodies_that_are_no_objects(http: httpx.Client, node: NodeProcess, body:
     headers = {**bearer(node.token("analyst")), "content-type": "application/json"}
     answer = http.post("/v1/jobs", headers=headers, content=body)
     assert (answer.status_code, code(answer)) == (422, "E_FORMAT"), answer.text
+
+
+def test_an_upload_that_is_no_table_is_refused_as_that(http: httpx.Client, node: NodeProcess) -> None:
+    for body in (b"", b"id,debt\n1,2\n", b"\xff" * 100):
+        answer = http.put("/v1/data/nothing", headers=bearer(node.token("steward")), content=body)
+        assert (answer.status_code, code(answer)) == (422, "E_FORMAT"), answer.text
+    assert node.steward.data.list() == []
+
+
+def test_an_upload_that_breaks_off_leaves_no_table(node: NodeProcess) -> None:
+    """An Arrow stream may end after any batch, so half an upload looks like a whole one."""
+    sink = io.BytesIO()
+    writer = pa.ipc.new_stream(sink, pa.schema([("id", pa.string())]))
+    writer.write_table(pa.table({"id": ["1", "2"]}))
+    half = sink.getvalue()
+    host, _, port = node.url.removeprefix("http://").partition(":")
+    for encoding, body in (
+        ("Transfer-Encoding: chunked", b"%x\r\n%b\r\n" % (len(half), half)),
+        (f"Content-Length: {len(half) + 100}", half),
+    ):
+        head = (
+            f"PUT /v1/data/half HTTP/1.1\r\nHost: {host}:{port}\r\n"
+            f"Authorization: Bearer {node.token('steward')}\r\n{encoding}\r\n\r\n"
+        )
+        with socket.create_connection((host, int(port))) as sock:
+            sock.sendall(head.encode() + body)
+            time.sleep(0.3)
+    time.sleep(0.7)
+    assert node.steward.data.list() == []
+    assert "E_INTERNAL" not in node.log()
+    assert list((node.folder / "data").glob("half*")) == []
 
 
 def test_the_roles_page_says_what_each_role_is_for() -> None:

@@ -34,8 +34,18 @@ def stranger(tls_from: datetime | None = None, days: int = 30, signing: SigningK
     return NodeKeys(signing or SigningKey.generate(), make_tls(tls_from or now(), days))
 
 
-def link(node: NodeProcess, keys: NodeKeys, purpose: Any = "control", clock: Any = now, name: str = "dave") -> Link:
-    local = Local(keys=keys, name=name, address=None, handlers={}, admit=lambda *_: None, log=lambda *_: None, clock=clock)
+def link(
+    node: NodeProcess, keys: NodeKeys, purpose: Any = "control", clock: Any = now, name: str = "dave"
+) -> Link:
+    local = Local(
+        keys=keys,
+        name=name,
+        address=None,
+        handlers={},
+        admit=lambda *_: None,
+        log=lambda *_: None,
+        clock=clock,
+    )
     assert node.address is not None
     return open_link(dial(node.address), local, node.administrator.info()["tls"], purpose)
 
@@ -154,11 +164,15 @@ def agreement(net: Net) -> str:
         ids = [str(i) for i in range(20 * number, 20 * number + 60)]
         rows = {"id": ids, "group": ["a", "b"] * 30, "amount": list(range(60))}
         node.steward.data.add("loans", rows)
-    return net.agreement({n.name: {"loans": {"id": "join_key", "group": "group_key", "amount": "aggregate"}} for n in net})
+    return net.agreement(
+        {n.name: {"loans": {"id": "join_key", "group": "group_key", "amount": "aggregate"}} for n in net}
+    )
 
 
 def test_a_dial_only_node_is_joined_with_and_asks_for_totals(net: Net, agreement: str) -> None:
-    job = net.alice.analyst.join(agreement, "loans@alice", "loans@carol", on="id", purpose="test", reveal="size")
+    job = net.alice.analyst.join(
+        agreement, "loans@alice", "loans@carol", on="id", purpose="test", reveal="size"
+    )
     assert job.wait(timeout=60).result().scalars == {"intersection_size": 20}
     job = net.carol.analyst.totals(
         agreement, "loans", group="group", segments=["a", "b"], values=["amount"], purpose="test"
@@ -193,14 +207,24 @@ def test_un_pairing_works_at_once_with_the_reason_on_both_sides(net: Net, agreem
     until("linked", lambda: peer(net.alice, net.bob)["connected"] and peer(net.bob, net.alice)["connected"])
     began = time.monotonic()
     net.bob.administrator.peers.remove("alice", "the contract ended")
-    assert peer(net.bob, net.alice) | {"state": "removed", "reason": "the contract ended", "connected": False} == peer(
-        net.bob, net.alice
+    assert peer(net.bob, net.alice) | {
+        "state": "removed",
+        "reason": "the contract ended",
+        "connected": False,
+    } == peer(net.bob, net.alice)
+    there = until(
+        "alice knows", lambda: peer(net.alice, net.bob) if peer(net.alice, net.bob)["removed"] else None, 5
     )
-    there = until("alice knows", lambda: peer(net.alice, net.bob) if peer(net.alice, net.bob)["removed"] else None, 5)
     assert time.monotonic() - began < 5
-    assert (there["state"], there["reason"], there["connected"]) == ("removed", "by the partner: the contract ended", False)
+    assert (there["state"], there["reason"], there["connected"]) == (
+        "removed",
+        "by the partner: the contract ended",
+        False,
+    )
     with pytest.raises(AtollError) as caught:
-        net.alice.analyst.join(agreement, "loans@alice", "loans@bob", on="id", purpose="test").wait(timeout=30)
+        net.alice.analyst.join(agreement, "loans@alice", "loans@bob", on="id", purpose="test").wait(
+            timeout=30
+        )
     assert caught.value.code in ("E_UNPAIRED", "E_PEER_UNKNOWN")
     # What was un-paired is refused with that reason, whoever dials.
     keys = NodeKeys.load(net.alice.folder / "keys", net.alice.passphrase)

@@ -23,13 +23,14 @@ def _load(name: str, file: str) -> None:
 
 
 _load("atoll_scenario_drivers", "drivers.py")
+_load("atoll_scenario_world", "world.py")
 _load("atoll_scenario_table", "table.py")
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
     """Three paired nodes with their tables, shared by all scenarios."""
-    from atoll_scenario_table import World
+    from atoll_scenario_world import World
 
     with nodes("alice", "bob", "carol", settings={"jobs.concurrent": 16}) as net:
         yield World(net, tmp_path_factory.mktemp("scenarios"))

@@ -2,162 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from decimal import Decimal
 from typing import Any
 
-from atoll_scenario_drivers import Driver
+from atoll_scenario_world import Json, Play, ids, numbers, scenario
 
 from atoll import AtollError
 from atoll.client import requests, verify_ledger
-from atoll.testing import Net, NodeProcess, until
-
-Json = dict[str, Any]
-_numbers = itertools.count()
-
-
-def ids(first: int, last: int) -> list[str]:
-    return [f"s{i}" for i in range(first, last)]
-
-
-class World:
-    """Nodes and their tables. `alice.loans` and `bob.taxes` share the keys s60 to s119."""
-
-    def __init__(self, net: Net, folder: Path) -> None:
-        self.net, self.folder = net, folder
-        fen = {"columns": {"debt": {"type": "decimal", "scale": 2, "unit": "fen"}}}
-        yuan = {"columns": {"debt": {"type": "decimal", "scale": 2, "unit": "yuan"}}}
-        loans = {
-            "id": ids(0, 120),
-            "segment": ["ABC"[i % 3] for i in range(120)],
-            "debt": [f"{i}.25" for i in range(120)],
-        }
-        self._add(net.alice, "loans", loans, fen)
-        self._add(net.bob, "taxes", {"id": ids(60, 200), "income": [str(i) for i in range(140)]})
-        self._add(net.alice, "one", {"id": ["s60"]})
-        self._add(net.alice, "dirty", {"id": [f" S{i} " for i in range(60, 70)]})
-        self._add(net.alice, "twice", {"id": ["s60", "s60", "s61", "none"], "loan": ["1", "2", "3", "4"]})
-        self._add(net.bob, "again", {"id": ["s60", "s60", "s60", "s61"], "visit": ["1", "2", "3", "4"]})
-        self._add(net.alice, "pairs", {"id": ["s1", "s1", "s2"], "year": ["2024", "2025", "2024"]})
-        self._add(net.bob, "years", {"id": ["s1", "s2", "s2"], "year": ["2025", "2024", "2026"]})
-        metre, foot = ({"columns": {"length": {"type": "int64", "unit": unit}}} for unit in ("m", "ft"))
-        self._add(net.alice, "rods", {"length": ["1", "2"]}, metre)
-        self._add(net.bob, "poles", {"length": ["1", "2"]}, foot)
-        for i, node in enumerate(net):
-            self._add(node, "book", self.book(i), _with_codes(fen))
-        self._add(net.carol, "foreign", self.book(2), _with_codes(yuan))
-        self._add(
-            net.carol,
-            "sparse",
-            {"id": ids(0, 7), "segment": [*"AAABBBC"], "debt": ["1.00"] * 7},
-            _with_codes(fen),
-        )
-
-    @staticmethod
-    def book(i: int) -> dict[str, list[str]]:
-        """Thirty rows of holder number `i`."""
-        return {
-            "id": ids(0, 30),
-            "segment": ["ABC"[j % 3] for j in range(30)],
-            "debt": [f"{(i + 1) * j}.{j:02}" for j in range(30)],
-        }
-
-    def write(self, columns: dict[str, list[str]], name: str | None = None) -> Path:
-        """A CSV file of these columns."""
-        path = self.folder / f"{name or f'file{next(_numbers)}'}.csv"
-        rows = [",".join(columns), *(",".join(row) for row in zip(*columns.values(), strict=True))]
-        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
-        return path
-
-    def _add(
-        self, node: NodeProcess, name: str, columns: dict[str, list[str]], words: Json | None = None
-    ) -> None:
-        node.steward.data.add(name, self.write(columns, f"{node.name}-{name}"), declaration=words)
-
-
-def _with_codes(words: Json) -> Json:
-    return {"columns": words["columns"] | {"segment": {"type": "string", "codes": ["A", "B", "C"]}}}
-
-
-@dataclass
-class Play:
-    """One scenario by one driver: the nodes, and shorthands for what scenarios share."""
-
-    world: World
-    do: Driver
-    kept: Json = field(default_factory=dict)
-
-    @property
-    def alice(self) -> NodeProcess:
-        return self.world.net.alice
-
-    @property
-    def bob(self) -> NodeProcess:
-        return self.world.net.bob
-
-    @property
-    def carol(self) -> NodeProcess:
-        return self.world.net.carol
-
-    def agree(self, alice: Any = None, bob: Any = None, carol: Any = None, **terms: Any) -> str:
-        """An agreement among those who bring tables."""
-        brought = {"alice": alice, "bob": bob, "carol": carol}
-        return self.world.net.agreement({k: v for k, v in brought.items() if v is not None}, **terms)
-
-    def both(self, **terms: Any) -> str:
-        """Alice's loans and Bob's taxes, for anything."""
-        return self.agree(alice={"loans": "*"}, bob={"taxes": "*"}, **terms)
-
-    def books(self, **terms: Any) -> str:
-        """The three holders' books, for anything."""
-        return self.agree(alice={"book": "*"}, bob={"book": "*"}, carol={"book": "*"}, **terms)
-
-    def join(self, agreement: str, left: str = "loans", right: str = "taxes", **how: Any) -> Json:
-        return requests.join(agreement, left, right, **{"on": "id", "purpose": "test"} | how)
-
-    def run(self, request: Json, node: NodeProcess | None = None) -> str:
-        """Asks and waits for the end."""
-        node = node or self.alice
-        job = self.do.ask(node, request)
-        self.kept["job"] = job
-        self.do.wait(node, job)
-        return job
-
-    def fresh(self, node: NodeProcess, columns: dict[str, list[str]]) -> str:
-        """A new table of this scenario alone."""
-        name = f"t{next(_numbers)}"
-        self.do.add(node, name, self.world.write(columns, f"{node.name}-{name}"))
-        return name
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """`error` and `column`: of the refusal that must come; None for a success. `then` looks closer at it."""
-
-    name: str
-    steps: Callable[[Play], Any]
-    error: str | None = None
-    column: str | None = None
-    text: str | None = None
-    then: Callable[[Play, AtollError], None] | None = None
-
-
-TABLE: list[Scenario] = []
-
-
-def scenario(name: str, **expected: Any) -> Callable[[Callable[[Play], Any]], Callable[[Play], Any]]:
-    """Puts a function into the table."""
-
-    def put(steps: Callable[[Play], Any]) -> Callable[[Play], Any]:
-        TABLE.append(Scenario(name, steps, **expected))
-        return steps
-
-    return put
-
+from atoll.testing import NodeProcess, until
 
 # Joins.
 
@@ -172,7 +26,7 @@ def _(p: Play) -> None:
     assert seen["result"] == {"rows": 60, "matched_rows": 60, "matched_keys": 60}
 
 
-@scenario("a join gives chosen columns only")
+@scenario("a join gives chosen columns only", heavy=True)
 def _(p: Play) -> None:
     job = p.run(p.join(p.both(), left_select=["segment"]))
     assert {tuple(r) for r in p.do.rows(p.alice, job)} == {("segment",)}
@@ -208,7 +62,7 @@ def _(p: Play) -> None:
     assert len(p.do.rows(p.alice, job)) == 10
 
 
-@scenario("several key columns")
+@scenario("several key columns", heavy=True)
 def _(p: Play) -> None:
     agreement = p.agree(alice={"pairs": "*"}, bob={"years": "*"})
     job = p.run(p.join(agreement, "pairs", "years", on=["id", "year"]))
@@ -245,7 +99,7 @@ def _(p: Play) -> None:
     agreement = p.both()
     job = p.run(p.join(agreement))
     assert p.do.receipt(p.alice, job)["missing"] == []
-    file = p.world.folder / f"export{next(_numbers)}"
+    file = p.world.folder / f"export{next(numbers)}"
     p.do.export(p.alice, agreement, file)
     keys = {node.name: node.identity for node in (p.alice, p.bob)}
     report = verify_ledger(file, keys)
@@ -319,12 +173,14 @@ def _(p: Play) -> None:
     p.run(p.join(p.agree(alice={"one": "*"}, bob={"taxes": "*"}, join={"minimum_rows": 50}), "one"))
 
 
-@scenario("tables of too unlike sizes", error="E_JOIN_BOUND")
+@scenario("tables of too unlike sizes", heavy=True, error="E_JOIN_BOUND")
 def _(p: Play) -> None:
     p.run(p.join(p.agree(alice={"one": "*"}, bob={"taxes": "*"}, join={"maximum_ratio": 10}), "one"))
 
 
-@scenario("a second table that differs by one row: the attack by difference", error="E_JOIN_BOUND")
+@scenario(
+    "a second table that differs by one row: the attack by difference", heavy=True, error="E_JOIN_BOUND"
+)
 def _(p: Play) -> None:
     name = p.fresh(p.alice, {"id": ids(60, 120)})
     agreement = p.agree(alice={name: "*"}, bob={"taxes": "*"}, join={"minimum_change": 20})
@@ -334,7 +190,7 @@ def _(p: Play) -> None:
     p.run(p.join(agreement, name))
 
 
-@scenario("a second table that differs enough")
+@scenario("a second table that differs enough", heavy=True)
 def _(p: Play) -> None:
     name = p.fresh(p.alice, {"id": ids(60, 120)})
     agreement = p.agree(alice={name: "*"}, bob={"taxes": "*"}, join={"minimum_change": 20})
@@ -345,7 +201,7 @@ def _(p: Play) -> None:
     assert len(p.do.rows(p.alice, job)) == 90
 
 
-@scenario("more keys in a period than granted: the attack by enumeration", error="E_JOIN_BOUND")
+@scenario("more keys in a period than granted: the attack by enumeration", heavy=True, error="E_JOIN_BOUND")
 def _(p: Play) -> None:
     name = p.fresh(p.alice, {"id": ids(0, 50)})
     agreement = p.agree(alice={name: "*"}, bob={"taxes": "*"}, join={"keys": 120})
@@ -356,14 +212,14 @@ def _(p: Play) -> None:
         p.run(p.join(agreement, name))
 
 
-@scenario("the same table again costs no keys")
+@scenario("the same table again costs no keys", heavy=True)
 def _(p: Play) -> None:
     agreement = p.both(join={"keys": 150})
     p.run(p.join(agreement))
     p.run(p.join(agreement))
 
 
-@scenario("more runs in a day than granted", error="E_QUOTA")
+@scenario("more runs in a day than granted", heavy=True, error="E_QUOTA")
 def _(p: Play) -> None:
     agreement = p.agree(alice={"loans": "*"}, bob={"taxes": {"columns": "*", "grant": {"runs_per_day": 1}}})
     p.run(p.join(agreement))
@@ -574,8 +430,6 @@ def _(p: Play) -> None:
 
 
 def _sums(p: Play) -> dict[str, tuple[str, int]]:
-    from decimal import Decimal
-
     out = {}
     for segment in "ABC":
         books = [p.world.book(i) for i in range(3)]
@@ -628,7 +482,7 @@ def _(p: Play) -> None:
     p.do.ask(p.alice, _totals(p.books(minimum_group=3)))
 
 
-@scenario("a minimum group that all segments keep")
+@scenario("a minimum group that all segments keep", heavy=True)
 def _(p: Play) -> None:
     job = p.run(_totals(p.books(minimum_group=3), subject="id"))
     assert {r["segment"]: (str(r["debt"]), r["count"]) for r in p.do.rows(p.alice, job)} == _sums(p)
@@ -681,7 +535,7 @@ def _(p: Play) -> None:
     p.do.call(p.alice, "job-" + "0" * 32, b"x", "steward")
 
 
-@scenario("a schedule asks again until it is ended")
+@scenario("a schedule asks again until it is ended", heavy=True)
 def _(p: Play) -> None:
     agreement = p.both()
     identifier = p.do.schedule(p.alice, p.join(agreement, reveal="size", shape="scheduled"), 1)
@@ -707,9 +561,9 @@ def _(p: Play) -> None:
 
 @scenario("a malformed row names file, row and column", error="E_DATA", text="3")
 def _(p: Play) -> None:
-    path = p.world.folder / f"bad{next(_numbers)}.csv"
+    path = p.world.folder / f"bad{next(numbers)}.csv"
     path.write_text("id,debt\n1,2\n3,4,5\n")
-    p.do.add(p.alice, f"t{next(_numbers)}", path)
+    p.do.add(p.alice, f"t{next(numbers)}", path)
 
 
 @scenario("a value that is not of the declared type", error="E_TYPE", column="debt")
@@ -717,7 +571,7 @@ def _(p: Play) -> None:
     path = p.world.write({"id": ["1", "2"], "debt": ["10", "ten"]})
     words = path.with_suffix(".json")
     words.write_text(json.dumps({"columns": {"debt": {"type": "int64"}}}))
-    p.do.add(p.alice, f"t{next(_numbers)}", path, words)
+    p.do.add(p.alice, f"t{next(numbers)}", path, words)
 
 
 @scenario("a table's name is taken", error="E_CONFLICT")
@@ -727,7 +581,7 @@ def _(p: Play) -> None:
 
 @scenario("a file that is not there", error="E_SOURCE")
 def _(p: Play) -> None:
-    p.do.add(p.alice, f"t{next(_numbers)}", p.world.folder / "nothing.csv")
+    p.do.add(p.alice, f"t{next(numbers)}", p.world.folder / "nothing.csv")
 
 
 @scenario("an invite that is none", error="E_INVITE")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import atoll_scenario_table  # noqa: F401  # fills the table
 import pytest
 from atoll_scenario_drivers import DRIVERS
-from atoll_scenario_table import TABLE, Play
+from atoll_scenario_world import TABLE, Play
 
 from atoll import AtollError
 
@@ -14,8 +15,19 @@ def test_the_table_has_no_two_scenarios_of_one_name() -> None:
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("driver", DRIVERS, ids=lambda driver: driver.name)
-@pytest.mark.parametrize("scenario", TABLE, ids=lambda scenario: scenario.name)
+CASES = [
+    pytest.param(
+        scenario,
+        driver,
+        id=f"{scenario.name}-{driver.name}",
+        marks=[pytest.mark.slow] if scenario.heavy and driver.name != "sdk" else [],
+    )
+    for driver in DRIVERS
+    for scenario in TABLE
+]
+
+
+@pytest.mark.parametrize(("scenario", "driver"), CASES)
 def test_scenario(world, scenario, driver) -> None:
     play = Play(world, driver)
     if scenario.error is None:

@@ -25,9 +25,13 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="atoll-pg-", dir="/tmp"))
         if os.geteuid() == 0:
             shutil.chown(self.folder, self._user)
-        self._run("initdb", "-D", f"{self.folder}/data", "-U", "atoll", "--auth=trust", "--no-sync", "-E", "UTF8")
+        self._run(
+            "initdb", "-D", f"{self.folder}/data", "-U", "atoll", "--auth=trust", "--no-sync", "-E", "UTF8"
+        )
         options = f"-k {self.folder} -c listen_addresses= -c fsync=off"
-        self._run("pg_ctl", "-D", f"{self.folder}/data", "-l", f"{self.folder}/log", "-w", "-o", options, "start")
+        self._run(
+            "pg_ctl", "-D", f"{self.folder}/data", "-l", f"{self.folder}/log", "-w", "-o", options, "start"
+        )
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), *arguments]
@@ -39,7 +43,9 @@ class Cluster:
     def database(self) -> str:
         """URL of a new, empty database."""
         name = f"atoll_{secrets.token_hex(4)}"
-        with psycopg.connect(host=str(self.folder), user="atoll", dbname="postgres", autocommit=True) as connection:
+        with psycopg.connect(
+            host=str(self.folder), user="atoll", dbname="postgres", autocommit=True
+        ) as connection:
             connection.execute(f"create database {name}")
         return f"postgresql+psycopg://atoll@/{name}?host={self.folder}"
 

@@ -27,7 +27,12 @@ def test_a_node_on_postgresql(database: str) -> None:
 
         def seen() -> Any:
             auditor, steward = net.alice.auditor, net.alice.steward
-            return auditor.ledger.entries(agreement), auditor.ledger.list(), steward.data.list(), auditor.jobs.get(job.id).document
+            return (
+                auditor.ledger.entries(agreement),
+                auditor.ledger.list(),
+                steward.data.list(),
+                auditor.jobs.get(job.id).document,
+            )
 
         until("cosigned", lambda: all(
             log["cosignatures"] and not any(c["behind"] for c in log["cosignatures"])

@@ -65,7 +65,11 @@ def forms(value: Value) -> dict[str, bytes]:
     """Every byte string that would show `value`."""
     found: dict[str, bytes] = {}
     text = str(value)
-    texts = {"UTF-8": text.encode(), "UTF-16 LE": text.encode("utf-16-le"), "UTF-16 BE": text.encode("utf-16-be")}
+    texts = {
+        "UTF-8": text.encode(),
+        "UTF-16 LE": text.encode("utf-16-le"),
+        "UTF-16 BE": text.encode("utf-16-be"),
+    }
     if not text.isascii():
         texts["GB18030"] = text.encode("gb18030")
     for name, raw in texts.items():

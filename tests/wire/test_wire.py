@@ -27,7 +27,7 @@ from atoll.net.identity import ephemeral_tls
 from atoll.net.session import Session
 from atoll.testing import Net, nodes, until
 
-_CAPTURE = '''
+_CAPTURE = """
 import os, threading
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def install():
     Connection.write_frame, Connection.write = write_frame, write
 
 install()
-'''
+"""
 
 NAMES = ("alice", "bob", "carol")
 SEGMENTS = ("retail", "corporate", "treasury")
@@ -161,7 +161,14 @@ def everything_said(job: Any, net: Net) -> None:
 def enough(sent: dict[str, bytes]) -> None:
     """The capture is of what it should be: control messages and workers' channels, from several processes."""
     labels = b"".join(data for name, data in sent.items() if name.endswith("labels")).decode()
-    for verb in ("plan.propose", "plan.decision", "job.start", "job.provisional", "job.receipt", "ledger.extend"):
+    for verb in (
+        "plan.propose",
+        "plan.decision",
+        "job.start",
+        "job.provisional",
+        "job.receipt",
+        "ledger.extend",
+    ):
         assert f" {verb} " in labels, f"no {verb} in the capture"
     assert len({name.partition("-")[0] for name in sent}) >= 4, "nodes and workers"
 
@@ -183,7 +190,9 @@ def test_whole_totals_show_no_value_and_no_own_sum(
     net: Net, agreement: str, capture: Capture, leaks: Any
 ) -> None:
     capture.take()
-    job = net.alice.analyst.totals(agreement, "loans", group="segment", segments=SEGMENTS, values=["debt"], purpose="test")
+    job = net.alice.analyst.totals(
+        agreement, "loans", group="segment", segments=SEGMENTS, values=["debt"], purpose="test"
+    )
     everything_said(job, net)
     sums = dict(zip(*(job.result().arrow().column(i).to_pylist() for i in (0, 1)), strict=True))
     for number, segment in enumerate(SEGMENTS):
@@ -205,7 +214,9 @@ def test_a_node_that_refuses_for_a_value_does_not_send_it(
     with pytest.raises(AtollError) as caught:
         job.wait(timeout=60)
     assert "treasury" not in str(caught.value), "the value that is at fault stays with its owner"
-    theirs = [until(f"{n.name}'s end", lambda n=n: n.analyst.jobs.get(job.id).error) for n in (net.bob, net.carol)]
+    theirs = [
+        until(f"{n.name}'s end", lambda n=n: n.analyst.jobs.get(job.id).error) for n in (net.bob, net.carol)
+    ]
     assert any("treasury" in error.text for error in [*theirs, net.alice.analyst.jobs.get(job.id).error])
     for node in net:
         until(f"{node.name} is quiet", lambda n=node: n.administrator.info()["waiting_messages"] == 0)
@@ -220,7 +231,9 @@ def test_no_value_of_a_partner_is_in_the_own_store_or_log(net: Net, leaks: Any) 
         store = [p.read_bytes() for p in node.folder.glob("state.sqlite*")]
         results = [p.read_bytes() for p in node.folder.glob("jobs/*/*")]
         assert leaks([*store, *results, node.log().encode()], private) == [], node.name
-        assert leaks([node.log().encode()], [own["id"][0], own["person"][0], own["debt"][0]]) == [], "no log has values"
+        assert leaks([node.log().encode()], [own["id"][0], own["person"][0], own["debt"][0]]) == [], (
+            "no log has values"
+        )
 
 
 # Protocols that leak on purpose: the search must catch each of them.
@@ -268,7 +281,9 @@ def test_the_search_catches_leaking_protocols(
         if direction == "sent":
             sent.append(payload)
 
-    def session(who: str, other: str, connect: Callable[[], tuple[socket.socket, str | None]], **more: Any) -> Session:
+    def session(
+        who: str, other: str, connect: Callable[[], tuple[socket.socket, str | None]], **more: Any
+    ) -> Session:
         made = Session(
             who, other, "job-1", 1, connect, certificates[who], certificates[other].fingerprint,
             clock=lambda: datetime.now(UTC), silence_seconds=5.0, **more,
@@ -276,7 +291,9 @@ def test_the_search_catches_leaking_protocols(
         made.start()
         return made
 
-    one = session("alice", "bob", lambda: (dial(address), "0123456789abcdef0123456789abcdef.job.atoll"), tap=tap)
+    one = session(
+        "alice", "bob", lambda: (dial(address), "0123456789abcdef0123456789abcdef.job.atoll"), tap=tap
+    )
     two = session("bob", "alice", lambda: (door.accept()[0], None))
     try:
         channel = one.channel("leak")

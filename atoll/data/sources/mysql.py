@@ -121,6 +121,8 @@ class Reader:
                 "SET SESSION time_zone = '+00:00'",
                 "SET SESSION net_write_timeout = 600",
                 "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+                # For the whole session: DDL ends a read-only transaction before it runs, and would then succeed.
+                "SET SESSION TRANSACTION READ ONLY",
                 "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
             ):
                 self._one(statement)

@@ -18,7 +18,7 @@ from atoll.errors import AtollError
 
 SECONDS = 900.0
 FIRST_ROWS = 256
-BATCH_BYTES = 8 << 20
+BATCH_BYTES = 2 << 20
 _QUOTES = {"postgresql": '"', "mysql": "`", "sqlite": '"'}
 _CAST = "Give a query that casts the column, for example to text or numeric(18, 2), or leave it out."
 

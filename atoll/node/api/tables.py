@@ -21,7 +21,7 @@ router = Router(prefix="/v1/data", tags=["data"])
 
 
 class Source(BaseModel):
-    """A source with the owner's words about it."""
+    """A source, `{"path"}`, `{"url", "query"}` or `{"url", "table"}`, with the owner's words about it."""
 
     model_config = ConfigDict(extra="forbid")
     source: dict[str, Any]
@@ -32,6 +32,7 @@ class NewTable(Source):
     """A table to add."""
 
     name: str
+    mode: Literal["snapshot", "live"] = "snapshot"
     bad_rows: Literal["refuse", "skip"] = "refuse"
     keys: list[list[str]] = []
 
@@ -44,7 +45,7 @@ def tables(node: Here) -> list[dict[str, Any]]:
 
 @router.on("POST", "/inspect", "steward")
 def inspect(node: Here, body: Source) -> dict[str, Any]:
-    """What a source would be as a table: columns, types, warnings. Nothing is kept."""
+    """What a source would be as a table: columns, types, warnings, bad rows. Nothing is kept."""
     return node.tables.inspect(body.source, body.declaration)
 
 
@@ -52,7 +53,13 @@ def inspect(node: Here, body: Source) -> dict[str, Any]:
 def add(node: Here, who: Who, body: NewTable) -> dict[str, Any]:
     """Adds a table from a source that the node can read."""
     return node.tables.add(
-        body.name, body.source, body.declaration, bad_rows=body.bad_rows, keys=body.keys, person=who.person
+        body.name,
+        body.source,
+        body.declaration,
+        bad_rows=body.bad_rows,
+        keys=body.keys,
+        person=who.person,
+        mode=body.mode,
     )
 
 
@@ -94,10 +101,8 @@ async def _upload(request: Request, node: Here, take: Callable[[pa.Table], Any])
         try:
             with node.tables.upload(pieces()) as table:
                 outcome["value"] = take(table)
-        except AtollError as error:
-            outcome["error"] = (
-                error  # raised inside, it would leave the task group wrapped in another exception
-            )
+        except Exception as error:  # out of the task group it would come wrapped in another one
+            outcome["error"] = error
 
     async with anyio.create_task_group() as group:
         group.start_soon(pump)

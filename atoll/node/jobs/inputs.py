@@ -37,12 +37,23 @@ def is_table(desk: Desk, entry: dict[str, Any]) -> bool:
 
 
 def own_versions(desk: Desk, plan: dict[str, Any]) -> dict[str, Version]:
-    """The version of each own input that this node would feed in."""
+    """The version of each own input that this node would feed in; a live table is read for the job, now.
+
+    Every decision reads anew: what is approved is what the table held then, however long a steward took.
+    """
     versions = {}
+    read: dict[str, Version] = {}
     for entry in plan["inputs"]:
         if entry["party"] == desk.me and is_table(desk, entry):
-            pinned = entry["version"]["digest"] if entry["version"] else None
-            versions[entry["id"]] = desk.tables.version(entry["asset"], pinned)
+            name, pinned = entry["asset"], entry["version"]["digest"] if entry["version"] else None
+            if not desk.tables.is_live(name):
+                versions[entry["id"]] = desk.tables.version(name, pinned)
+                continue
+            if pinned is not None:
+                raise AtollError("E_PLAN", f"{name} is live: a plan cannot name a version of it")
+            if name not in read:
+                read[name] = desk.tables.read_for(plan["id"], name)
+            versions[entry["id"]] = read[name]
     return versions
 
 

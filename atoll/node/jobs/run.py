@@ -35,6 +35,7 @@ ABORT_KIND = "abort/v1"
 _SIGNED = {"pairwise-masks key": STATEMENT_PREFIX}
 _RELAUNCHES = 20
 # Failures of a standing service that pass: a connection, a process, a restart.
+_START_SECONDS = 5.0
 _PASSING = {"E_PEER_SILENT", "E_PEER_ABORT", "E_UNREACHABLE", "E_RESTARTED", "E_WORKER", "E_BUSY", "E_REWIND"}
 
 
@@ -267,6 +268,15 @@ class Runs:
         running = self._running.get(job)
         return running.worker if running else None
 
+    def _started_worker(self, job: str) -> Worker | None:
+        """The worker of a job. Between the stored state `running` and the worker lies the moment of its start."""
+        end = time.monotonic() + _START_SECONDS
+        while (worker := self._worker(job)) is None:
+            if self._desk.job(job).state != "running" or time.monotonic() > end:
+                return None
+            time.sleep(0.02)
+        return worker
+
     # The end.
 
     def _ended(self, job: str, attempt: int, result: dict[str, Any] | None, error: AtollError | None) -> None:
@@ -482,11 +492,11 @@ class Runs:
 
     def call(self, job: str, payload: bytes) -> bytes:
         """One call of a standing service that this node asks."""
-        return self._calls.call(self._worker(job), job, payload)
+        return self._calls.call(self._started_worker(job), job, payload)
 
     def stop_service(self, job: str) -> None:
         """Ends a standing service in order, so that its receipt is made; `E_STATE` if it does not run here."""
-        worker = self._worker(job)
+        worker = self._started_worker(job)
         if worker is None or self._desk.job(job).shape != "service":
             raise AtollError("E_STATE", f"job {job} is no running service here")
         worker.send({"kind": "stop"})

@@ -75,7 +75,7 @@ class WorkerContext:
             if self._long:
                 # The node will start this attempt again from its checkpoint; the peer waits meanwhile.
                 os._exit(1)
-            self._cancel(AtollError("E_PEER_ABORT", "the node of this worker stopped", fault="operator"))
+            self._cancel(AtollError("E_RESTARTED", "the node of this worker stopped"))
 
     def _take(self, message: dict[str, Any], descriptor: int | None) -> None:
         kind = message["kind"]

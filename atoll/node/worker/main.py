@@ -35,6 +35,12 @@ def _prepare(spec: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+def _table(spec: dict[str, Any]) -> dict[str, Any]:
+    from atoll.node.worker import tables
+
+    return tables.run(spec)
+
+
 def _write(folder: Path, table: Any) -> dict[str, Any]:
     import pyarrow as pa
 
@@ -104,7 +110,12 @@ def run(line: int) -> NoReturn:
     with contextlib.suppress(BrokenPipeError, EOFError):
         try:
             spec, _ = pipe.receive()
-            result = _prepare(spec) if spec["task"] == "prepare" else _run(spec, pipe)
+            if spec["task"] == "prepare":
+                result = _prepare(spec)
+            elif spec["task"] == "table":
+                result = _table(spec)
+            else:
+                result = _run(spec, pipe)
             pipe.send({"kind": "done", "result": result})
         except (BrokenPipeError, EOFError):
             raise

@@ -79,10 +79,23 @@ def upgrade() -> None:
             "profile", sa.JSON(), nullable=False, comment="profile for the owner: nulls, distinct, range"
         ),
         sa.Column("created", sa.String(length=32), nullable=False, comment="when it was materialised"),
+        sa.Column(
+            "job",
+            sa.String(length=64),
+            nullable=True,
+            comment="the one job that a live table was read for; null for a snapshot",
+        ),
+        sa.Column(
+            "erased",
+            sa.String(length=32),
+            nullable=True,
+            comment="when its rows were erased; null while they are kept",
+        ),
         sa.PrimaryKeyConstraint("digest"),
     )
     with op.batch_alter_table("asset_versions", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_asset_versions_asset"), ["asset"], unique=False)
+        batch_op.create_index(batch_op.f("ix_asset_versions_job"), ["job"], unique=False)
 
     op.create_table(
         "assets",
@@ -514,6 +527,7 @@ def downgrade() -> None:
     op.drop_table("charges")
     op.drop_table("assets")
     with op.batch_alter_table("asset_versions", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_asset_versions_job"))
         batch_op.drop_index(batch_op.f("ix_asset_versions_asset"))
 
     op.drop_table("asset_versions")

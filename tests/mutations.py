@@ -1,0 +1,114 @@
+"""Three mutations of the source, each of which must make a named test fail.
+
+    python tests/mutations.py [NAME...]
+
+Each is applied to a copy of the package in a temporary folder that stands first on PYTHONPATH, for the test and for
+the nodes and workers that it starts. A mutation that survives means that the named test proves nothing. First
+the named test must pass on the unchanged copy: one that fails anyway proves nothing either.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One place of one file, and the test that must notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTATIONS = (
+    Mutation(
+        "a policy check removed",
+        "policy/judge.py",
+        "def _join(need: Need, grant: Grant, join: JoinNeed) -> list[Finding]:\n",
+        "def _join(need: Need, grant: Grant, join: JoinNeed) -> list[Finding]:\n    return []\n\n\n"
+        "def _join_before(need: Need, grant: Grant, join: JoinNeed) -> list[Finding]:\n",
+        "tests/node/test_policy_nodes.py::test_the_one_row_attack_is_refused_by_the_owner",
+    ),
+    Mutation(
+        "a share sent without its mask",
+        "protocols/pairwise_masks.py",
+        "        return masks.masked(\n",
+        "        return masks.encode(values)\n        return masks.masked(\n",
+        "tests/wire/test_wire.py::test_whole_totals_show_no_value_and_no_own_sum",
+    ),
+    Mutation(
+        "a quota not debited",
+        "node/jobs/release.py",
+        "        if known is not None:\n",
+        "        if True:\n",
+        "tests/node/test_policy_nodes.py::test_the_quota_of_runs",
+    ),
+)
+
+
+def _copy(folder: Path) -> Path:
+    shutil.copytree(ROOT / "atoll", folder / "atoll", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder / "atoll"
+
+
+def _passes(test: str, folder: Path) -> tuple[bool, str]:
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    # From another folder, so that the package beside the tests is not found before the copy.
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"{ROOT}/{test}"],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{test} could not run:\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
+    return done.returncode == 0, done.stdout
+
+
+def check(mutation: Mutation) -> str | None:
+    """Applies one mutation; None if its test noticed, else what is wrong.
+
+    Raises:
+        RuntimeError: the test could not be run at all.
+    """
+    with tempfile.TemporaryDirectory(prefix="atoll-mutation-") as name:
+        folder = Path(name)
+        package = _copy(folder)
+        good, said = _passes(mutation.test, folder)
+        if not good:
+            return f"{mutation.test} fails without the mutation:\n{said[-3000:]}"
+        file = package / mutation.file
+        text = file.read_text(encoding="utf-8")
+        if text.count(mutation.old) != 1:
+            return f"{mutation.file} does not hold the place once: {mutation.old!r}"
+        file.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
+        survived, said = _passes(mutation.test, folder)
+        if survived:
+            return f"{mutation.test} passes although there is {mutation.name}"
+        if "error" in said.splitlines()[-1] and "failed" not in said.splitlines()[-1]:
+            return f"{mutation.test} broke before it could fail:\n{said[-3000:]}"
+        return None
+
+
+def main(wanted: list[str]) -> int:
+    """Checks all mutations, or those named; the number that survived."""
+    survivors = 0
+    for mutation in MUTATIONS:
+        if not wanted or mutation.name in wanted:
+            wrong = check(mutation)
+            survivors += wrong is not None
+            print(f"{mutation.name}: {wrong or 'noticed by ' + mutation.test}", flush=True)
+    return survivors
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
