@@ -1,7 +1,7 @@
 """Atoll: institutions compute together on data that never leave them.
 
-    import atoll
-    node = atoll.connect("http://127.0.0.1:8761", token="atoll_...")
+import atoll
+node = atoll.connect("http://127.0.0.1:8761", token="atoll_...")
 """
 
 from importlib.metadata import version as _version

@@ -88,7 +88,11 @@ CODES: dict[str, tuple[int, Fault, str]] = {
         "Run the job again: `atoll job rerun ID` repeats it without a second debit.",
     ),
     "E_BUSY": (503, "operator", "Wait until a running job ends, or raise jobs.concurrent."),
-    "E_WORKER": (500, "operator", "Look at the node's log and at the machine's memory; then run the job again."),
+    "E_WORKER": (
+        500,
+        "operator",
+        "Look at the node's log and at the machine's memory; then run the job again.",
+    ),
     "E_MEMORY": (507, "operator", "Give the job a larger memory budget, or split the input."),
     "E_TIME": (504, "operator", "Give the job a larger time budget."),
     "E_RECEIPT": (

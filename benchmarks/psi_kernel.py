@@ -34,24 +34,25 @@ def side(digests: bytes, peer_items: int, learns: bool) -> Side:
 
 
 def item_cost(items: int, threads: int) -> Row:
-    """Microseconds of an item on the wall, with so many threads at one side."""
+    """Microseconds of an item with so many threads at one side: on the wall, and CPU of one multiplication."""
     mine, theirs = os.urandom(32 * items), os.urandom(32 * items)
     machine = EcdhPsi(SEED, 0, "c", side(mine, items, True), threads=threads)
     peer = EcdhPsi(SEED[::-1], 0, "c", side(theirs, items, False), threads=threads)
     foreign = [message[0] for message in iter(peer.next_message, None)]
-    begun = time.perf_counter()
+    begun, cpu = time.perf_counter(), time.process_time()
     for _ in iter(machine.next_message, None):
         pass
-    blind = time.perf_counter() - begun
-    begun = time.perf_counter()
+    blind, blind_cpu = time.perf_counter() - begun, time.process_time() - cpu
+    begun, cpu = time.perf_counter(), time.process_time()
     for message in foreign:
         machine.receive(message)
-    evaluate = time.perf_counter() - begun
+    evaluate, evaluate_cpu = time.perf_counter() - begun, time.process_time() - cpu
     return {
         "what": f"item, {threads} thread{'s' * (threads > 1)}",
         "items": items,
         "blind us": blind / items * 1e6,
         "evaluate us": evaluate / items * 1e6,
+        "us cpu": (blind_cpu + evaluate_cpu) / items / 2 * 1e6,
         "mult/s": 2 * items / (blind + evaluate),
     }
 
@@ -133,6 +134,7 @@ def pair(items: int) -> Row:
         "items": items,
         "wall s": wall,
         "cpu s": sum(found[2] for found in results),
+        "us cpu": sum(found[2] for found in results) / (4 * items) * 1e6,
         "MB": sent / 1e6,
         "peak MB": max(found[3] for found in results) / 1e6,
         "mult/s": 4 * items / wall,
@@ -145,7 +147,18 @@ def main() -> None:
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--items", type=int, default=16_384, help="items for the cost of one")
     options = arguments.parse_args()
-    columns = ["what", "items", "blind us", "evaluate us", "mult/s", "wall s", "cpu s", "MB", "peak MB"]
+    columns = [
+        "what",
+        "items",
+        "blind us",
+        "evaluate us",
+        "us cpu",
+        "mult/s",
+        "wall s",
+        "cpu s",
+        "MB",
+        "peak MB",
+    ]
     report = Report("psi_kernel", columns)
     for threads in (1, 2):
         report.repeat(options.repeats, lambda _, n=threads: item_cost(options.items, n))

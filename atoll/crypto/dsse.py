@@ -29,11 +29,14 @@ def media_type(kind: str) -> str:
 
 def sign(kind: str, document: Any, *keys: SigningKey) -> Envelope:
     """An envelope around `document` (canonical JSON), signed by every key."""
-    return add_signature({
-        "payloadType": media_type(kind),
-        "payload": base64.b64encode(canonical.dumps(document)).decode(),
-        "signatures": [],
-    }, *keys)
+    return add_signature(
+        {
+            "payloadType": media_type(kind),
+            "payload": base64.b64encode(canonical.dumps(document)).decode(),
+            "signatures": [],
+        },
+        *keys,
+    )
 
 
 def add_signature(envelope: Envelope, *keys: SigningKey) -> Envelope:
@@ -111,7 +114,9 @@ def verify(kind: str, envelope: Envelope, required: Iterable[PublicKey | str]) -
     """
     payload = payload_bytes(envelope)
     if envelope["payloadType"] != media_type(kind):
-        raise AtollError("E_SIGNATURE", f"expected a document of kind {kind}, got {envelope['payloadType'][:80]}")
+        raise AtollError(
+            "E_SIGNATURE", f"expected a document of kind {kind}, got {envelope['payloadType'][:80]}"
+        )
     good = signers(envelope)
     missing = [str(key) for key in required if str(key) not in good]
     if missing:

@@ -333,7 +333,9 @@ class PendingPair:
         # Typed words may hold a lone surrogate; they are wrong words then, no failure of this node.
         same = hmac.compare_digest(given.encode(errors="replace"), self.words("en").encode())
         # Chinese words are one character each and are often written without spaces.
-        same |= hmac.compare_digest(compact.encode(errors="replace"), self.words("zh").replace(" ", "").encode())
+        same |= hmac.compare_digest(
+            compact.encode(errors="replace"), self.words("zh").replace(" ", "").encode()
+        )
         if not same:
             raise AtollError("E_WORDS", "these are not the words that this side computed.")
 

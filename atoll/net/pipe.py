@@ -7,6 +7,7 @@ partner port accepted for the worker travels beside its message as a file descri
 from __future__ import annotations
 
 import array
+import contextlib
 import socket
 import struct
 import threading
@@ -76,8 +77,6 @@ class Pipe:
 
     def close(self) -> None:
         """Closes this end; the other end sees the end of the line."""
-        try:
+        with contextlib.suppress(OSError):  # the other end closed first
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # the other end closed first
         self._socket.close()

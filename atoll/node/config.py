@@ -99,7 +99,9 @@ SETTINGS: tuple[Setting, ...] = (
         67_108_864,
         None,
     ),
-    Setting("data", "seconds", 900, "Time that reading one table from a database may take. Seconds.", 1, 86_400),
+    Setting(
+        "data", "seconds", 900, "Time that reading one table from a database may take. Seconds.", 1, 86_400
+    ),
     Setting(
         "data",
         "live_keep_days",

@@ -67,7 +67,9 @@ def run(
         AtollError: `E_PROTOCOL` if the peer breaks the protocol, and whatever the channel raises.
     """
     machine = EcdhPsi(seed, attempt, name, side, threads=threads, checkpoint=checkpoint)
-    drive(machine, channel, before_open=before_open, progress=progress, between=lambda: save(machine.checkpoint))
+    drive(
+        machine, channel, before_open=before_open, progress=progress, between=lambda: save(machine.checkpoint)
+    )
     return result(machine, side.i_learn)
 
 

@@ -69,13 +69,19 @@ def theirs(protocol: str, files: list[Path], rows: int, folder: Path) -> Row:
         }
         command = [PYTHON, str(HERE / "spu_party.py"), json.dumps(task)]
         # It leaves trace files where it runs.
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder))
+        started.append(
+            subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder
+            )
+        )
     found: list[dict[str, Any]] = []
     for process in started:
         out, _ = process.communicate(timeout=1200)
         if process.returncode:
             sys.exit(f"the peer ended with {process.returncode}")
-        found.append(json.loads(out.strip().splitlines()[-1]))
+        # Its libraries write lines of their own.
+        result = next(line for line in out.splitlines() if line.startswith("RESULT "))
+        found.append(json.loads(result.removeprefix("RESULT ")))
     assert csv.read_csv(outputs[0]).num_rows == rows - rows // 2
     return {
         "who": f"spu {protocol}",

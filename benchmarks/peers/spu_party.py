@@ -39,7 +39,7 @@ def main() -> None:
     wall, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF)
     link.stop_link()
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(json.dumps({"wall": wall, "cpu": cpu, "peak": after.ru_maxrss << 10}), flush=True)
+    print("\nRESULT " + json.dumps({"wall": wall, "cpu": cpu, "peak": after.ru_maxrss << 10}), flush=True)
 
 
 if __name__ == "__main__":

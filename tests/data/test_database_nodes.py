@@ -132,6 +132,34 @@ def test_a_source_that_fails_ends_the_job_with_the_owners_words_at_the_owner_onl
     assert not list((net.bob.folder / "live").glob("*/*/.new-*"))
 
 
+def test_a_steward_approves_what_the_table_holds_then(net, tmp_path):
+    """A live file: the rows are those of the moment of approval, not of the proposal."""
+    file = tmp_path / "late.csv"
+    file.write_text("id\n" + "".join(f"{i:08}\n" for i in range(1, 101)))
+    added = net.bob.steward.data.add(
+        "late", file, declaration={"columns": {"id": {"type": "string"}}}, mode="live"
+    )
+    assert (added["mode"], added["version"]) == ("live", None)
+    late = {"columns": {"id": "join_key"}, "grant": {"approval": "steward"}}
+    agreement = net.agreement({"alice": {"loans": "*"}, "bob": {"late": late}})
+    job = net.alice.analyst.join(agreement, "loans", "late", on="id", purpose="test", reveal="size")
+    until("bob's steward is asked", lambda: _state(net, job.id) == "waiting")
+    file.write_text("id\n" + "".join(f"{i:08}\n" for i in range(1, 201)))
+    net.bob.steward.jobs.get(job.id).approve()
+    job.wait()
+    assert job.result().scalars["intersection_size"] == 200
+    assert len(list((net.bob.folder / "live" / job.id).rglob("data.parquet"))) == 1
+
+
+def _state(net: Net, job: str) -> str | None:
+    try:
+        return net.bob.operator.jobs.get(job).state
+    except AtollError as error:
+        if error.code != "E_NOT_FOUND":
+            raise
+        return None
+
+
 # Snapshots and passwords.
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import os
 import random
 from decimal import Decimal
@@ -224,6 +225,23 @@ def test_changes_count_distinct_keys():
         old, new = ([generator.randrange(60) for _ in range(generator.randrange(90))] for _ in range(2))
         expected = (len(set(new) - set(old)), len(set(old) - set(new)))
         assert count_changes(keys(*old), bytearray(keys(*new))) == expected
+
+
+def test_changes_of_real_digests_and_of_colliding_ones():
+    def digests(numbers: list[int], prefix: bytes = b"") -> bytes:
+        return b"".join(
+            prefix + hashlib.sha256(n.to_bytes(4, "big")).digest()[len(prefix) :] for n in numbers
+        )
+
+    generator = random.Random(8)
+    for size in (1, 2, 10, 1000):
+        for _ in range(5):
+            old, new = ([generator.randrange(size * 2) for _ in range(size)] for _ in range(2))
+            expected = (len(set(new) - set(old)), len(set(old) - set(new)))
+            assert count_changes(digests(old), digests(new)) == expected
+            assert count_changes(digests(old, b"same 64!"), digests(new, b"same 64!")) == expected
+            # The same first 64 bits in the old and the new table, and different keys.
+            assert count_changes(digests([1], b"same 64!"), digests([2], b"same 64!")) == (1, 1)
 
 
 def test_parquet_types(tmp_path):

@@ -13,6 +13,7 @@ from atoll.testing import Net, NodeProcess, nodes, until
 
 # Values that exist only in bob's table; nothing of them may stand in anything of alice's.
 SECRET_IDS = [f"BOBS-{i:03d}-SECRET" for i in range(40)]
+SECRET_PHONES = [f"+86-555-{i:05d}" for i in range(100)]
 SECRET_DEBT = 98_765_432_101_234
 PERIOD_KEYS = 250
 
@@ -28,7 +29,7 @@ def net() -> Iterator[Net]:
             {
                 "id": [f"A{i}" for i in range(60)] + SECRET_IDS,
                 "debt": [SECRET_DEBT] * 100,
-                "name": ["n"] * 100,
+                "phone": SECRET_PHONES,
             },
         )
         yield made
@@ -126,16 +127,18 @@ def test_the_quota_of_runs(net: Net, records: Any) -> None:
 def test_a_refusal_names_column_and_grant_and_the_peer_reads_no_value(
     net: Net, agreement: str, records: Any
 ) -> None:
-    """Alice asks for rows to be revealed to bob's side of a column that bob's grant does not name."""
+    """Alice tries to join on a column for which bob's grant names no use."""
     fresh = offer(net)
-    error = refused(net, fresh, reveal="rows", receivers="both", right_select=["debt"])
-    assert error.code in ("E_POLICY", "E_AGREEMENT")
+    error = refused(net, fresh, on=None, left_on="id", right_on="phone")
+    assert (error.code, error.party) == ("E_POLICY", "bob")
     theirs = newest(net.bob)
-    shown = theirs.explain() if theirs.error is not None else {}
-    text = str(theirs.error.to_problem() if theirs.error else "") + str(shown)
-    assert "debt" in text, "the owner reads which column"
-    assert "reveal" in text, "and which use would have to be granted"
-    assert str(SECRET_DEBT) not in str(error.to_problem())
+    assert theirs.error is not None
+    shown = theirs.explain()
+    missing = {c["column"]: c["missing"] for c in shown["columns"] if c["missing"]}
+    assert missing == {"phone": ["join_key"]}, "the owner reads which use of which column"
+    assert "phone" in str(shown["grants"]), "and the one grant that would let it pass"
+    assert "phone" in theirs.error.text
+    assert not any(phone in str(error.to_problem()) for phone in SECRET_PHONES)
 
 
 def test_another_purpose_person_and_function(net: Net, agreement: str) -> None:
@@ -195,7 +198,12 @@ def test_nothing_of_bobs_rows_is_at_alice(net: Net, records: Any) -> None:
     kept = records(net.alice).everything() + net.alice.log().encode()
     for file in net.alice.folder.glob("jobs/*/*"):
         kept += file.read_bytes()
-    for value in [*SECRET_IDS[:3], *SECRET_IDS[4:], str(SECRET_DEBT)]:  # alice guessed one of the ids herself
+    for value in [
+        *SECRET_IDS[:3],
+        *SECRET_IDS[4:],
+        *SECRET_PHONES,
+        str(SECRET_DEBT),
+    ]:  # alice guessed one of the ids herself
         assert value.encode() not in kept
     assert not any(i.encode() in net.bob.log().encode() for i in SECRET_IDS), "no log holds a value"
     assert str(SECRET_DEBT) not in net.bob.log()

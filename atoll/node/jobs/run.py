@@ -478,6 +478,10 @@ class Runs:
         """Long jobs go on from their checkpoints; what else ran when this node was stopped ends with the reason."""
         with self._desk.store.read() as session:
             rows = session.query(Job).filter(Job.state.in_(("running", "released"))).all()
+            unsigned = Job.evidence.in_(("none", "provisional"))
+            done = session.query(Job).filter(Job.state == "completed", Job.part.is_not(None), unsigned).all()
+        for row in done:  # the stop may have come between the end of a job and the delivery of its part
+            self._receipts.deliver_part(row.id)
         for row in rows:
             if not self._relaunch(row.id, row.attempt):
                 name = self._desk.config["node.name"]

@@ -122,9 +122,14 @@ class AssetVersion(Base):
     profile: Mapped[Any] = _c(JSON, "profile for the owner: nulls, distinct, range")
     created: Mapped[str] = _c(TIME, "when it was materialised")
     job: Mapped[str | None] = _c(
-        String(64), "the one job that a live table was read for; null for a snapshot", nullable=True, index=True
+        String(64),
+        "the one job that a live table was read for; null for a snapshot",
+        nullable=True,
+        index=True,
     )
-    erased: Mapped[str | None] = _c(TIME, "when its rows were erased; null while they are kept", nullable=True)
+    erased: Mapped[str | None] = _c(
+        TIME, "when its rows were erased; null while they are kept", nullable=True
+    )
 
 
 class Agreement(Base):

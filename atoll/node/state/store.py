@@ -21,6 +21,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from atoll.errors import AtollError
 
+# Alembic keeps the migration that runs in a module's global.
+_MIGRATING = threading.Lock()
+
 
 def _sqlite_settings(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
@@ -85,7 +88,8 @@ class Store:
             raise AtollError("E_CONFIG", f"state.url: the database does not answer: {error.orig}") from None
         config = migrations(self.url)
         config.attributes["engine"] = self.engine
-        command.upgrade(config, "head")
+        with _MIGRATING:
+            command.upgrade(config, "head")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
