@@ -27,8 +27,6 @@ settings.load_profile("atoll")
 SERVERS: dict[str, tuple[str, ...]] = {
     "postgresql": ("postgres", "/usr/lib/postgresql/*/bin/postgres", "/usr/pgsql-*/bin/postgres"),
     "mysql": ("mysqld", "mariadbd", "/usr/sbin/mysqld", "/usr/sbin/mariadbd", "/usr/libexec/mysqld"),
-    "nginx": ("nginx", "/usr/sbin/nginx"),
-    "ip": ("ip", "/usr/sbin/ip", "/sbin/ip"),
 }
 
 

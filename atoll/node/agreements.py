@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from atoll.agreements import (
@@ -32,6 +32,9 @@ from atoll.node.state.models import Asset
 from atoll.node.state.store import Store
 
 Record = Callable[[Session, str, str, Any, str | None], None]
+
+# A partner's offers that wait for a steward here, at most.
+_OFFERS = 200
 
 
 def new_agreement_id() -> str:
@@ -297,6 +300,11 @@ class Agreements:
                 )
             if row is None or row.state == "declined":
                 self._check_chain(session, agreement)
+                open_offers = select(func.count()).select_from(Row).where(Row.state == "offered")
+                if (session.scalar(open_offers.where(Row.proposer == body["proposer"])) or 0) >= _OFFERS:
+                    raise AtollError(
+                        "E_QUOTA", f"{_OFFERS} offers of that signatory are open", party=remote.name
+                    )
                 row = self._insert(session, agreement, body["envelope"], body["proposer"])
                 return {}
             merged = dsse.merge(row.envelope, body["envelope"])

@@ -30,6 +30,7 @@ from atoll.plan import KIND as PLAN_KIND
 
 _BATCH = 256
 _PAUSE = 5.0
+_FINDINGS = 16
 
 
 class Ledgers:
@@ -209,22 +210,21 @@ class Ledgers:
         except WrongOldSize as error:
             return {"size": error.size}
         except Forked as error:
-            with self._store.write() as session:
-                session.add(Fork(origin=origin, proof=error.proof.to_json(), at=stamp(self._clock())))
+            self._note_fork(origin, error.proof.to_json())
             self._log.error("a partner signed two histories", peer=remote.name, origin=origin)
             raise
         except AtollError as error:
             if error.code == "E_LEDGER":
-                with self._store.write() as session:
-                    session.add(
-                        Fork(
-                            origin=origin,
-                            proof={"text": error.text, "facts": error.detail},
-                            at=stamp(self._clock()),
-                        )
-                    )
+                self._note_fork(origin, {"text": error.text, "facts": error.detail})
             raise
         return {"cosignature": cosignature.line}
+
+    def _note_fork(self, origin: str, proof: dict[str, Any]) -> None:
+        """Keeps a finding once, and no more than a few of a log: a partner must not fill the store with them."""
+        with self._store.write() as session:
+            known = session.scalars(select(Fork).where(Fork.origin == origin)).all()
+            if len(known) < _FINDINGS and all(row.proof != proof for row in known):
+                session.add(Fork(origin=origin, proof=proof, at=stamp(self._clock())))
 
     @staticmethod
     def _entry(value: Any) -> Entry:

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from pathlib import Path
+from typing import Any
 
 import structlog
+
+
+def _places_only(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """An exception's type and the places it passed, without its message: that could hold a data value."""
+    found = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if found is True else found[1] if isinstance(found, tuple) else found
+    if isinstance(error, BaseException):
+        steps = traceback.extract_tb(error.__traceback__)
+        event["exception"] = type(error).__name__
+        event["places"] = [f"{Path(s.filename).name}:{s.lineno} {s.name}" for s in steps]
+    return event
 
 
 def configure(level: str, form: str) -> None:
@@ -20,7 +34,7 @@ def configure(level: str, form: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            _places_only,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),

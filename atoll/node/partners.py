@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -64,6 +65,7 @@ class Partners:
         self._log = logger("partners")
         self._handlers: dict[str, Handler] = {}
         self._address: str | None = None
+        self._inviting = threading.Lock()
         self.listener: Listener | None = None
         self.links: LinkManager
         self.outbox = Outbox(store, clock, self.request)
@@ -285,16 +287,18 @@ class Partners:
         held: dict[str, Answered] = {}
 
         def on_commit(remote: Remote, message: Any) -> Any:
-            record = self._open_invite(message)
-            try:
-                answered, reply = answer(
-                    record, remote.mine, remote.statement, remote.binding, message, self._clock()
-                )
-            except AtollError as error:
-                if error.detail.get("wrong_secret"):
-                    self._store_invite(record.failed())
-                raise
-            self._store_invite(record.used())
+            # One at a time: an invite works once, and every wrong secret counts.
+            with self._inviting:
+                record = self._open_invite(message)
+                try:
+                    answered, reply = answer(
+                        record, remote.mine, remote.statement, remote.binding, message, self._clock()
+                    )
+                except AtollError as error:
+                    if error.detail.get("wrong_secret"):
+                        self._store_invite(record.failed())
+                    raise
+                self._store_invite(record.used())
             held["answered"] = answered
             return reply
 

@@ -67,7 +67,7 @@ def theirs(protocol: str, files: list[Path], rows: int, folder: Path) -> Row:
             "input": str(files[rank]),
             "output": str(outputs[rank]),
         }
-        command = [PYTHON, str(HERE / "spu_party.py"), json.dumps(task)]
+        command = [str(PYTHON), str(HERE / "spu_party.py"), json.dumps(task)]
         # It leaves trace files where it runs.
         started.append(
             subprocess.Popen(

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import secrets
 import signal
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from atoll.testing import NodeProcess
+from atoll.agreements import build_approval
+from atoll.crypto import dsse
+from atoll.crypto.suite import SigningKey, commit
+from atoll.errors import AtollError
+from atoll.functions.join.compile import compile as compile_join
+from atoll.net.dial import dial
+from atoll.net.identity import NodeKeys
+from atoll.net.link import Link, Local, open_link
+from atoll.net.listener import job_name
+from atoll.plan import plan_digest
+from atoll.testing import Net, NodeProcess, until
 
 # What each point of a crash patches, in the node's process, before it starts.
 _CRASH = """
@@ -154,3 +168,163 @@ def kill_workers() -> Callable[[NodeProcess], int]:
         return len(found)
 
     return kill
+
+
+# What a node keeps about others' requests: nothing of it may change by a message that was refused.
+TABLES = (
+    "agreements",
+    "jobs",
+    "approvals",
+    "job_events",
+    "charges",
+    "receipts",
+    "input_uses",
+    "log_entries",
+    "outbox",
+)
+
+
+@dataclass
+class Mallory:
+    """The hostile partner: real keys in this process, a real link, answers of its own choice."""
+
+    keys: NodeKeys
+    victim: NodeProcess
+    tls: str
+    agreement: dict[str, Any]
+    receipt: dict[str, Any]
+    job: str
+    decisions: dict[str, Any] = field(default_factory=dict)
+    _link: Link | None = None
+
+    @property
+    def me(self) -> str:
+        return self.keys.identity
+
+    def _decided(self, _peer: Any, body: Any) -> Any:
+        self.decisions[body["job"]] = body["approval"]
+        return {}
+
+    def connect(self) -> Link:
+        if self._link is None or not self._link.alive:
+            handlers = {
+                "plan.decision": self._decided,
+                "job.abort": lambda *_: {},
+                "ledger.extend": lambda *_: {},
+            }
+            local = Local(
+                keys=self.keys, name="mallory", address=None, handlers=handlers, admit=lambda *_: None,
+                log=lambda *_: None, clock=lambda: datetime.now(UTC),
+            )  # fmt: skip
+            assert self.victim.address is not None
+            self._link = open_link(dial(self.victim.address), local, self.tls)
+        return self._link
+
+    def say(self, verb: str, body: Any) -> Any:
+        return self.connect().request(verb, body)
+
+    def answered(self, verb: str, body: Any) -> str | None:
+        """The code of a refusal; None if the victim took the message."""
+        try:
+            self.say(verb, body)
+        except AtollError as error:
+            return error.code
+        return None
+
+    def refused(self, verb: str, body: Any) -> str:
+        """The code with which the victim refuses."""
+        with pytest.raises(AtollError) as caught:
+            self.say(verb, body)
+        return caught.value.code
+
+    def sign(self, kind: str, document: Any, *keys: SigningKey) -> Any:
+        return dsse.sign(kind, document, *(keys or (self.keys.signing,)))
+
+    def plan(self, **how: Any) -> dict[str, Any]:
+        request = {
+            "agreement": self.agreement["id"], "purpose": "test", "reveal": "size",
+            "left": {"asset": "loans", "party": "mallory", "keys": ["id"]},
+            "right": {"asset": "taxes", "party": "victim", "keys": ["id"]},
+        }  # fmt: skip
+        return compile_join(
+            request | how, self.agreement, me=self.me, person="Mallory", now=datetime.now(UTC),
+            job=f"job-{secrets.token_hex(16)}",
+        )  # fmt: skip
+
+    def approval(self, plan: dict[str, Any], keys: int = 60, **changed: Any) -> dict[str, Any]:
+        version = self.receipt["inputs"][plan["inputs"][0]["id"]]["version"]
+        document = build_approval(
+            job=plan["id"], plan=plan_digest(plan), party=self.me, by="agreement", at=datetime.now(UTC),
+            inputs={plan["inputs"][0]["id"]: {"version": version, "mode": "snapshot", "keys": keys, "change": 0}},
+            seed_commitment=commit(b"s" * 32, b"o" * 16), tls=self.tls, nonce="0" * 32,
+        )  # fmt: skip
+        return {**document, **changed}
+
+    def propose(self, plan: dict[str, Any], approval: dict[str, Any] | None = None) -> Any:
+        signed = self.sign("approval/v1", approval or self.approval(plan))
+        return self.say("plan.propose", {"plan": self.sign("plan/v1", plan), "approval": signed})
+
+    def approved(self) -> dict[str, Any]:
+        """A plan that the victim has approved."""
+        plan = self.plan()
+        self.propose(plan)
+        until("the victim decides", lambda: plan["id"] in self.decisions)
+        assert json.loads(base64.b64decode(self.decisions[plan["id"]]["payload"]))["decision"] == "approve"
+        return plan
+
+    def start(self, plan: dict[str, Any], **changed: Any) -> dict[str, Any]:
+        body = {
+            "job": plan["id"], "attempt": 1, "nonce": "ab" * 16, "routes": {self.me: job_name()},
+            "approvals": {
+                self.me: self.sign("approval/v1", self.approval(plan)),
+                self.victim.identity: self.decisions[plan["id"]],
+            },
+        }  # fmt: skip
+        return {**body, **changed}
+
+
+@pytest.fixture(scope="module")
+def mallory(net: Net) -> Iterator[Mallory]:
+    """After one honest job, so that there are receipts and ledgers, mallory's node stops and the script begins."""
+    node, victim = net.mallory, net.victim
+    node.steward.data.add("loans", {"id": [str(i) for i in range(60)]})
+    victim.steward.data.add("taxes", {"id": [str(i) for i in range(30, 90)]})
+    agreement = net.agreement(
+        {"mallory": {"loans": {"id": "join_key"}}, "victim": {"taxes": {"id": "join_key"}}}, silence_seconds=3
+    )
+    job = node.analyst.join(agreement, "loans", "taxes", on="id", purpose="test", reveal="size").wait(
+        timeout=60
+    )
+    receipt = job.receipt(20)
+    assert not receipt["missing"]
+    until(
+        "the victim has the receipt",
+        lambda: victim.analyst.jobs.get(job.id).refresh().document["evidence"] == "final",
+    )
+    mine = f"/{node.identity.partition(':')[2][:8]}"
+    until("mallory's log is cosigned", lambda: all(
+        c["behind"] == 0 for log in node.auditor.ledger.list() if log["own"] for c in log["cosignatures"]
+    ) and mine)  # fmt: skip
+    document = node.steward.agreements.show(agreement)["document"]
+    tls = victim.administrator.info()["tls"]
+    keys = NodeKeys.load(node.folder / "keys", node.passphrase)
+    node.stop()
+    made = Mallory(keys, victim, tls, document, receipt["document"], job.id)
+    yield made
+    if made._link is not None:
+        made._link.close(None)
+
+
+@pytest.fixture
+def unchanged(net: Net, mallory: Mallory, records: Any) -> Iterator[None]:
+    """Nothing is stored by what the test does, no handler fails, and the victim still answers."""
+    seen = records(net.victim)
+    until("the victim is quiet", lambda: net.victim.administrator.info()["waiting_messages"] == 0, 60)
+    before = {name: seen.count(name) for name in TABLES}
+    log = len(net.victim.log())
+    yield
+    assert {name: seen.count(name) for name in TABLES} == before
+    said = net.victim.log()[log:]
+    assert "handler_failed" not in said
+    assert "Traceback" not in said
+    assert net.victim.administrator.health() == "ok"

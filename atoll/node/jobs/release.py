@@ -73,10 +73,10 @@ class Releases:
                 )
             words[receiver] = answer["provisional"]
         with desk.locked(job), desk.store.write() as session:
-            row = session.get_one(Job, job)
-            if row.state not in ("running", "released"):
-                raise AtollError("E_STATE", f"the job is {row.state}")
-            self._settle(session, row, plan, words, batch)
+            stored = session.get_one(Job, job)
+            if stored.state not in ("running", "released") or stored.attempt != row.attempt:
+                raise AtollError("E_STATE", f"the job is {stored.state}, in attempt {stored.attempt}")
+            self._settle(session, stored, plan, words, batch)
 
     def _stands(self, row: Job, receivers: list[str]) -> bool:
         """Whether this attempt was released already, as after a restart from a checkpoint."""

@@ -34,11 +34,9 @@ ABORT_KIND = "abort/v1"
 # A worker asks for signatures only for these purposes, and only over bytes that begin with their domain.
 _SIGNED = {"pairwise-masks key": STATEMENT_PREFIX}
 _RELAUNCHES = 20
-# Failures of a standing service that pass: a connection, a process, a restart.
 _START_SECONDS = 5.0
+# Failures of a standing service that pass: a connection, a process, a restart.
 _PASSING = {"E_PEER_SILENT", "E_PEER_ABORT", "E_UNREACHABLE", "E_RESTARTED", "E_WORKER", "E_BUSY", "E_REWIND"}
-
-
 _ROUTE = re.compile(r"[0-9a-f]{32}\.job\.atoll")
 _NONCE = re.compile(r"[0-9a-f]{32}")
 
@@ -167,7 +165,9 @@ class Runs:
                 raise AtollError("E_WIRE", "the nonce is not one")
             if attempt == row.attempt and row.state in ("running", "released") and row.start == start:
                 return {}
-            startable = row.state == "approved" or (row.state == "failed" and row.attempt > 0)
+            startable = row.state in ("approved", "running", "released") or (
+                row.state == "failed" and row.attempt > 0
+            )
             if not isinstance(attempt, int) or attempt <= row.attempt or not startable:
                 raise AtollError(
                     "E_REWIND",
@@ -179,6 +179,10 @@ class Runs:
                 raise AtollError("E_PLAN", "the proposal is over its date", party=desk.config["node.name"])
             self._take_approvals(row, plan, body["approvals"])
             self._final_check(row, plan)
+            before = self._forget(job)
+            if before is not None:
+                # The asker gave the earlier attempt up; its abort may still be on the way.
+                before.cancel(AtollError("E_CANCELLED", "a later attempt started", party=remote.name))
             self._take_slot()
             with desk.store.write() as session:
                 stored = session.get_one(Job, job)

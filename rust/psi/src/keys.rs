@@ -93,7 +93,16 @@ impl<'a> Column<'a> {
             Values::LargeUtf8(offsets, data) => check_offsets::<8>(name, offsets, data, rows)?,
             Values::Int64(b) | Values::TimestampUs(b) | Values::TimestampUtcUs(b) => fixed(b, 8)?,
             Values::Int32(b) | Values::Date32(b) => fixed(b, 4)?,
-            Values::Decimal128(b, _) => fixed(b, 16)?,
+            Values::Decimal128(b, scale) => {
+                fixed(b, 16)?;
+                // Far from the ends of i32, where taking off trailing zeros would overflow.
+                if i8::try_from(scale).is_err() {
+                    return Err(Refusal::new(
+                        "E_TYPE",
+                        format!("column {name}: a decimal's scale is -128 to 127"),
+                    ));
+                }
+            }
             Values::Bool(_) => {}
         }
         if !steps.is_empty() && !matches!(values, Values::Utf8(..) | Values::LargeUtf8(..)) {
@@ -336,6 +345,11 @@ mod tests {
     fn buffers_that_do_not_fit_are_refused() {
         assert!(one(Values::Int64(&[0; 7]), &[]).is_err());
         assert!(one(Values::Int64(&[0; 8]), &[Step::Trim]).is_err());
+        for scale in [i32::MIN, -129, 128, i32::MAX] {
+            let ten = 10i128.to_le_bytes();
+            let refusal = one(Values::Decimal128(&ten, scale), &[]).unwrap_err();
+            assert_eq!(refusal.code, "E_TYPE", "{scale}");
+        }
         for offsets in [[0i32, 3], [2, 1], [-1, 1], [0, -1]] {
             let bytes: Vec<u8> = offsets.iter().flat_map(|v| v.to_le_bytes()).collect();
             assert!(
