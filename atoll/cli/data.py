@@ -30,7 +30,7 @@ Table = Annotated[str | None, typer.Option(help="Or a whole table or view: schem
 Declare = Annotated[
     Path | None,
     typer.Option(
-        help="TOML or JSON with [source] and [columns.NAME]: encoding, type, scale, unit, codes ..."
+        help="TOML or JSON with the parts source and columns.NAME: encoding, type, scale, unit, codes ..."
     ),
 ]
 

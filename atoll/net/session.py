@@ -305,8 +305,6 @@ class Session:
                     busy = True
         if self._closing and not self._bye_sent and not size and all(v.flushed for v in self._lanes.values()):
             out.append((Kind.BYE, "", 0, b"", 0, True, "", 0, 0))
-            self._bye_sent = True
-            self._changed.notify_all()
         return out
 
     def _has_work(self) -> bool:
@@ -347,6 +345,8 @@ class Session:
             return False
         self._last_sent = time.monotonic()
         with self._lock:
+            # Only now: `close` shuts the connection once the goodbye is out, and not before.
+            self._bye_sent |= any(frame[0] == Kind.BYE for frame in frames)
             self._changed.notify_all()
         return True
 

@@ -26,6 +26,7 @@ from atoll.errors import AtollError
 from atoll.net.link import Peer as Remote
 from atoll.node.clock import Clock, stamp
 from atoll.node.logs import logger
+from atoll.node.memo import Memo
 from atoll.node.partners import Partners
 from atoll.node.state.models import Agreement as Row
 from atoll.node.state.models import Asset
@@ -40,6 +41,15 @@ _OFFERS = 200
 def new_agreement_id() -> str:
     """A fresh agreement identifier."""
     return f"agr-{secrets.token_hex(8)}"
+
+
+_OPENED: Memo[tuple[Agreement, frozenset[str]]] = Memo()
+
+
+def opened(row: Row) -> tuple[Agreement, frozenset[str]]:
+    """The checked agreement of a row, and who has signed it."""
+    signatures = tuple(s["sig"] for s in row.envelope["signatures"])
+    return _OPENED.get((row.envelope["payload"], signatures), lambda: open_envelope(row.envelope))
 
 
 class Agreements:
@@ -84,7 +94,7 @@ class Agreements:
             if digest is not None or not rows:
                 raise AtollError("E_AGREEMENT", f"this node has no such agreement {identifier}")
             row = self.row(identifier)
-        agreement, signed = open_envelope(row.envelope)
+        agreement, signed = opened(row)
         revocation = next((r.revocation for r in rows if r.revocation), None)
         later = next(
             (r.digest for r in rows if r.version > row.version and r.state in ("active", "superseded")), None
@@ -95,7 +105,7 @@ class Agreements:
 
     def describe(self, row: Row, full: bool = False) -> dict[str, Any]:
         """One version for the API."""
-        agreement, signed = open_envelope(row.envelope)
+        agreement, signed = opened(row)
         body: dict[str, Any] = {
             "id": row.id,
             "version": row.version,
@@ -128,7 +138,7 @@ class Agreements:
             body["document"] = agreement.document()
             body["envelope"] = row.envelope
             if row.version > 1:
-                before, _ = open_envelope(self.row(row.id, row.version - 1).envelope)
+                before, _ = opened(self.row(row.id, row.version - 1))
                 body["changes"] = [
                     {"path": c.path, "en": c.text("en"), "zh": c.text("zh")} for c in diff(before, agreement)
                 ]
@@ -212,7 +222,7 @@ class Agreements:
                 raise AtollError(
                     "E_AGREEMENT", f"version {agreement.version - 1} of {agreement.id} is not in force here"
                 )
-            check_amendment(open_envelope(before.envelope)[0], agreement)
+            check_amendment(opened(before)[0], agreement)
 
     def _insert(self, session: Session, agreement: Agreement, envelope: dsse.Envelope, proposer: str) -> Row:
         old = session.get(Row, (agreement.id, agreement.version))
@@ -237,7 +247,7 @@ class Agreements:
 
     def _advance(self, session: Session, row: Row) -> None:
         """Moves a version into force once everyone signed."""
-        agreement, signed = open_envelope(row.envelope)
+        agreement, signed = opened(row)
         if row.state != "offered" or signed != set(agreement.keys):
             return
         row.state, row.changed = "active", stamp(self._clock())
@@ -262,7 +272,7 @@ class Agreements:
             if not rows:
                 raise AtollError("E_NOT_FOUND", f"there is no agreement {identifier!r}")
             row = rows[-1]
-            agreement, signed = open_envelope(row.envelope)
+            agreement, signed = opened(row)
             if row.state != "offered":
                 raise AtollError("E_STATE", f"agreement {identifier} version {row.version} is {row.state}")
             if self._me not in signed:
@@ -326,7 +336,7 @@ class Agreements:
             row = next((r for r in reversed(rows) if r.state == "active"), rows[-1])
             if row.state not in ("active", "offered"):
                 raise AtollError("E_STATE", f"agreement {identifier} is {row.state}")
-            agreement, _ = open_envelope(row.envelope)
+            agreement, _ = opened(row)
             document = build_revocation(agreement, self._me, reason, self._clock())
             row.revocation = dsse.sign(REVOCATION_KIND, document, self._signing)
             row.state, row.changed = "revoked", stamp(self._clock())
@@ -352,7 +362,7 @@ class Agreements:
             row = next((r for r in reversed(rows) if r.state == "active"), rows[-1])
             if row.revocation:
                 return {}
-            open_revocation(body["envelope"], open_envelope(row.envelope)[0])
+            open_revocation(body["envelope"], opened(row)[0])
             row.revocation, row.state, row.changed = body["envelope"], "revoked", stamp(self._clock())
             self._record(session, identifier, "revocation", {"envelope": body["envelope"]}, None)
         self._log.info("agreement revoked by a partner", agreement=identifier, peer=remote.name)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from atoll.agreements import open_envelope
 from atoll.crypto import dsse
 from atoll.crypto.suite import PublicKey, SigningKey
 from atoll.errors import AtollError
@@ -19,6 +19,7 @@ from atoll.ledger.log import Log, OwnLog
 from atoll.ledger.replica import Forked, Replica
 from atoll.ledger.witness import Witness, WrongOldSize
 from atoll.net.link import Peer as Remote
+from atoll.node.agreements import opened
 from atoll.node.clock import Clock, stamp
 from atoll.node.logs import logger
 from atoll.node.partners import Partners
@@ -31,6 +32,7 @@ from atoll.plan import KIND as PLAN_KIND
 _BATCH = 256
 _PAUSE = 5.0
 _FINDINGS = 16
+_GATHER = 0.2
 
 
 class Ledgers:
@@ -73,11 +75,13 @@ class Ledgers:
         row = session.scalars(
             select(AgreementRow).where(AgreementRow.id == agreement).order_by(AgreementRow.version.desc())
         ).first()
-        return list(open_envelope(row.envelope)[0].keys) if row else []
+        return list(opened(row)[0].keys) if row else []
 
     def _loop(self) -> None:
         while not self._stopping:
-            self._wake.wait(timeout=_PAUSE)
+            if self._wake.wait(timeout=_PAUSE):
+                # A job appends several entries within moments: they travel together.
+                time.sleep(_GATHER)
             self._wake.clear()
             if self._stopping:
                 return

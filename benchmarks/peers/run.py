@@ -1,4 +1,4 @@
-"""The same join by SecretFlow's `spu` 0.9.5 and by two of our nodes, on the same files, in the same run.
+"""The same join by SecretFlow's `spu` 0.9.5 and by two of our nodes, on files of the same making, in the same run.
 
     python benchmarks/peers/run.py --install          # once: benchmarks/peers/.venv, about 1 GB
     python benchmarks/peers/run.py [--rows 100000] [--repeats 3] [--protocols ECDH,RR22]
@@ -8,7 +8,7 @@ The peer's time is that of its PSI call, from file to file, in two processes tha
 policy, no TLS, no receipts. Ours is the job through two nodes, from the request to the closed file. Adding the
 table before (`add s`) is shown beside it, since the peer reads its CSV within its call.
 
-The peer needs Python 3.10 or 3.11. Its last column says how many times faster (above 1) or slower it is than ours.
+The peer needs Python 3.10 or 3.11. The last column is our wall time over the peer's: above 1 the peer is faster.
 """
 
 from __future__ import annotations

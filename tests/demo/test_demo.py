@@ -124,7 +124,7 @@ def test_ctrl_c_stops_every_process_and_removes_every_folder(tmp_path: Path) -> 
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(150) == 130
     assert list(tmp_path.iterdir()) == []
     assert not _mentioning(str(tmp_path))
 

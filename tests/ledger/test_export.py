@@ -190,7 +190,7 @@ def test_the_first_bad_entry_is_named(tmp_path: Path) -> None:
 
     path.write_bytes(good)
     tile = archive.read(good).members[f"{folder}/tile/0/002.p/88"]
-    repack(path, {f"{folder}/tile/0/002.p/88": tile[:-1] + b"\0"})
+    repack(path, {f"{folder}/tile/0/002.p/88": tile[:-1] + bytes([tile[-1] ^ 1])})
     bad = check(path).first_bad
     assert bad is not None
     assert (bad.code, bad.facts["index"]) == ("tile", 599)

@@ -14,12 +14,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from atoll.agreements import AgreementState, Approval, open_approval
-from atoll.crypto import dsse
+from atoll.crypto import canonical, dsse
 from atoll.crypto.suite import SigningKey
 from atoll.errors import AtollError
 from atoll.node.agreements import Agreements
 from atoll.node.clock import Clock, stamp
 from atoll.node.config import Config
+from atoll.node.memo import Memo
 from atoll.node.metrics import Metrics
 from atoll.node.partners import Partners
 from atoll.node.state.models import Approval as ApprovalRow
@@ -55,6 +56,9 @@ class Desk:
         default_factory=lambda: tuple(threading.RLock() for _ in range(256))
     )
 
+    _plans: Memo[Any] = field(default_factory=Memo)
+    _derived: Memo[Derivation] = field(default_factory=Memo)
+
     @property
     def me(self) -> str:
         """This node's identity."""
@@ -76,7 +80,9 @@ class Desk:
 
     def plan(self, row: Job) -> dict[str, Any]:
         """The plan of a job, its signature checked again."""
-        plan: dict[str, Any] = dsse.verify(PLAN_KIND, row.plan, [row.asker])
+        signatures = tuple(s["sig"] for s in row.plan["signatures"])
+        key = (row.plan["payload"], signatures, row.asker)
+        plan: dict[str, Any] = self._plans.get(key, lambda: dsse.verify(PLAN_KIND, row.plan, [row.asker]))
         return plan
 
     def states(self, plan: dict[str, Any]) -> dict[str, AgreementState]:
@@ -88,7 +94,9 @@ class Desk:
 
     def derive(self, plan: dict[str, Any]) -> Derivation:
         """What this node derives from the plan itself."""
-        return check(plan, {k: s.agreement.document() for k, s in self.states(plan).items()})
+        agreements = {k: s.agreement for k, s in self.states(plan).items()}
+        key = (canonical.dumps(plan), *sorted(a.digest for a in agreements.values()))
+        return self._derived.get(key, lambda: check(plan, agreements))
 
     def others(self, plan: dict[str, Any]) -> list[str]:
         """Keys of the other parties of a plan."""
