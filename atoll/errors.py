@@ -190,7 +190,7 @@ class AtollError(Exception):
     def from_problem(cls, body: dict[str, Any]) -> AtollError:
         """Rebuilds an error from a node's problem document."""
         code = body.get("code")
-        if code not in CODES:
+        if not isinstance(code, str) or code not in CODES:
             return cls("E_INTERNAL", f"the node answered {str(body)[:300]}")
         return cls(
             code,
@@ -206,7 +206,7 @@ class AtollError(Exception):
     @classmethod
     def from_wire(cls, body: Any, *, peer: str) -> AtollError:
         """Reads a peer's rendering. Anything that is not one becomes `E_WIRE`."""
-        if not isinstance(body, dict) or body.get("code") not in CODES:
+        if not isinstance(body, dict) or not isinstance(body.get("code"), str) or body["code"] not in CODES:
             return cls("E_WIRE", f"{peer} sent a refusal that is not one", party=peer)
         fields = {k: str(body[k])[:200] for k in ("party", "step", "column") if isinstance(body.get(k), str)}
         where = "".join(f", {k} {v}" for k, v in fields.items())

@@ -117,6 +117,8 @@ def test_ctrl_c_stops_every_process_and_removes_every_folder(tmp_path: Path) -> 
     process = subprocess.Popen(
         [sys.executable, "-m", "atoll.cli", "demo"], env=os.environ | {"TMPDIR": str(tmp_path)},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        # A background job of a shell that reads no terminal ignores the signal, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     end = time.monotonic() + 120
     while not list(tmp_path.glob("atoll-demo-*/atoll-*/*/api.address")):

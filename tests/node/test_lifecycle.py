@@ -201,7 +201,7 @@ def test_a_killed_worker_is_known_on_both_sides_and_a_service_comes_back(
     service = net.alice.analyst.echo(agreement, "echo", purpose="test")
     service.call(b"hello")
     node, other = net[killed], net["bob" if killed == "alice" else "alice"]
-    assert kill_workers(node) == 1
+    assert kill_workers(node) >= 1  # a worker of an earlier service may still be closing
     here = until("the side itself knows", lambda: failures(node, service.id), 20)
     assert here[0]["code"] == "E_WORKER"
     there = until("the other side knows", lambda: failures(other, service.id), 20)
