@@ -1,0 +1,29 @@
+"""A standing service: a thousand calls in one warm worker, under one batched receipt that all sign."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from atoll.testing import nodes
+
+CALLS = 1000
+
+
+@pytest.mark.slow
+def test_a_thousand_calls_under_one_receipt(records: Any) -> None:
+    with nodes("alice", "bob") as net:
+        agreement = net.agreement({"bob": {"echo": "service"}}, parties=["alice"])
+        service = net.alice.analyst.echo(agreement, "echo", purpose="test")
+        for number in range(CALLS):
+            payload = number.to_bytes(4, "big")
+            assert service.call(payload) == payload
+        service.stop()
+        job = net.alice.analyst.jobs.get(service.id).wait(timeout=60)
+        receipt = job.receipt(30)
+        assert not receipt["missing"]
+        assert receipt["document"]["batch"] == {"calls": CALLS, "first": 1, "last": CALLS}
+        assert {p["meters"]["calls"] for p in receipt["document"]["parties"].values()} == {CALLS}
+        reserved = [c["amount"] for c in records(net.bob).charges(service.id) if c["kind"] == "calls"]
+        assert sum(reserved) >= CALLS, "every call was reserved before it was answered"
