@@ -16,6 +16,7 @@ from typing import Any
 
 from atoll.client import drafts, requests
 from atoll.client import folder as _folder
+from atoll.client.consents import Consents
 from atoll.client.jobs import ENDED, Job, Result, Service
 from atoll.client.resources import (
     Agreements,
@@ -57,6 +58,7 @@ class Client:
         self.data = Data(self.transport)
         self.peers = Peers(self.transport)
         self.agreements = Agreements(self.transport)
+        self.consents = Consents(self.transport)
         self.jobs = Jobs(self.transport)
         self.policy = Policy(self.transport)
         self.services = Services(self.transport)

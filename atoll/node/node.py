@@ -18,6 +18,7 @@ from atoll.node.ledgers import Ledgers
 from atoll.node.logs import logger
 from atoll.node.metrics import Metrics
 from atoll.node.partners import Partners
+from atoll.node.publishing.consents import Consents
 from atoll.node.tables import Tables
 from atoll.node.vault import Vault
 from atoll.node.worker.nursery import Nursery
@@ -41,6 +42,7 @@ class Node:
         self.tables = Tables(home.path, self.config, self.store, vault, self.nursery, clock)
         self.ledgers = Ledgers(self.store, self.partners, self.keys.signing, clock)
         self.agreements = Agreements(self.store, self.partners, self.keys.signing, clock, self._record)
+        self.consents = Consents(self.store, self.partners, self.agreements, vault, self.keys.signing, clock)
         self.jobs = Jobs(
             Desk(
                 home=home.path,
@@ -57,6 +59,7 @@ class Node:
                 record=self._record,
             )
         )
+        self.consents.on_withdrawn = self.jobs.runs.withdrawn
         self._log = logger("node")
         self.ready = False
 
@@ -94,6 +97,12 @@ class Node:
         self.nursery.stop()
         self.store.close()
         self._log.info("node stopped", name=self.name)
+
+    def call(self, job: str, payload: bytes, consent: str | None) -> bytes:
+        """One call of a standing service that this node asks, on a data subject's authorisation where one is needed."""
+        terms = self.jobs.consent_of(job)
+        shown = self.consents.shown(consent, **terms) if terms else None
+        return self.jobs.runs.call(job, payload, shown)
 
     def describe(self) -> dict[str, Any]:
         """What the API says of the node itself."""

@@ -100,6 +100,12 @@ class Partners:
         self.links.stop()
 
     @property
+    def name(self) -> str:
+        """This institution's name."""
+        name: str = self._config["node.name"]
+        return name
+
+    @property
     def address(self) -> str | None:
         """The host:port that partners dial, or None on a dial-only node."""
         return self._address

@@ -61,7 +61,7 @@ FIELDS = {
     "job.abort": ("job", "abort"),
     "job.final": ("receipt", "job"),
     "job.part": ("job", "attempt", "part"),
-    "job.provisional": ("job", "attempt", "batch"),
+    "job.provisional": ("job", "attempt", "block"),
     "job.receipt": ("receipt", "job"),
     "job.start": ("job", "attempt", "nonce", "approvals", "routes"),
     "ledger.extend": ("agreement", "old", "proof", "checkpoint", "entries"),
@@ -368,10 +368,10 @@ def test_a_receipt_that_changes_the_others_part_is_refused(mallory: Any, net: Ne
 
 def test_a_provisional_receipt_is_not_given_for_what_does_not_run(mallory: Any, unchanged: None) -> None:
     for attempt in (1, 2, 0):
-        body = {"job": mallory.job, "attempt": attempt, "batch": None}
+        body = {"job": mallory.job, "attempt": attempt, "block": None}
         assert mallory.refused("job.provisional", body) == "E_STATE"
     assert (
-        mallory.refused("job.provisional", {"job": "job-" + "0" * 32, "attempt": 1, "batch": None})
+        mallory.refused("job.provisional", {"job": "job-" + "0" * 32, "attempt": 1, "block": None})
         == "E_NOT_FOUND"
     )
 

@@ -109,7 +109,13 @@ def test_agreement_plan_and_revocation(keys: tuple[SigningKey, SigningKey]) -> N
         "left": {"asset": "loans", "keys": ["id"]}, "right": {"asset": "taxes", "keys": ["id"]},
     }  # fmt: skip
     plan = compile_join(
-        request, parsed, me=str(keys[0].public), person="Li Wei", now=NOW, job="job-" + "0" * 32
+        request,
+        parsed,
+        me=str(keys[0].public),
+        person="Li Wei",
+        now=NOW,
+        job="job-" + "0" * 32,
+        salt="0" * 32,
     )
     signed_plan = dsse.sign(PLAN_KIND, plan, keys[0])
     assert dsse.verify(PLAN_KIND, signed_plan, [keys[0].public]) == plan

@@ -116,6 +116,43 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "blocks",
+        sa.Column("job", sa.String(length=64), nullable=False, comment="job identifier"),
+        sa.Column(
+            "number",
+            sa.Integer(),
+            autoincrement=False,
+            nullable=False,
+            comment="number of the block in the job, from 1",
+        ),
+        sa.Column("attempt", sa.Integer(), nullable=False, comment="attempt of the job that it belongs to"),
+        sa.Column(
+            "book",
+            sa.Integer(),
+            nullable=False,
+            comment="number of the block in its attempt, from 1: names the file of its records",
+        ),
+        sa.Column(
+            "first", sa.BigInteger(), nullable=False, comment="number of its first call in the job, from 1"
+        ),
+        sa.Column("reserved", sa.BigInteger(), nullable=False, comment="calls that were released"),
+        sa.Column(
+            "used",
+            sa.BigInteger(),
+            nullable=True,
+            comment="calls that this node knows were answered; null while the block is open",
+        ),
+        sa.Column("evidence", sa.String(length=16), nullable=False, comment="provisional, final or disputed"),
+        sa.Column("opened", sa.String(length=32), nullable=False, comment="when it was opened here"),
+        sa.Column(
+            "closed",
+            sa.String(length=32),
+            nullable=True,
+            comment="when both sides knew its end; null while open",
+        ),
+        sa.PrimaryKeyConstraint("job", "number"),
+    )
+    op.create_table(
         "charges",
         sa.Column(
             "id",
@@ -126,7 +163,7 @@ def upgrade() -> None:
         ),
         sa.Column("job", sa.String(length=64), nullable=False, comment="job that caused it"),
         sa.Column(
-            "batch", sa.Integer(), nullable=False, comment="block of a standing service's calls; 0 otherwise"
+            "block", sa.Integer(), nullable=False, comment="block of a standing service's calls; 0 otherwise"
         ),
         sa.Column("kind", sa.String(length=16), nullable=False, comment="run, keys, rows or calls"),
         sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
@@ -142,10 +179,41 @@ def upgrade() -> None:
         ),
         sa.Column("at", sa.String(length=32), nullable=False, comment="when, by this node's clock"),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("job", "batch", "kind", "provider", "asset", "partner", name="charge_once"),
+        sa.UniqueConstraint("job", "block", "kind", "provider", "asset", "partner", name="charge_once"),
     )
     with op.batch_alter_table("charges", schema=None) as batch_op:
         batch_op.create_index("charges_by_use", ["agreement", "asset", "partner", "kind", "at"], unique=False)
+
+    op.create_table(
+        "consents",
+        sa.Column("digest", sa.String(length=160), nullable=False, comment="digest of the authorisation"),
+        sa.Column("issuer", sa.String(length=160), nullable=False, comment="who signed it"),
+        sa.Column("grantee", sa.String(length=160), nullable=False, comment="who may ask"),
+        sa.Column(
+            "envelope",
+            sa.JSON(),
+            nullable=True,
+            comment="DSSE envelope of the authorisation; null where only its end is known",
+        ),
+        sa.Column(
+            "subject",
+            sa.LargeBinary(),
+            nullable=True,
+            comment="subject and opening of its commitment, sealed by the node's vault, at the issuer",
+        ),
+        sa.Column("not_after", sa.String(length=32), nullable=False, comment="end of its validity"),
+        sa.Column("created", sa.String(length=32), nullable=False, comment="when this node first saw it"),
+        sa.Column(
+            "withdrawn",
+            sa.String(length=32),
+            nullable=True,
+            comment="when its withdrawal became known; null while it holds",
+        ),
+        sa.Column("withdrawal", sa.JSON(), nullable=True, comment="DSSE envelope of the withdrawal"),
+        sa.PrimaryKeyConstraint("digest"),
+    )
+    with op.batch_alter_table("consents", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_consents_issuer"), ["issuer"], unique=False)
 
     op.create_table(
         "cosignatures",
@@ -266,9 +334,11 @@ def upgrade() -> None:
             comment="result file, rows, commitment and its opening, for a receiver",
         ),
         sa.Column("meters", sa.JSON(), nullable=True, comment="this node's meters"),
-        sa.Column("part", sa.JSON(), nullable=True, comment="this node's part of the receipt"),
         sa.Column(
-            "parts", sa.JSON(), nullable=False, comment="at the asker: the parts of the receipt by party"
+            "terms",
+            sa.JSON(),
+            nullable=False,
+            comment="for each own input that another party asked for, the place of the grant it is used under",
         ),
         sa.Column(
             "evidence", sa.String(length=32), nullable=False, comment="none, provisional, final or disputed"
@@ -412,6 +482,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "receipt_parts",
+        sa.Column("job", sa.String(length=64), nullable=False, comment="job identifier"),
+        sa.Column(
+            "block",
+            sa.Integer(),
+            autoincrement=False,
+            nullable=False,
+            comment="block of a standing service's calls; 0 for the whole job",
+        ),
+        sa.Column("party", sa.String(length=160), nullable=False, comment="whose part it is"),
+        sa.Column("attempt", sa.Integer(), nullable=False, comment="attempt of the job that it belongs to"),
+        sa.Column("part", sa.JSON(), nullable=False, comment="the part, as it stands in the receipt"),
+        sa.Column("called", sa.JSON(), nullable=True, comment="for a block: calls and root of their records"),
+        sa.PrimaryKeyConstraint("job", "block", "party"),
+    )
+    op.create_table(
         "receipts",
         sa.Column("job", sa.String(length=64), nullable=False, comment="job identifier"),
         sa.Column(
@@ -427,11 +513,14 @@ def upgrade() -> None:
             comment="the other party of a provisional receipt; empty for the final one",
         ),
         sa.Column(
-            "batch", sa.Integer(), nullable=False, comment="block of a standing service's calls; 0 otherwise"
+            "block",
+            sa.Integer(),
+            nullable=False,
+            comment="block of a standing service's calls; 0 for the whole job",
         ),
         sa.Column("envelope", sa.JSON(), nullable=False, comment="DSSE envelope"),
         sa.Column("at", sa.String(length=32), nullable=False, comment="when it was stored"),
-        sa.PrimaryKeyConstraint("job", "kind", "party", "batch"),
+        sa.PrimaryKeyConstraint("job", "kind", "party", "block"),
     )
     op.create_table(
         "schedules",
@@ -484,6 +573,7 @@ def downgrade() -> None:
     op.drop_table("tokens")
     op.drop_table("schedules")
     op.drop_table("receipts")
+    op.drop_table("receipt_parts")
     op.drop_table("persons")
     op.drop_table("peers")
     with op.batch_alter_table("outbox", schema=None) as batch_op:
@@ -521,10 +611,15 @@ def downgrade() -> None:
 
     op.drop_table("forks")
     op.drop_table("cosignatures")
+    with op.batch_alter_table("consents", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_consents_issuer"))
+
+    op.drop_table("consents")
     with op.batch_alter_table("charges", schema=None) as batch_op:
         batch_op.drop_index("charges_by_use")
 
     op.drop_table("charges")
+    op.drop_table("blocks")
     op.drop_table("assets")
     with op.batch_alter_table("asset_versions", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_asset_versions_job"))
