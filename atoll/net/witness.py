@@ -87,9 +87,13 @@ async def _exchange(url: httpx.URL, body: bytes, timeout: float) -> tuple[int, s
         return response.status_code, media, bytes(answer)
 
 
+def _clean(text: str) -> str:
+    """What a witness or its connection said, for the owner to read: short, and printable."""
+    return "".join(c if c.isprintable() else " " for c in text[:_SHOWN]).strip()
+
+
 def _refuse(host: str, status: int, body: bytes) -> NoReturn:
     """Raises what a status other than 200 and 409 means."""
-    said = "".join(c if c.isprintable() else " " for c in body[:_SHOWN].decode("utf-8", "replace")).strip()
     code, text, cure = {
         400: ("E_WIRE", "did not take the request as well-formed", "Its software and this one differ."),
         403: (
@@ -118,7 +122,7 @@ def _refuse(host: str, status: int, body: bytes) -> NoReturn:
         party=host,
         fault="peer",
         cure=cure,
-        detail={"status": status, "answer": said},
+        detail={"status": status, "answer": _clean(body[:_SHOWN].decode("utf-8", "replace"))},
     )
 
 
@@ -156,7 +160,7 @@ def add_checkpoint(
         raise AtollError("E_UNREACHABLE", text, party=host, cure="Ask again later.") from None
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:
         # The last three come of a proxy in the environment that cannot be used.
-        text = f"the witness {host} cannot be asked ({error or type(error).__name__})"
+        text = f"the witness {host} cannot be asked ({_clean(str(error)) or type(error).__name__})"
         raise AtollError(
             "E_UNREACHABLE", text, party=host, cure="Check its address and its certificate."
         ) from None

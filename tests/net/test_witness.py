@@ -266,6 +266,7 @@ def test_a_slow_witness_is_left_in_time(part: str) -> None:
         b"",
         b"SSH-2.0-OpenSSH_9.2\r\n",
         b"\0" * 100,
+        b"HTTP/9 \xff\x1b[2J" + b"z" * 5000 + b"\r\n\r\n",
         b"HTTP/1.1 2OO OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nshort",
@@ -275,7 +276,10 @@ def test_a_slow_witness_is_left_in_time(part: str) -> None:
 )
 def test_what_is_no_http_is_refused(data: bytes) -> None:
     with raw(lambda connection: connection.sendall(data)) as url:
-        assert refused(url).code == "E_UNREACHABLE"
+        error = refused(url)
+    assert error.code == "E_UNREACHABLE"
+    assert error.text.isprintable()
+    assert len(error.text) < 300
 
 
 def test_nobody_there() -> None:
