@@ -212,6 +212,7 @@ def verify_export(
     now: datetime,
     trusted: Mapping[str, PublicKey] | None = None,
     seen: Sequence[bytes] = (),
+    outside: Mapping[str, PublicKey] | None = None,
 ) -> Report:
     """Checks an exported file with nothing but the file and, better, the signatories' keys.
 
@@ -221,6 +222,8 @@ def verify_export(
         trusted: the signatories' keys by display name, from the agreement. Every one must have its log in the
             file, and no other key counts. Without it the file's own keys are used, and the report says so.
         seen: checkpoints of these logs that the verifier has from elsewhere.
+        outside: keys, by display name, of witnesses that are no signatories and whose cosignatures count.
+            Without `trusted` it is not needed.
 
     Raises:
         AtollError: `E_NOT_FOUND` if the file cannot be read. What is wrong with its content is in the report.
@@ -246,7 +249,7 @@ def verify_export(
         listed = ", ".join(log["key"] for log in manifest["logs"])
         findings.append(Finding("keys", {"keys": listed}))
     else:
-        findings += _trust(manifest, witnesses, trusted)
+        findings += _trust(manifest, witnesses, trusted, outside or {})
     for log in manifest["logs"]:
         if log["size"]:
             findings += _verify_log(manifest, log, content.members, witnesses, now, seen)
@@ -260,11 +263,15 @@ def verify_export(
 
 
 def _trust(
-    manifest: Mapping[str, Any], witnesses: Mapping[str, PublicKey], trusted: Mapping[str, PublicKey]
+    manifest: Mapping[str, Any],
+    witnesses: Mapping[str, PublicKey],
+    trusted: Mapping[str, PublicKey],
+    outside: Mapping[str, PublicKey],
 ) -> Iterator[Finding]:
     known = {str(key) for key in trusted.values()}
     present = {log["key"] for log in manifest["logs"]}
-    for key in sorted((present | {str(key) for key in witnesses.values()}) - known):
+    cosigning = {str(key) for key in witnesses.values()} - {str(key) for key in outside.values()}
+    for key in sorted((present | cosigning) - known):
         yield Finding("untrusted", {"key": key})
     for key in sorted(known - present):
         yield Finding("absent", {"key": key})

@@ -16,7 +16,7 @@ import pytest
 from atoll.crypto import canonical
 from atoll.crypto.suite import SigningKey, commit
 from atoll.errors import AtollError
-from atoll.ledger import archive, checkpoint, export, merkle, note, report, tiles
+from atoll.ledger import archive, checkpoint, cosignature, export, merkle, note, report, tiles
 from atoll.ledger.entry import Record
 from atoll.ledger.log import Log, OwnLog
 from atoll.ledger.storage import MemoryStorage
@@ -280,6 +280,32 @@ def test_a_stranger_among_the_cosigners_is_refused(tmp_path: Path) -> None:
     bad = check(path).first_bad
     assert bad is not None
     assert bad.code == "cosignature"
+
+
+def test_a_witness_that_is_no_node_has_a_name_of_its_own(tmp_path: Path) -> None:
+    outside, name = SigningKey(b"\x06" * 32), "witness.example/w1"
+    alice, bob = log_of(ALICE, 3), log_of(BOB, 2)
+    cosign(alice, BOB)
+    cosign(bob, ALICE)
+    signed = alice.checkpoint()
+    assert signed is not None
+    line = cosignature.cosign(signed.text, outside, NOW, name)
+    alice.add_cosignature(3, line.line, outside.public, name)
+    path = write(tmp_path / "copy", alice, bob)
+    seen = check(path, trusted=KEYS, outside={"w1": outside.public})
+    assert seen.ok, seen.lines()
+    assert codes(seen).count("cosigned") == 3
+    assert check(path).ok
+    # Who does not trust it is told; it never stands for a signatory, nor a signatory for it.
+    assert "untrusted" in codes(check(path, trusted=KEYS))
+    assert "absent" in codes(check(path, trusted={**KEYS, "w1": outside.public}))
+    assert "untrusted" in codes(check(path, trusted={"alice": ALICE.public}, outside={"bob": BOB.public}))
+    # A line whose name alone was changed is by nobody: its identifier covers the name.
+    renamed = path.read_bytes().replace(b"example/w1", b"example/w2")
+    content = archive.read(renamed)
+    with (tmp_path / "renamed").open("wb") as out:
+        archive.write(out, content.members.items())
+    assert "cosignature" in codes(check(tmp_path / "renamed"))
 
 
 def test_a_cut_or_rewritten_log_is_caught_by_what_was_seen_before(tmp_path: Path) -> None:
