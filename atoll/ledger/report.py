@@ -106,9 +106,9 @@ TEXTS: dict[str, tuple[Level, str, str]] = {
         "{origin} 最后 {count} 条记录尚无伙伴见证，其所有者仍可能替换它们。",
     ),
     "backwards": (
-        "note",
-        "The claimed time of entry {index} of {origin} lies before that of the entry before it.",
-        "{origin} 第 {index} 条记录声称的时间早于前一条。",
+        "bad",
+        "Entry {index} of {origin} claims a time before that of the entry before it: it was back-dated.",
+        "{origin} 第 {index} 条记录声称的时间早于前一条：属于倒填日期。",
     ),
     "log": (
         "ok",

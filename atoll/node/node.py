@@ -11,10 +11,12 @@ from atoll.errors import AtollError
 from atoll.node.access import Access
 from atoll.node.agreements import Agreements
 from atoll.node.clock import Clock, system_clock
+from atoll.node.evidence.evidence import Evidence
+from atoll.node.evidence.shelf import Shelf
 from atoll.node.home import Home
 from atoll.node.jobs.desk import Desk
+from atoll.node.jobs.inputs import note_use
 from atoll.node.jobs.manager import Jobs
-from atoll.node.ledgers import Ledgers
 from atoll.node.logs import logger
 from atoll.node.metrics import Metrics
 from atoll.node.partners import Partners
@@ -40,7 +42,15 @@ class Node:
         )
         self.nursery = Nursery()
         self.tables = Tables(home.path, self.config, self.store, vault, self.nursery, clock)
-        self.ledgers = Ledgers(self.store, self.partners, self.keys.signing, clock)
+        shelf = Shelf(self.store, self.partners, self.keys.signing, clock, self.metrics)
+        self.evidence = Evidence(
+            shelf,
+            home.path,
+            standing_seconds=float(self.config["ledger.standing_seconds"]),
+            witness_for=self.config["ledger.witness_for"],
+            note_use=lambda *what: note_use(self.jobs.desk, *what),
+        )
+        self.ledgers = self.evidence.ledgers
         self.agreements = Agreements(self.store, self.partners, self.keys.signing, clock, self._record)
         self.consents = Consents(self.store, self.partners, self.agreements, vault, self.keys.signing, clock)
         self.jobs = Jobs(
@@ -57,6 +67,7 @@ class Node:
                 tables=self.tables,
                 nursery=self.nursery,
                 record=self._record,
+                require=self.evidence.standing.require,
             )
         )
         self.consents.on_withdrawn = self.jobs.runs.withdrawn
@@ -77,8 +88,8 @@ class Node:
         self.nursery.start()
         self.tables.start()
         self.partners.start()
-        self.ledgers.start()
-        self.jobs.start()
+        self.evidence.start()
+        self.jobs.start(self.evidence.standing.wait)
         self.ready = True
         self._log.info(
             "node started", name=self.name, identity=self.keys.identity, partners=self.partners.address
@@ -91,7 +102,7 @@ class Node:
         self.ready = False
         self.jobs.stop()
         self.partners.outbox.flush(timeout=2.0)
-        self.ledgers.stop()
+        self.evidence.stop()
         self.partners.stop()
         self.tables.stop()
         self.nursery.stop()

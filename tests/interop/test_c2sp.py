@@ -31,7 +31,7 @@ from atoll_interop_world import (
 
 from atoll.errors import AtollError
 from atoll.ledger import checkpoint, cosignature, export, merkle, note, tiles
-from atoll.ledger.entry import Record, seal
+from atoll.ledger.entry import Record, format_time, seal
 from atoll.ledger.note import Verifier
 from atoll.ledger.verify import Copy, verify_copy
 
@@ -139,10 +139,9 @@ def test_an_export_is_read_as_it_is_and_served_unpacked(interop: Interop, tmp_pa
     """What docs/reference/ledger-format.md shows. The newest size is cosigned by a witness that is no node."""
     log = make_world(300, {257}).log
     for size, key, name in ((257, PARTNER, None), (300, OUTSIDE, OUTSIDE_NAME)):
-        stored = log.storage.checkpoint(size)
-        assert stored is not None
-        line = cosignature.cosign(note.parse(stored).text, key, NOW, name)
-        log.add_cosignature(size, line.line, key.public, name)
+        signed = log.sign(size)
+        line = cosignature.cosign(note.parse(signed).text, key, NOW, name)
+        log.add_cosignature(signed, line.line, key.public, name)
     file = tmp_path / "evidence.atoll-ledger"
     export.write_export(file, [log], with_bodies=True)
     keys = [*world_of(2).keys[:-1], "1"]
@@ -268,7 +267,7 @@ def test_another_key_is_not_trusted(interop: Interop, tmp_path: Path) -> None:
 def test_what_another_implementation_writes_verifies_here(
     interop: Interop, tmp_path: Path, size: int
 ) -> None:
-    leaves = [seal(Record("receipt/v1", {"job": i}), NOW).leaf for i in range(size)]
+    leaves = [seal(Record("receipt/v1", {"job": i}), format_time(NOW)).leaf for i in range(size)]
     origin = checkpoint.origin(AGREEMENT, OWNER.public)
     sizes = sorted({0, 1, 2, 255, 256, size // 2} & set(range(size)))
     request = {

@@ -56,12 +56,12 @@ class Litewitness:
         self, log: OwnLog, old: int, proof: list[bytes] | None = None, signed: bytes | None = None
     ) -> Cosigned:
         """Submits the log's newest checkpoint; the verified cosignature, which the log then keeps."""
-        signed = signed or log.storage.checkpoint() or b""
+        signed = signed or log.storage.head() or b""
         proof = log.consistency_proof(old) if proof is None else proof
         lines = add_checkpoint(self.url, old_size=old, proof=proof, checkpoint=signed)
         (line,) = [item for item in map(note.parse_signature, lines) if item.by(WHO)]
         seen = cosignature.verify(note.parse(signed).text, line, WHO)
-        log.add_cosignature(log.size, line.line, OUTSIDE.public, OUTSIDE_NAME)
+        log.add_cosignature(signed, line.line, OUTSIDE.public, OUTSIDE_NAME)
         return seen
 
 
@@ -208,7 +208,7 @@ def test_a_log_and_a_key_that_it_does_not_know(litewitness: Litewitness) -> None
     with pytest.raises(AtollError, match="E_NOT_FOUND"):
         litewitness.ask(log, 0)
     litewitness.learn(log)
-    signed = note.parse(log.storage.checkpoint() or b"")
+    signed = note.parse(log.storage.head() or b"")
     stranger = checkpoint.sign(checkpoint.parse_text(signed.text), PARTNER).encode()
     with pytest.raises(AtollError, match="E_SIGNATURE"):
         litewitness.ask(log, 0, signed=stranger)
@@ -225,9 +225,9 @@ def test_our_answers_are_those_of_the_other_witness(litewitness: Litewitness) ->
     log, fork = log_of("agr-same", 3), log_of("agr-same", 3)
     litewitness.learn(log)
     ours = Witness(PARTNER, MemorySeen())
-    early = log.storage.checkpoint() or b""
+    early = log.storage.head() or b""
     grow(log, 6)
-    newest, other = log.storage.checkpoint() or b"", fork.storage.checkpoint() or b""
+    newest, other = log.storage.head() or b"", fork.storage.head() or b""
     unsigned = checkpoint.sign(checkpoint.parse_text(note.parse(newest).text), PARTNER).encode()
     proof = log.consistency_proof(3)
     requests: list[tuple[int, list[bytes], bytes]] = [
@@ -262,7 +262,7 @@ def test_our_answers_are_those_of_the_other_witness(litewitness: Litewitness) ->
 def test_our_cosignature_is_accepted_where_theirs_is(interop: Interop, tmp_path: Path) -> None:
     """A C2SP client joins the answer's lines to the checkpoint and opens the note."""
     log = log_of("agr-ours", 4)
-    signed = log.storage.checkpoint() or b""
+    signed = log.storage.head() or b""
     request = tlog_witness.encode_request(0, [], signed)
     answer = respond(request, Witness(OUTSIDE, MemorySeen(), OUTSIDE_NAME), lambda _: OWNER.public, NOW)
     (tmp_path / "joined").write_bytes(signed + answer.body)

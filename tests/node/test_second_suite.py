@@ -143,7 +143,7 @@ def test_ledger(witness: Suite) -> None:
     assert copy.root() == log.root()
     other = SigningKey.generate(witness)
     line = Witness(other, MemorySeen()).update(log.origin, owner.public, 0, [], point.encode(), NOW).line
-    log.add_cosignature(5, line, other.public)
+    log.add_cosignature(point.encode(), line, other.public)
     assert len(log.cosigned()) == 1
     spoiled = note.parse(point.encode().replace(b"\n5\n", b"\n4\n"))
     with pytest.raises(AtollError):

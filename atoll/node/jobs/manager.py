@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class Jobs:
     """The whole life of jobs at one node."""
 
     def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+        self.desk = self._desk = desk
         self._log = logger("jobs")
         releases = Releases(desk)
         self.runs = Runs(desk, releases, Receipts(desk, releases.settle_block))
@@ -42,11 +42,22 @@ class Jobs:
         desk.agreements.on_revoked = self._agreement_revoked
         desk.partners.on_removed = self._partner_removed
 
-    def start(self) -> None:
-        """Takes up what a stop of the node left, and the schedules."""
-        self.runs.after_restart()
-        self.proposals.after_restart()
-        self._thread.start()
+    def start(self, wait: Callable[[], None]) -> None:
+        """Takes up what a stop of the node left, and the schedules, once records may be made: after `wait()`."""
+
+        def take_up() -> None:
+            wait()
+            left = self.runs.left_running()
+            while left and not self._stopping.is_set():
+                left = [job for job in left if not self.runs.take_up(job)]
+                if left:
+                    self._stopping.wait(timeout=1.0)
+            if not self._stopping.is_set():
+                self.runs.resume_receipts()
+                self.proposals.after_restart()
+                self._thread.start()
+
+        threading.Thread(target=take_up, name="take up", daemon=True).start()
 
     def stop(self) -> None:
         """Ends running jobs with a reason that the partners hear."""

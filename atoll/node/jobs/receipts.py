@@ -442,6 +442,7 @@ class Receipts:
         document = dsse.verify(RECEIPT_KIND, body["receipt"], [row.asker])
         if remote.identity != row.asker:
             raise AtollError("E_RECEIPT", "only the asker gathers the receipt")
+        desk.require(row.agreement)
         try:
             self._check(row, desk.plan(row), document)
         except AtollError as error:

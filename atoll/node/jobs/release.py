@@ -286,7 +286,8 @@ class Releases:
                 if block:
                     self.open_block(session, row, block)
                 note_use(desk, session, row.id, plan, self._versions(row))
-                desk.record(session, row.agreement, "provisional", {"envelope": envelope}, row.id)
+                document = {"envelope": envelope, "to": remote.identity}
+                desk.record(session, row.agreement, "provisional", document, row.id)
             stored = session.get_one(Job, row.id)
             if stored.evidence == "none":
                 stored.evidence = "provisional"

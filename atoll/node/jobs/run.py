@@ -359,18 +359,17 @@ class Runs:
                 stored = session.get_one(Job, job)
                 stored.state, stored.error, stored.ended = state, error.to_problem(), stamp(desk.clock())
                 desk.event(session, job, state, code=error.code, text=error.text, released=released)
-                desk.record(
-                    session,
-                    row.agreement,
-                    "outcome",
-                    {
-                        "job": job,
-                        "attempt": row.attempt,
-                        "outcome": "released, unacknowledged" if released else state,
-                        "error": error.to_wire(),
-                    },
-                    job,
-                )
+                document = {
+                    "job": job,
+                    "attempt": row.attempt,
+                    "outcome": "released, unacknowledged" if released else state,
+                    "error": error.to_wire(),
+                }
+                try:
+                    desk.record(session, row.agreement, "outcome", document, job)
+                except AtollError as refused:
+                    # A job ends even where nothing can be recorded any more.
+                    self._log.warning("the end of a job was not recorded", job=job, code=refused.code)
                 if tell:
                     self.tell(session, row, error)
             desk.metrics.jobs.labels(function=row.function, outcome=state).inc()
@@ -492,16 +491,35 @@ class Runs:
             else:
                 self.fail(job, error)
 
-    def after_restart(self) -> None:
-        """Long jobs go on from their checkpoints; what else ran when this node was stopped ends with the reason."""
+    def left_running(self) -> list[str]:
+        """Jobs that ran when this node was stopped."""
         with self._desk.store.read() as session:
             rows = session.query(Job).filter(Job.state.in_(("running", "released"))).all()
+        return [row.id for row in rows]
+
+    def take_up(self, job: str) -> bool:
+        """A long job goes on from its checkpoint; any other one that was left running ends with the reason.
+
+        False while nothing may be recorded under its agreement: ask again later.
+        """
+        row = self._desk.job(job)
+        if row.state not in ("running", "released"):
+            return True
+        try:
+            self._desk.require(row.agreement)
+        except AtollError as error:
+            if error.code == "E_RECOVERY":
+                return False
+        if not self._relaunch(row.id, row.attempt):
+            name = self._desk.config["node.name"]
+            self.fail(
+                row.id, AtollError("E_RESTARTED", "this node was stopped while the job ran", party=name)
+            )
+        return True
+
+    def resume_receipts(self) -> None:
+        """Delivers parts of receipts whose delivery a stop came before."""
         self._receipts.resume()
-        for row in rows:
-            if not self._relaunch(row.id, row.attempt):
-                name = self._desk.config["node.name"]
-                error = AtollError("E_RESTARTED", "this node was stopped while the job ran", party=name)
-                self.fail(row.id, error)
 
     def progress(self, job: str) -> dict[str, Any] | None:
         """Progress of the current step, if the job runs here."""

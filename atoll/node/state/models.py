@@ -362,10 +362,11 @@ class LogName(Base):
     agreement: Mapped[str] = _c(String(64), "agreement identifier", index=True)
     owner: Mapped[str] = _c(KEY, "whose log it is")
     size: Mapped[int] = _c(BigInteger, "number of entries", default=0)
+    head: Mapped[bytes | None] = _c(LargeBinary, "newest signed checkpoint, a signed note", nullable=True)
 
 
 class LogCheckpoint(Base):
-    """Signed checkpoints of each log."""
+    """Signed checkpoints that cosignatures stand on."""
 
     __tablename__ = "log_checkpoints"
     origin: Mapped[str] = _c(String(200), "origin line of the log", primary_key=True)
@@ -373,6 +374,18 @@ class LogCheckpoint(Base):
         BigInteger, "number of entries that it covers", primary_key=True, autoincrement=False
     )
     note: Mapped[bytes] = _c(LargeBinary, "signed note")
+
+
+class LogHeard(Base):
+    """A checkpoint of a third party's log that a partner told of and that the copy here has not reached yet."""
+
+    __tablename__ = "log_heard"
+    origin: Mapped[str] = _c(String(200), "origin line of the log", primary_key=True)
+    source: Mapped[str] = _c(KEY, "who told of it", primary_key=True)
+    agreement: Mapped[str] = _c(String(64), "agreement identifier")
+    size: Mapped[int] = _c(BigInteger, "number of entries that it covers")
+    note: Mapped[bytes] = _c(LargeBinary, "signed note")
+    at: Mapped[str] = _c(TIME, "when it was heard")
 
 
 class LogSeen(Base):
@@ -416,6 +429,9 @@ class Cosignature(Base):
     witness: Mapped[str] = _c(KEY, "who cosigned", primary_key=True)
     size: Mapped[int] = _c(BigInteger, "size of the cosigned checkpoint")
     line: Mapped[str] = _c(Text, "signature line of the note")
+    name: Mapped[str | None] = _c(
+        String(200), "name of a witness that is no signatory; else null", nullable=True
+    )
     at: Mapped[str] = _c(TIME, "when it arrived")
 
 

@@ -221,6 +221,12 @@ def upgrade() -> None:
         sa.Column("witness", sa.String(length=160), nullable=False, comment="who cosigned"),
         sa.Column("size", sa.BigInteger(), nullable=False, comment="size of the cosigned checkpoint"),
         sa.Column("line", sa.Text(), nullable=False, comment="signature line of the note"),
+        sa.Column(
+            "name",
+            sa.String(length=200),
+            nullable=True,
+            comment="name of a witness that is no signatory; else null",
+        ),
         sa.Column("at", sa.String(length=32), nullable=False, comment="when it arrived"),
         sa.PrimaryKeyConstraint("origin", "witness"),
     )
@@ -404,6 +410,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("origin", "level", "number"),
     )
     op.create_table(
+        "log_heard",
+        sa.Column("origin", sa.String(length=200), nullable=False, comment="origin line of the log"),
+        sa.Column("source", sa.String(length=160), nullable=False, comment="who told of it"),
+        sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
+        sa.Column("size", sa.BigInteger(), nullable=False, comment="number of entries that it covers"),
+        sa.Column("note", sa.LargeBinary(), nullable=False, comment="signed note"),
+        sa.Column("at", sa.String(length=32), nullable=False, comment="when it was heard"),
+        sa.PrimaryKeyConstraint("origin", "source"),
+    )
+    op.create_table(
         "log_seen",
         sa.Column("origin", sa.String(length=200), nullable=False, comment="origin line of the log"),
         sa.Column("size", sa.BigInteger(), nullable=False, comment="number of entries that it covers"),
@@ -416,6 +432,7 @@ def upgrade() -> None:
         sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
         sa.Column("owner", sa.String(length=160), nullable=False, comment="whose log it is"),
         sa.Column("size", sa.BigInteger(), nullable=False, comment="number of entries"),
+        sa.Column("head", sa.LargeBinary(), nullable=True, comment="newest signed checkpoint, a signed note"),
         sa.PrimaryKeyConstraint("origin"),
     )
     with op.batch_alter_table("logs", schema=None) as batch_op:
@@ -585,6 +602,7 @@ def downgrade() -> None:
 
     op.drop_table("logs")
     op.drop_table("log_seen")
+    op.drop_table("log_heard")
     op.drop_table("log_hashes")
     with op.batch_alter_table("log_entries", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_log_entries_job"))
