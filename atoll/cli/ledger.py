@@ -43,6 +43,48 @@ def show_(
     here.out(found, lambda: show.table(found, ["number", "time", "kind", "commitment"], "no entries"))
 
 
+@command(ledger, "forks")
+def forks(here: Here, agreement: Agreement) -> None:
+    """Proofs that a log of an agreement has two histories; with --json to be shown to others."""
+    with here.client("auditor", "steward") as client:
+        found = client.ledger.forks(agreement)
+    rows = [f | {"proof": "proof" if "format" in f["proof"] else f["proof"].get("text")} for f in found]
+    here.out(
+        found, lambda: show.table(rows, ["at", "origin", "proof"], "no log was found with two histories")
+    )
+
+
+@command(ledger, "private")
+def private(
+    here: Here,
+    start: Annotated[int, typer.Option(min=0, help="First entry.")] = 0,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="Number of entries.")] = 100,
+) -> None:
+    """Entries of the node's private log of its logs, which no partner is shown."""
+    with here.client("auditor") as client:
+        found = client.ledger.private(start, count)
+    here.out(found, lambda: show.table(found, ["number", "time", "kind", "commitment"], "no entries"))
+
+
+@command(ledger, "standing")
+def standing(here: Here) -> None:
+    """Whether the node may record, which partners it waits for, which own logs it fetches back."""
+    with here.client("auditor", "steward", "operator", "administrator") as client:
+        found = client.ledger.standing()
+    here.out(found, lambda: show.facts(found))
+
+
+@command(ledger, "without")
+def without(
+    here: Here,
+    partner: Annotated[list[str], typer.Argument(help="Partners that are not waited for. Repeatable.")],
+) -> None:
+    """While the node recovers: does not wait for these partners. What they alone hold is lost, or forks the log."""
+    with here.client("administrator") as client:
+        found = client.ledger.go_on_without(partner)
+    here.out(found, lambda: show.facts(found))
+
+
 @command(ledger, "export")
 def export(
     here: Here,

@@ -332,9 +332,25 @@ class Ledger(Resource):
         """Entries of this node's own log of an agreement, with bodies."""
         return objects(self._call("GET", f"/v1/ledgers/{segment(agreement)}", start=start, count=count))
 
+    def forks(self, agreement: str) -> list[Json]:
+        """Proofs that a log of an agreement has two histories."""
+        return objects(self._call("GET", f"/v1/ledgers/{segment(agreement)}/forks"))
+
+    def private(self, start: int = 0, count: int = 100) -> list[Json]:
+        """Entries of the node's private log of its logs, for its own auditor."""
+        return objects(self._call("GET", "/v1/ledgers/private", start=start, count=count))
+
     def list(self) -> list[Json]:
         """Every log held here: size, checkpoint, cosignatures and how far they are behind."""
         return objects(self._call("GET", "/v1/ledgers"))
+
+    def standing(self) -> Json:
+        """Whether the node may record, which partners it waits for, which own logs it fetches back."""
+        return dict(self._call("GET", "/v1/ledgers/standing"))
+
+    def go_on_without(self, partners: Iterable[str]) -> Json:
+        """While the node recovers: does not wait for these partners, who may hold entries that it lost."""
+        return dict(self._call("POST", "/v1/ledgers/standing/without", {"partners": list(partners)}))
 
     def export(self, agreement: str, path: str | Path, bodies: bool = True) -> Path:
         """Writes all logs of an agreement into one file that anyone can verify offline."""

@@ -87,6 +87,7 @@ class Node:
         """Opens the partner port and takes up what a stop left."""
         self.nursery.start()
         self.tables.start()
+        self.jobs.look_back()
         self.partners.start()
         self.evidence.start()
         self.jobs.start(self.evidence.standing.wait)

@@ -49,7 +49,7 @@ class Evidence:
         self.ledgers = Ledgers(shelf, self._require, self.replication.wake)
         self.restore = Restore(shelf, note_use)
         self.recovery = Recovery(shelf, self.ledgers, self.restore)
-        self.standing = Standing(shelf, home, standing_seconds, self.recovery.recover, self.replication.holds)
+        self.standing = Standing(shelf, home, standing_seconds, self.recovery, self.replication.holds)
         self.gossip = Gossip(shelf)
         self.witnesses = AskedWitnesses(shelf, self.ledgers.append, self.standing.require)
         self.witness = BeingWitness(shelf, witness_for)

@@ -10,6 +10,7 @@ from atoll.crypto import dsse
 from atoll.errors import AtollError
 from atoll.ledger import checkpoint, merkle, note
 from atoll.ledger.entry import Body, Entry, open_leaf, parse_leaf
+from atoll.ledger.fork import ForkProof
 from atoll.ledger.merkle import Node
 from atoll.net.link import Peer as Remote
 from atoll.node.evidence.ledgers import Ledgers
@@ -72,6 +73,31 @@ class Recovery:
             self._note(session, agreement, start, size, bodies)
         self._ledgers.forget_tail(agreement)
         shelf.log.warning("own entries were fetched back", agreement=agreement, first=start, size=size)
+
+    def extends(self, agreement: str, peer: str) -> bool:
+        """Whether a partner's longer copy has the own log's last entry where it belongs."""
+        with self._shelf.store.read() as session:
+            log = self._shelf.own(session, agreement)
+            size = log.size
+            last = log.entries(size - 1, size)[0].leaf if size else b""
+        return not size or self._fetch(peer, agreement, size - 1, size)[0].leaf == last
+
+    def other_history(self, agreement: str, peer: str, signed: bytes) -> ForkProof | None:
+        """The proof that a partner's copy and the own log are two histories that this node signed.
+
+        None if one extends the other. All leaves of the copy are fetched: only with them is it certain that the
+        partner does not lie.
+
+        Raises:
+            AtollError: `E_LEDGER` if its leaves are not those of the checkpoint that this node signed.
+        """
+        shelf = self._shelf
+        origin, owner = shelf.origin(agreement), shelf.signing.public
+        point = checkpoint.open_note(note.parse(signed), origin, owner)
+        entries = self._fetch(peer, agreement, 0, point.size)
+        with shelf.store.read() as session:
+            copy = shelf.copy(session, agreement, shelf.me)
+            return copy.accuse([entry.leaf for entry in entries], signed)
 
     def _note(
         self, session: Session, agreement: str, start: int, size: int, bodies: list[Body | None]

@@ -7,25 +7,23 @@ answered it records nothing; where they hold more than it does, it fetches its o
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import select
 
 from atoll.crypto.suite import PublicKey
 from atoll.errors import AtollError
 from atoll.ledger import checkpoint, note
+from atoll.ledger.fork import ForkProof
 from atoll.net.link import Peer as Remote
+from atoll.node.evidence.mark import mark, read_mark, unmark
 from atoll.node.evidence.shelf import PRIVATE, Shelf
-from atoll.node.files import write_private
 from atoll.node.state.models import Agreement, LogName
 
-# A file of the node's folder: while it is there, every signatory must have answered before anything is recorded.
-MARK = "recovering"
 _MOST = 100_000
 _RETRY_SECONDS = 2.0
 
@@ -33,9 +31,17 @@ Behind = dict[str, tuple[int, bytes]]
 """By partner: how much of an own log it holds, and the checkpoint."""
 
 
-def mark(home: Path) -> None:
-    """Makes the node wait for all its partners at its next starts, since its records may be incomplete."""
-    write_private(home / MARK, json.dumps({"without": []}).encode())
+class Recovers(Protocol):
+    """What `recovery.Recovery` does; each may raise what the partner or the connection gives."""
+
+    def recover(self, agreement: str, behind: Behind) -> None:
+        """Completes the own log of an agreement from those who hold more of it."""
+
+    def extends(self, agreement: str, peer: str) -> bool:
+        """Whether a partner's longer copy has the own log's last entry where it belongs."""
+
+    def other_history(self, agreement: str, peer: str, signed: bytes) -> ForkProof | None:
+        """The proof that a partner's copy and the own log are two histories, None if they are one."""
 
 
 class Standing:
@@ -45,7 +51,7 @@ class Standing:
         shelf: shared parts.
         home: the node's folder, where the mark may be.
         seconds: how long a node without a mark waits for partners that do not answer.
-        recover: fetches an own log back: `recover(agreement, behind)`; raises what keeps it from that.
+        recovery: fetches own entries back, and says whether two copies are two histories.
         held: told what a partner holds of an own log: `held(origin, partner, size)`.
     """
 
@@ -54,11 +60,11 @@ class Standing:
         shelf: Shelf,
         home: Path,
         seconds: float,
-        recover: Callable[[str, Behind], None],
+        recovery: Recovers,
         held: Callable[[str, str, int], None],
     ) -> None:
         self._shelf, self._home, self._seconds = shelf, home, seconds
-        self._recover, self._held = recover, held
+        self._recovery, self._held = recovery, held
         self._lock = threading.RLock()
         self._answered: set[str] = set()
         self._behind: dict[str, Behind] = {}
@@ -94,14 +100,8 @@ class Standing:
         self._opened.wait()
 
     @property
-    def _marked(self) -> dict[str, Any] | None:
-        try:
-            found = json.loads((self._home / MARK).read_text(encoding="utf-8"))
-            return found if isinstance(found, dict) else {"without": []}
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            return {"without": []}
+    def _marked(self) -> set[str] | None:
+        return read_mark(self._home)
 
     # The gate.
 
@@ -137,7 +137,7 @@ class Standing:
     def _missing(self, agreements: list[str] | None) -> set[str]:
         """Signatories of these agreements, or of all, that have not answered and that no operator excused."""
         shelf = self._shelf
-        excused = set((self._marked or {}).get("without", []))
+        excused = self._marked or set()
         wanted: set[str] = set()
         with shelf.store.read() as session:
             names = (
@@ -181,8 +181,7 @@ class Standing:
             found = self._marked
             if found is None:
                 raise AtollError("E_STATE", "this node is not marked as recovering, and waits for nobody")
-            found["without"] = sorted({*found.get("without", []), *keys})
-            write_private(self._home / MARK, json.dumps(found).encode())
+            mark(self._home, found | set(keys))
         self._shelf.log.warning("recovery goes on without partners", partners=partners, person=person)
         self._wake.set()
         return self.describe()
@@ -239,29 +238,34 @@ class Standing:
             log = shelf.own(session, agreement)
             size = log.size
             same = point.size > size or log.root(point.size) == point.root
-            head = log.storage.head()
         if not same:
-            self._fork(agreement, origin, head, signed, peer)
+            self._suspect(agreement, signed, peer)
         elif point.size > size:
             with self._lock:
                 self._behind.setdefault(agreement, {})[peer] = (point.size, signed)
 
-    def _fork(self, agreement: str, origin: str, head: bytes | None, signed: bytes, peer: str) -> None:
+    def _suspect(self, agreement: str, signed: bytes, peer: str) -> bool:
+        """Whether the own log was continued differently from what a partner holds: then it is closed for good."""
+        proof = self._recovery.other_history(agreement, peer, signed)
+        if proof is None:
+            return False
         text = (
             f"{self._name(peer)} holds entries of this node's log of {agreement} that are not in it: the node was "
             "restored from a backup, and went on without them"
         )
         with self._lock:
             self._broken[agreement] = text
-        facts = {"own": (head or b"").decode(), "partner": signed.decode(), "source": peer}
-        self._shelf.note_fork(agreement, origin, {"text": text, "facts": facts})
+            self._behind.pop(agreement, None)
+        self._shelf.note_fork(agreement, proof.origin, proof.to_json())
+        return True
 
     def _fetch_back(self) -> None:
         with self._lock:
             todo = {name: dict(behind) for name, behind in self._behind.items()}
         for agreement, behind in todo.items():
             try:
-                self._recover(agreement, behind)
+                if not any(self._diverged(agreement, behind, peer) for peer in behind):
+                    self._recovery.recover(agreement, behind)
             except AtollError as error:
                 self._shelf.log.warning(
                     "own entries could not be fetched back",
@@ -281,13 +285,20 @@ class Standing:
             if self._marked is not None:
                 if missing or self._behind or not self._answered:
                     return
-                (self._home / MARK).unlink(missing_ok=True)
+                unmark(self._home)
                 self._shelf.log.warning("recovery is complete")
             elif missing and not waited:
                 return
             if not self._opened.is_set():
                 self._shelf.log.info("records may be made", missing=len(missing))
             self._opened.set()
+
+    def _diverged(self, agreement: str, behind: Behind, peer: str) -> bool:
+        """A longer copy may extend the own log, or be another history of it. The usual case costs one entry."""
+        if agreement in self._broken:
+            return True
+        _, signed = behind[peer]
+        return not self._recovery.extends(agreement, peer) and self._suspect(agreement, signed, peer)
 
     # Answering.
 

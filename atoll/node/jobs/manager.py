@@ -38,16 +38,22 @@ class Jobs:
         self.runs = Runs(desk, releases, Receipts(desk, releases.settle_block))
         self.proposals = Proposals(desk, ready=self.runs.start, fail=self.runs.fail, tell=self.runs.tell)
         self._stopping = threading.Event()
+        self._left: list[str] = []
         self._thread = threading.Thread(target=self._schedule_loop, name="schedules", daemon=True)
         desk.agreements.on_revoked = self._agreement_revoked
         desk.partners.on_removed = self._partner_removed
 
+    def look_back(self) -> None:
+        """Finds what a stop of the node left; called before the partner port opens."""
+        self._left = self.runs.look_back()
+
     def start(self, wait: Callable[[], None]) -> None:
         """Takes up what a stop of the node left, and the schedules, once records may be made: after `wait()`."""
+        left = self._left
 
         def take_up() -> None:
+            nonlocal left
             wait()
-            left = self.runs.left_running()
             while left and not self._stopping.is_set():
                 left = [job for job in left if not self.runs.take_up(job)]
                 if left:

@@ -56,6 +56,8 @@ class Runs:
         self._progress: dict[str, dict[str, Any]] = {}
         self._calls = Calls(desk)
         self.stopping = False
+        # Jobs that ran when this node was stopped, until they are taken up: whatever ends them, that is the reason.
+        self._left: set[str] = set()
         desk.partners.handle("job.start", self._started_there)
         desk.partners.handle("job.abort", self._aborted_there)
 
@@ -350,6 +352,9 @@ class Runs:
                 return
             if row.state in ENDED or (attempt is not None and attempt != row.attempt):
                 return
+            if job in self._left:
+                self._left.discard(job)
+                error, state = self._was_stopped(), "failed"
             self._name_parties(error, desk.names(desk.plan(row)))
             worker = self._forget(job)
             if worker is not None:
@@ -476,6 +481,7 @@ class Runs:
             if before >= _RELAUNCHES:
                 return False
             self._forget(job)
+            self._left.discard(job)
             plan = desk.plan(row)
             with desk.store.write() as session:
                 desk.event(session, job, "resumed", attempt=attempt)
@@ -491,11 +497,12 @@ class Runs:
             else:
                 self.fail(job, error)
 
-    def left_running(self) -> list[str]:
-        """Jobs that ran when this node was stopped."""
+    def look_back(self) -> list[str]:
+        """Finds the jobs that ran when this node was stopped; called before a partner can say anything."""
         with self._desk.store.read() as session:
             rows = session.query(Job).filter(Job.state.in_(("running", "released"))).all()
-        return [row.id for row in rows]
+        self._left = {row.id for row in rows}
+        return sorted(self._left)
 
     def take_up(self, job: str) -> bool:
         """A long job goes on from its checkpoint; any other one that was left running ends with the reason.
@@ -511,11 +518,12 @@ class Runs:
             if error.code == "E_RECOVERY":
                 return False
         if not self._relaunch(row.id, row.attempt):
-            name = self._desk.config["node.name"]
-            self.fail(
-                row.id, AtollError("E_RESTARTED", "this node was stopped while the job ran", party=name)
-            )
+            self.fail(row.id, self._was_stopped())
         return True
+
+    def _was_stopped(self) -> AtollError:
+        name = self._desk.config["node.name"]
+        return AtollError("E_RESTARTED", "this node was stopped while the job ran", party=name)
 
     def resume_receipts(self) -> None:
         """Delivers parts of receipts whose delivery a stop came before."""
