@@ -8,9 +8,22 @@ from typing import Annotated
 import typer
 
 from atoll.cli import show
+from atoll.cli.agreements import read_document
 from atoll.cli.context import Here, command
 from atoll.cli.groups import group
 from atoll.errors import AtollError
+
+
+def named_keys(option: str, given: list[str] | None) -> dict[str, str]:
+    """`NAME=KEY` words of an option, by name."""
+    keys: dict[str, str] = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise AtollError("E_FORMAT", f"{option} {text}: write NAME=KEY.")
+        keys[name] = value
+    return keys
+
 
 ledger = group("ledger", "The evidence: logs of agreements, approvals and receipts.")
 
@@ -107,17 +120,15 @@ def verify(
         list[str] | None,
         typer.Option(metavar="NAME=KEY", help="A signatory's key from another source. Repeatable; give all."),
     ] = None,
+    witness: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=KEY", help="An independent witness whose cosignatures count. Repeatable."),
+    ] = None,
 ) -> None:
     """Checks an exported file, without a node and without a network; exit code 1 if anything is wrong."""
     from atoll.client import verify_ledger
 
-    keys: dict[str, str] = {}
-    for text in key or []:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise AtollError("E_FORMAT", f"--key {text}: write NAME=KEY.")
-        keys[name] = value
-    report = verify_ledger(file, keys or None)
+    report = verify_ledger(file, named_keys("--key", key) or None, named_keys("--witness", witness))
 
     def people() -> None:
         for line in report.lines(here.lang or "en"):
@@ -125,3 +136,21 @@ def verify(
 
     here.out(report.to_json(), people)
     report.require()
+
+
+@command(ledger, "verify-fork")
+def verify_fork(
+    here: Here,
+    file: Annotated[Path, typer.Argument(help="A proof as JSON, as `ledger forks --json` gives it.")],
+    key: Annotated[str, typer.Option(help="The key of the log's owner, from another source than the proof.")],
+) -> None:
+    """Checks a proof that the owner of a key signed two histories; needs neither node nor network."""
+    from atoll.client import verify_fork as check
+
+    first, second = check(read_document(file), key)
+    here.out(
+        {"proved": True, "key": key, "sizes": [first, second]},
+        lambda: show.line(
+            f"Proved: {key} signed two histories of one log, of {first} and of {second} entries."
+        ),
+    )

@@ -28,6 +28,7 @@ from atoll.client.resources import (
     Policy,
     Schedules,
     Services,
+    verify_fork,
     verify_ledger,
 )
 from atoll.client.transport import Transport, objects
@@ -42,6 +43,7 @@ __all__ = [
     "connect",
     "drafts",
     "requests",
+    "verify_fork",
     "verify_ledger",
 ]
 

@@ -98,6 +98,10 @@ class Shelf:
 
     def note_fork(self, agreement: str, origin: str, proof: dict[str, Any]) -> None:
         """Keeps a finding once, and no more than a few of a log."""
+        if "format" in proof:
+            # Two partners who find the same two histories have one proof, whichever each saw first.
+            first, second = sorted((proof["first"], proof["second"]), key=lambda b: str(b["checkpoint"]))
+            proof = {**proof, "first": first, "second": second}
         with self.store.write() as session:
             known = session.scalars(select(Fork).where(Fork.origin == origin)).all()
             if len(known) >= _FINDINGS or any(row.proof == proof for row in known):
