@@ -21,16 +21,18 @@ import pytest
 from atoll_interop_world import NOW, OUTSIDE, OUTSIDE_NAME, OWNER, PARTNER, Interop
 
 from atoll.crypto import tlog_witness
+from atoll.crypto.suite import PublicKey
 from atoll.errors import AtollError
 from atoll.ledger import checkpoint, cosignature, export, note
 from atoll.ledger.cosignature import Cosigned
 from atoll.ledger.entry import Record
-from atoll.ledger.log import OwnLog
+from atoll.ledger.log import Log, OwnLog
 from atoll.ledger.note import Verifier
 from atoll.ledger.storage import MemoryStorage
 from atoll.ledger.witness import MemorySeen, Witness
 from atoll.ledger.witness_http import respond
 from atoll.net.witness import OldSizeRefused, add_checkpoint
+from atoll.testing import nodes, until
 
 WHO = cosignature.verifier(OUTSIDE.public, OUTSIDE_NAME)
 
@@ -42,7 +44,7 @@ class Litewitness:
     url: str
     database: Path
 
-    def learn(self, log: OwnLog) -> None:
+    def learn(self, log: Log) -> None:
         """What its operator does with the log's verifier key."""
         with closing(sqlite3.connect(self.database)) as connection, connection:
             empty = base64.b64encode(hashlib.sha256(b"").digest()).decode()
@@ -270,3 +272,23 @@ def test_our_cosignature_is_accepted_where_theirs_is(interop: Interop, tmp_path:
     (found,) = interop.check("checkpoint", *keys, tmp_path / "joined")
     assert found["ok"], found
     assert found["cosigned"] == {OUTSIDE_NAME: int(NOW.timestamp())}
+
+
+def test_a_node_asks_it_where_an_agreement_names_it(litewitness: Litewitness) -> None:
+    """Over HTTP, from a real node; the one of the two nodes whose log it knows is cosigned, at padded sizes."""
+    member = {"name": OUTSIDE_NAME, "key": str(OUTSIDE.public), "address": litewitness.url}
+    terms = {"quorum": 1, "pad": 4, "seconds": 1, "members": [member]}
+    with nodes("alice", "bob") as net:
+        net.alice.steward.data.add("loans", {"id": ["1", "2"]})
+        agreement = net.agreement({"alice": {"loans": "*"}}, parties=["bob"], witnesses=terms)
+        owner = PublicKey.parse(net.alice.identity)
+        litewitness.learn(Log(MemoryStorage(), agreement, owner))
+
+        def seen() -> list[dict[str, object]]:
+            (log,) = [x for x in net.alice.auditor.ledger.list() if x["own"]]
+            return [c for c in log["cosignatures"] if c["witness"] == str(OUTSIDE.public)]
+
+        until("the witness cosigned", seen, 30)
+        assert seen()[0]["name"] == OUTSIDE_NAME
+        assert seen()[0]["size"] == 4
+        assert '"code": "E_NOT_FOUND"' in net.bob.log()
