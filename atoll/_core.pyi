@@ -1,6 +1,6 @@
 """Types of the Rust extension. Only `atoll.crypto` and `atoll.net` import it."""
 
-from typing import Literal, final
+from typing import Any, Literal, final
 
 VERSION: str
 
@@ -8,6 +8,10 @@ class CoreError(Exception):
     """A kernel refused its input. `args` is `(code, text)`; the code is one of `atoll.errors.CODES`."""
 
     args: tuple[str, str]
+
+# Canonical JSON (RFC 8785) without floats.
+def canonical_encode(value: object, /) -> bytes: ...
+def canonical_decode(data: bytes, /) -> Any: ...
 
 # Ed25519 (RFC 8032), verified by ZIP-215.
 def ed25519_public(seed: bytes, /) -> bytes: ...
