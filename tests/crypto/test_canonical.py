@@ -215,6 +215,7 @@ def test_two_keys_of_one_text_are_refused() -> None:
         ({"a": {"\udfff": 1}}, "$.a: a lone surrogate cannot be written in canonical JSON"),
         ("\ud83d\ude00", "$: a lone surrogate cannot be written in canonical JSON"),
         ({"k" * 200: 0.0}, f"$.{'k' * 80}…: floats are not allowed in signed documents"),
+        ({"\x1b[2J\n中": 0.0}, r"$.\u{1b}[2J\n中: floats are not allowed in signed documents"),
     ],
 )
 def test_what_cannot_be_written_is_named_with_its_path(value: Any, text: str) -> None:

@@ -83,6 +83,11 @@ impl<'a> Place<'a> {
         )))
     }
 
+    /// A refusal of an object that stands here and has `key` more than once.
+    pub fn twice(&self, key: &str) -> String {
+        self.refusal(format_args!("the key \"{}\" stands twice", shown(key)))
+    }
+
     /// Refuses an integer that not every reader of JSON reads exactly.
     pub fn integer(&self, value: i64) -> Result<i64, String> {
         if (-MAX_INTEGER..=MAX_INTEGER).contains(&value) {
@@ -105,11 +110,13 @@ impl Display for Place<'_> {
     }
 }
 
-fn shown(key: &str) -> Cow<'_, str> {
-    match key.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &key[..end]).into(),
-        None => key.into(),
-    }
+/// The beginning of a key without control characters: a peer may have written it, and a terminal may show it.
+fn shown(key: &str) -> String {
+    let (head, more) = match key.char_indices().nth(SHOWN) {
+        Some((end, _)) => (&key[..end], "…"),
+        None => (key, ""),
+    };
+    format!("{}{more}", head.escape_debug())
 }
 
 /// Makes values out of what [`read`] finds. `()` makes nothing: then reading is a check.
@@ -350,11 +357,9 @@ impl<'de, B: Build> Visitor<'de> for Seed<'_, '_, B> {
 fn in_order(place: &Place<'_>, last: Option<&str>, key: &str) -> Result<(), String> {
     match last.map_or(Ordering::Less, |last| key_order(last, key)) {
         Ordering::Less => Ok(()),
-        Ordering::Equal => {
-            Err(place.refusal(format_args!("the key {:?} stands twice", shown(key))))
-        }
+        Ordering::Equal => Err(place.twice(key)),
         Ordering::Greater => Err(place.refusal(format_args!(
-            "the key {:?} is not in canonical order (RFC 8785)",
+            "the key \"{}\" is not in canonical order (RFC 8785)",
             shown(key)
         ))),
     }

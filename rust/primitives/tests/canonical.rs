@@ -292,6 +292,26 @@ fn nesting_ends_at_the_limit() {
 }
 
 #[test]
+fn a_refusal_shows_no_control_character() {
+    for (data, why) in [
+        (
+            "{\"\\u001b[2J\\n\u{202e}中\":0.5}",
+            r"$.\u{1b}[2J\n\u{202e}中: floats are not allowed in signed documents",
+        ),
+        (
+            r#"{"\u001b\"":1,"\u001b\"":1}"#,
+            r#"$: the key "\u{1b}\"" stands twice"#,
+        ),
+        (
+            r#"{"b":1,"\u001b":1}"#,
+            r#"$: the key "\u{1b}" is not in canonical order (RFC 8785)"#,
+        ),
+    ] {
+        assert_eq!(read(data.as_bytes(), &()), Err(why.to_owned()));
+    }
+}
+
+#[test]
 fn a_refusal_shows_the_beginning_of_a_long_key() {
     let data = format!(r#"{{"{}":0.5}}"#, "é".repeat(1000));
     let why = read(data.as_bytes(), &()).unwrap_err();

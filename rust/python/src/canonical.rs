@@ -57,8 +57,7 @@ impl Node<'_, '_> {
         ordered.sort_unstable_by(|a, b| key_order(a.0, b.0));
         // Keys of a subclass of str may be equal in all but their hash.
         if let Some(pair) = ordered.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            let why = format!("the key {:?} stands twice", pair[0].0);
-            return Err(self.refused(why));
+            return Err(S::Error::custom(self.place.twice(pair[0].0)));
         }
         let mut map = to.serialize_map(Some(ordered.len()))?;
         for (key, value) in ordered {
