@@ -105,12 +105,14 @@ def suite(name: str) -> Suite:
 
 def _split(text: str, what: str) -> tuple[str, bytes]:
     name, colon, body = text.partition(":")
-    if not colon or body != body.lower():
-        raise AtollError("E_FORMAT", f"{what} is written as algorithm:hex")
     try:
-        return name, bytes.fromhex(body)
+        raw = bytes.fromhex(body)
     except ValueError:
         raise AtollError("E_FORMAT", f"{what} is written as algorithm:hex") from None
+    # `fromhex` reads capitals and spaces too; a value has one spelling.
+    if not colon or raw.hex() != body:
+        raise AtollError("E_FORMAT", f"{what} is written as algorithm:hex")
+    return name, raw
 
 
 def hash_named(name: str) -> Hash:

@@ -24,7 +24,8 @@ HASH_BYTES = 32  # the protocol fixes SHA-256
 _NUMBER = r"0|[1-9][0-9]{0,18}"
 _OLD = re.compile(f"old ({_NUMBER})")
 _ANSWERED_SIZE = re.compile(f"({_NUMBER})\n")
-_LINE = re.compile("\N{EM DASH} [^ ]{1,500} [A-Za-z0-9+/]+={0,2}")
+_LINE = re.compile("\N{EM DASH} ([^ +]{1,500}) ([A-Za-z0-9+/]+={0,2})")
+_KEY_ID_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,18 @@ def encode_request(old_size: int, proof: Sequence[bytes], checkpoint: bytes) -> 
     return body
 
 
-def _hash(line: str) -> bytes:
+def _base64(text: str) -> bytes | None:
+    """Standard base64 in its one encoding; None for anything else."""
     try:
-        value = base64.b64decode(line, validate=True)
+        value = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise _bad("a proof line is not base64") from None
-    if len(value) != HASH_BYTES or base64.b64encode(value).decode() != line:
+        return None
+    return value if base64.b64encode(value).decode() == text else None
+
+
+def _hash(line: str) -> bytes:
+    value = _base64(line)
+    if value is None or len(value) != HASH_BYTES:
         raise _bad(f"a proof line is not {HASH_BYTES} bytes in the one base64 encoding")
     return value
 
@@ -118,6 +125,9 @@ def parse_size(body: bytes) -> int:
 def parse_lines(body: bytes) -> list[str]:
     """The signature lines of an answer, without their newlines. Their form is checked, no signature is.
 
+    Each is a line that `atoll.ledger.note.parse_signature` reads, so that what a witness garbles is its fault
+    here and not the ledger's later.
+
     Raises:
         AtollError: `E_WIRE` if the answer is over 64 KiB or anything but signature lines of a note.
     """
@@ -131,6 +141,9 @@ def parse_lines(body: bytes) -> list[str]:
     lines = text.split("\n")
     if len(lines) < 2 or lines[-1] != "":
         raise bad
-    if not all(line.isprintable() and _LINE.fullmatch(line) for line in lines[:-1]):
-        raise bad
+    for line in lines[:-1]:
+        match = _LINE.fullmatch(line) if line.isprintable() else None
+        value = _base64(match[2]) if match else None
+        if value is None or len(value) <= _KEY_ID_BYTES:
+            raise bad
     return lines[:-1]

@@ -172,6 +172,7 @@ def _manifest(data: bytes) -> Mapping[str, Any]:
     for items, field in ((logs, "key"), (witnesses, "name")):
         order = [item[field] for item in items]
         need(order == sorted(set(order)), "its lists are out of order")
+    need(len({w["key"] for w in witnesses}) == len(witnesses), "it lists a witness twice")
     return dict(value)
 
 
@@ -220,7 +221,8 @@ def verify_export(
         path: the file.
         now: the verifier's clock, aware.
         trusted: the signatories' keys by display name, from the agreement. Every one must have its log in the
-            file, and no other key counts. Without it the file's own keys are used, and the report says so.
+            file, and no other key counts. Without it the file's own keys and names are used, and the report says
+            so.
         seen: checkpoints of these logs that the verifier has from elsewhere.
         outside: keys, by display name, of witnesses that are no signatories and whose cosignatures count.
             Without `trusted` it is not needed.
@@ -244,7 +246,9 @@ def verify_export(
     except AtollError as error:
         return Report((Finding("manifest", {"reason": error.text}),))
     findings: list[Finding] = []
-    witnesses = {w["name"]: PublicKey.parse(w["key"]) for w in manifest["witnesses"]}
+    # Who cosigned is called by the name that the verifier knows: the file's own may be anything.
+    names_of = {str(key): name for known in (outside, trusted) for name, key in (known or {}).items()}
+    witnesses = {names_of.get(w["key"], w["name"]): PublicKey.parse(w["key"]) for w in manifest["witnesses"]}
     if trusted is None:
         listed = ", ".join(log["key"] for log in manifest["logs"])
         findings.append(Finding("keys", {"keys": listed}))

@@ -55,17 +55,23 @@ def _by(line: Signature, key: PublicKey) -> Verifier | None:
 def _open(
     copy: Copy, origin: str, data: bytes, witnesses: Mapping[str, PublicKey]
 ) -> tuple[Checkpoint, Note]:
-    """A checkpoint whose every signature line is by the owner or a listed witness and verifies."""
+    """A checkpoint whose every signature line is by the owner or a listed witness, each once; cosignatures are
+    not verified yet."""
     try:
         signed = note.parse(data)
         point = checkpoint.open_note(signed, origin, copy.owner)
     except AtollError as error:
         raise _Stop(Finding("checkpoint", {"origin": origin, "reason": error.text})) from None
     owner = Verifier.of(origin, copy.owner)
+    used: set[tuple[bool, PublicKey]] = set()
     for line in signed.signatures:
-        if not line.by(owner) and not any(_by(line, key) for key in witnesses.values()):
-            reason = f"{line.name[:120]} is not among the witnesses"
+        own = line.by(owner)
+        key = copy.owner if own else next((k for k in witnesses.values() if _by(line, k)), None)
+        if key is None or (own, key) in used:
+            # A cosignature does not cover its name: under a second one it would seem to be another's.
+            reason = f"{line.name[:120]} {'signed twice' if key else 'is not among the witnesses'}"
             raise _Stop(Finding("cosignature", {"origin": origin, "reason": reason}))
+        used.add((own, key))
     return point, signed
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Coroutine, Sequence
+from typing import Any, NoReturn
 
 import httpx
 
@@ -87,6 +87,18 @@ async def _exchange(url: httpx.URL, body: bytes, timeout: float) -> tuple[int, s
         return response.status_code, media, bytes(answer)
 
 
+def _run(exchange: Coroutine[Any, Any, tuple[int, str, bytes]]) -> tuple[int, str, bytes]:
+    """Runs it to its end. Unlike `asyncio.run` it does not wait for a thread that still resolves a name."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(exchange)
+    finally:
+        try:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
+
+
 def _clean(text: str) -> str:
     """What a witness or its connection said, for the owner to read: short, and printable."""
     return "".join(c if c.isprintable() else " " for c in text[:_SHOWN]).strip()
@@ -132,7 +144,8 @@ def add_checkpoint(
     """Asks a witness to cosign a checkpoint. Blocks: call it from a thread, not from an event loop.
 
     Args:
-        url: the witness's submission prefix: `https://`, or `http://` on this machine.
+        url: the witness's submission prefix: `https://`, or `http://` on this machine. Proxies and authorities of
+            the environment count, `HTTPS_PROXY` and `SSL_CERT_FILE`, but not on this machine.
         old_size: the size that this witness cosigned last, 0 if unknown.
         proof: RFC 6962 consistency proof from there, SHA-256; empty if `old_size` is 0 or the new size.
         checkpoint: the signed note, best with the owner's signature alone: witnesses limit requests.
@@ -154,7 +167,7 @@ def add_checkpoint(
     body = tlog_witness.encode_request(old_size, proof, checkpoint)
     host = address.host
     try:
-        status, media, answer = asyncio.run(_exchange(address, body, timeout))
+        status, media, answer = _run(_exchange(address, body, timeout))
     except (TimeoutError, httpx.TimeoutException):
         text = f"the witness {host} did not answer within {timeout:g} s"
         raise AtollError("E_UNREACHABLE", text, party=host, cure="Ask again later.") from None

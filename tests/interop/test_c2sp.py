@@ -6,7 +6,10 @@ import base64
 import functools
 import http.server
 import json
+import re
 import shutil
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -135,6 +138,15 @@ def served(folder: Path) -> Iterator[str]:
             thread.join()
 
 
+def printed_keys(file: Path, folder: str) -> list[str]:
+    """The verifier keys that the script of docs/reference/ledger-format.md prints for a log, as arguments."""
+    page = Path(__file__).parents[2] / "docs" / "reference" / "ledger-format.md"
+    (script,) = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", script, file], capture_output=True, text=True, check=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    return [word for where, *words in lines if where == folder for word in words]
+
+
 def test_an_export_is_read_as_it_is_and_served_unpacked(interop: Interop, tmp_path: Path) -> None:
     """What docs/reference/ledger-format.md shows. The newest size is cosigned by a witness that is no node."""
     log = make_world(300, {257}).log
@@ -144,8 +156,11 @@ def test_an_export_is_read_as_it_is_and_served_unpacked(interop: Interop, tmp_pa
         log.add_cosignature(signed, line.line, key.public, name)
     file = tmp_path / "evidence.atoll-ledger"
     export.write_export(file, [log], with_bodies=True)
-    keys = [*world_of(2).keys[:-1], "1"]
     folder = checkpoint.short(OWNER.public)
+    keys = printed_keys(file, folder)
+    outside = cosignature.verifier(OUTSIDE.public, OUTSIDE_NAME).vkey
+    assert keys == ["-log", Verifier.of(log.origin, OWNER.public).vkey, "-witness", outside]
+    keys += ["-quorum", "1"]
 
     (answer,) = interop.check("log", *keys, f"{file}:{folder}")
     assert (answer["ok"], answer["entries"]) == (True, 300), answer

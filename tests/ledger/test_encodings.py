@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -249,6 +249,24 @@ def test_cosignature_form() -> None:
     # The owner's signature still verifies, and the cosignature is not taken for a plain one.
     assert checkpoint.open_note(signed, ORIGIN, ALICE.public).size == 3
     assert note.verify(signed, {"bob": Verifier.of(name, BOB.public)}) == set()
+
+
+def test_one_key_is_one_witness() -> None:
+    names = (None, "w.example")
+    known = [cosignature.verifier(BOB.public, name) for name in names]
+    lines = [
+        cosignature.cosign(point().text, BOB, NOW + timedelta(hours=hours), name)
+        for name in names
+        for hours in (0, 2, 1)
+    ]
+    signed = checkpoint.sign(point(), ALICE).with_signatures(*lines)
+    assert len(signed.signatures) == 7
+    (seen,) = cosignature.cosigners(signed, known)
+    assert seen.at == NOW + timedelta(hours=2)
+    # One that does not verify is not outvoted by those that do.
+    wrong = note.Signature(lines[0].name, lines[0].key_id, bytes(8) + lines[0].value[8:])
+    with pytest.raises(AtollError, match="E_SIGNATURE"):
+        cosignature.cosigners(signed.with_signatures(wrong), known)
 
 
 def test_wrong_cosignatures() -> None:

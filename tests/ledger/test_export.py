@@ -234,6 +234,10 @@ def test_missing_extra_and_misplaced_parts(tmp_path: Path) -> None:
             {"witnesses": [{"name": "b", "key": str(BOB.public)}, {"name": "a", "key": str(BOB.public)}]},
             "manifest",
         ),
+        (
+            {"witnesses": [{"name": "a", "key": str(BOB.public)}, {"name": "b", "key": str(BOB.public)}]},
+            "manifest",
+        ),
         ({"witnesses": [{"name": 1, "key": str(BOB.public)}]}, "manifest"),
         ({"extra": 1}, "manifest"),
     ],
@@ -307,6 +311,45 @@ def test_a_witness_that_is_no_node_has_a_name_of_its_own(tmp_path: Path) -> None
     with (tmp_path / "renamed").open("wb") as out:
         archive.write(out, content.members.items())
     assert "cosignature" in codes(check(tmp_path / "renamed"))
+
+
+def test_one_key_cosigns_once(tmp_path: Path) -> None:
+    """A cosignature does not cover its signer's name: anyone can write the line again under another one."""
+    log = log_of(ALICE, 3)
+    cosign(log, BOB)
+    path = write(tmp_path / "copy", log)
+    good = path.read_bytes()
+    member = f"{checkpoint.short(ALICE.public)}/checkpoint"
+    signed = note.parse(archive.read(good).members[member])
+    own, line = signed.signatures
+    renamed = note.Signature("w.example", cosignature.verifier(BOB.public, "w.example").id, line.value)
+    later = cosignature.cosign(signed.text, BOB, NOW + timedelta(hours=1))
+    for lines in ((own, line, renamed), (own, line, later), (own, line, line), (own, own, line)):
+        path.write_bytes(good)
+        repack(path, {member: note.Note(signed.text, lines).encode()})
+        found = check(path)
+        assert [f.code for f in found.findings if f.level == "bad"] == ["cosignature"], lines
+        assert found.first_bad is not None
+        assert "signed twice" in found.first_bad.text()
+    # Alone it verifies, and is by the key that it is by.
+    repack(path, {member: note.Note(signed.text, (own, renamed)).encode()})
+    assert check(path, trusted={"alice": ALICE.public}, outside={"bob": BOB.public}).ok
+
+
+def test_who_cosigned_is_called_as_the_verifier_calls_him(tmp_path: Path) -> None:
+    alice, bob = log_of(ALICE, 3), log_of(BOB, 2)
+    cosign(alice, BOB)
+    path = tmp_path / "copy"
+    # The file's own names are whatever its writer put there.
+    export.write_export(path, [alice, bob], {str(ALICE.public): "Bob", str(BOB.public): "Mint"})
+
+    def names(**known: object) -> list[object]:
+        found = check(path, **known)
+        assert found.ok, found.lines()
+        return [f.facts["name"] for f in found.findings if f.code == "cosigned"]
+
+    assert names() == ["Mint"]
+    assert names(trusted={"Alice": ALICE.public, "Bob": BOB.public}) == ["Bob"]
 
 
 def test_a_cut_or_rewritten_log_is_caught_by_what_was_seen_before(tmp_path: Path) -> None:

@@ -31,8 +31,10 @@ HASH = b"\x07" * 32
 
 
 @contextlib.contextmanager
-def serving(handle: Callable[[http.server.BaseHTTPRequestHandler, bytes], None]) -> Iterator[str]:
-    """A web server on loopback; `handle` gets each request with its body."""
+def serving(
+    handle: Callable[[http.server.BaseHTTPRequestHandler, bytes], None], pem: Path | None = None
+) -> Iterator[str]:
+    """A web server on loopback, over TLS with a key and certificate; `handle` gets each request with its body."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -51,9 +53,13 @@ def serving(handle: Callable[[http.server.BaseHTTPRequestHandler, bytes], None])
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
+        if pem is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(pem)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/prefix"
+            yield f"{'https' if pem else 'http'}://127.0.0.1:{server.server_port}/prefix"
         finally:
             server.shutdown()
 
@@ -111,10 +117,10 @@ def test_what_is_sent_and_what_comes_back(slash: str) -> None:
 
     def handle(handler: http.server.BaseHTTPRequestHandler, body: bytes) -> None:
         seen.append((handler.command, handler.path, body, {k.lower(): v for k, v in handler.headers.items()}))
-        fixed(200, f"{LINE}\n{LINE}x\n".encode())(handler, body)
+        fixed(200, f"{LINE}\n{LINE}AAAA\n".encode())(handler, body)
 
     with serving(handle) as url:
-        assert ask(url + slash) == [LINE, LINE + "x"]
+        assert ask(url + slash) == [LINE, LINE + "AAAA"]
     ((method, path, body, headers),) = seen
     assert (method, path) == ("POST", "/prefix/add-checkpoint")
     assert body == tlog_witness.encode_request(2, [HASH], NOTE)
@@ -203,6 +209,7 @@ def test_what_a_witness_says_is_shown_short_and_clean() -> None:
         LINE.encode() + b"\n\n",
         b"<html>welcome</html>\n",
         LINE.encode() + b"\n\xff\n",
+        LINE.encode() + b"\n" + LINE.encode()[:-1] + b"\n",
         LINE.encode().replace(b"w1", b"w\x1b[2J1") + b"\n",
         LINE.encode().replace(b"\xe2\x80\x94", b"-") + b"\n",
         bytes(range(256)),
@@ -282,6 +289,27 @@ def test_what_is_no_http_is_refused(data: bytes) -> None:
     assert len(error.text) < 300
 
 
+def test_a_name_that_does_not_resolve_in_time_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's resolver cannot be interrupted: it is not waited for."""
+    over = threading.Event()
+
+    def resolve(*_: Any, **__: Any) -> Any:
+        over.wait(30)
+        raise socket.gaierror("no such name")
+
+    for name in ("ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    start = time.monotonic()
+    try:
+        error = refused("https://witness.invalid", timeout=1.0)
+        assert time.monotonic() - start < 10
+    finally:
+        over.set()
+    assert error.code == "E_UNREACHABLE"
+    assert "within 1 s" in error.text
+
+
 def test_nobody_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -289,47 +317,62 @@ def test_nobody_there() -> None:
     assert (error.code, error.fault) == ("E_UNREACHABLE", "peer")
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+def certificate(file: Path, *names: x509.GeneralName) -> Path:
+    """Writes a key and a certificate that it signs itself; the file."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "witness")])
     now = datetime.datetime.now(datetime.UTC)
-    certificate = (
+    made = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(1)
+        .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
+        .add_extension(x509.SubjectAlternativeName(names), False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
         .sign(key, hashes.SHA256())
     )
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    file = tmp_path / "server.pem"
-    file.write_bytes(pem + certificate.public_bytes(serialization.Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    greeted: list[bytes] = []
+    file.write_bytes(pem + made.public_bytes(serialization.Encoding.PEM))
+    return file
 
-    def answer(connection: socket.socket) -> None:
-        greeted.append(connection.recv(1))
 
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
-
-        def accept() -> None:
-            with contextlib.suppress(OSError):
-                near, _ = listener.accept()
-                answer(context.wrap_socket(near, server_side=True))
-
-        threading.Thread(target=accept, daemon=True).start()
-        error = refused(f"https://127.0.0.1:{listener.getsockname()[1]}")
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    asked: list[bytes] = []
+    pem = certificate(tmp_path / "pem", x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    with serving(lambda _, body: asked.append(body), pem) as url:
+        error = refused(url)
     assert error.code == "E_UNREACHABLE"
     assert "CERTIFICATE_VERIFY_FAILED" in error.text
-    assert greeted == []
+    assert asked == []
+
+
+def test_over_https_the_certificate_is_for_the_name_that_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pem = certificate(tmp_path / "pem", x509.DNSName("witness.test"))
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *more, **named: real("127.0.0.1", *more, **named))
+    for name in ("ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    # As an operator trusts an authority of his own.
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    asked: list[bytes] = []
+
+    def handle(handler: http.server.BaseHTTPRequestHandler, body: bytes) -> None:
+        asked.append(body)
+        fixed(200, f"{LINE}\n".encode())(handler, body)
+
+    with serving(handle, pem) as url:
+        assert ask(url.replace("127.0.0.1", "witness.test")) == [LINE]
+        error = refused(url.replace("127.0.0.1", "other.test"))
+    assert error.code == "E_UNREACHABLE"
+    assert "CERTIFICATE_VERIFY_FAILED" in error.text
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
