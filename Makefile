@@ -65,7 +65,7 @@ format: setup-dev
 	cargo fmt --all
 
 reference: setup-dev
-	$(VENV)/python scripts/reference.py
+	$(VENV)/python scripts/reference_pages.py
 
 bench: setup-dev
 	@for file in benchmarks/*.py; do \

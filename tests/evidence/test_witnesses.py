@@ -64,7 +64,7 @@ def test_a_witness_cosigns_padded_sizes_and_sees_no_entry(net: Net, tmp_path: Pa
     # Who verifies an export is told that the witness saw it; without trusting it, that it is a stranger.
     file = net.alice.auditor.ledger.export(agreement, tmp_path / "copy")
     keys = {node.name: node.identity for node in (net.alice, net.bob)}
-    outside = {"w": net.wanda.identity}
+    outside = {"watch.example/w": net.wanda.identity}
     report = verify_ledger(file, keys, outside)
     assert report.ok, report.lines()
     assert any("watch.example/w cosigned" in line for line in report.lines())

@@ -1,6 +1,6 @@
 """Writes the parts of the reference pages that follow from the code: commands, endpoints, roles.
 
-    python scripts/reference.py
+    python scripts/reference_pages.py
 
 What stands above the first heading of cli.md and rest.md, and above the table of roles.md, is written by hand and
 kept. Tests compare the pages with the code; this script makes them equal.
