@@ -137,7 +137,7 @@ class Finding:
 
     code: str
     facts: Mapping[str, object] = field(default_factory=dict)
-    texts: Texts = field(default=TEXTS, repr=False, compare=False)
+    texts: Texts = field(default_factory=lambda: TEXTS, repr=False, compare=False)
 
     @property
     def level(self) -> Level:
