@@ -16,6 +16,7 @@ from typing import Any
 
 from atoll.client import drafts, requests
 from atoll.client import folder as _folder
+from atoll.client.audit import Audit
 from atoll.client.consents import Consents
 from atoll.client.jobs import ENDED, Job, Result, Service
 from atoll.client.resources import (
@@ -66,6 +67,7 @@ class Client:
         self.services = Services(self.transport)
         self.schedules = Schedules(self.transport)
         self.ledger = Ledger(self.transport)
+        self.audit = Audit(self.transport)
         self.persons = Persons(self.transport)
 
     def close(self) -> None:

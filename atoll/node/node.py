@@ -12,6 +12,7 @@ from atoll.node.access import Access
 from atoll.node.agreements import Agreements
 from atoll.node.clock import Clock, system_clock
 from atoll.node.evidence.evidence import Evidence
+from atoll.node.evidence.replays import Replays
 from atoll.node.evidence.shelf import Shelf
 from atoll.node.home import Home
 from atoll.node.jobs.desk import Desk
@@ -70,6 +71,7 @@ class Node:
                 require=self.evidence.standing.require,
             )
         )
+        self.replays = Replays(self.jobs.desk)
         self.consents.on_withdrawn = self.jobs.runs.withdrawn
         self._log = logger("node")
         self.ready = False
@@ -87,6 +89,7 @@ class Node:
         """Opens the partner port and takes up what a stop left."""
         self.nursery.start()
         self.tables.start()
+        self.replays.start()
         self.jobs.look_back()
         self.partners.start()
         self.evidence.start()
@@ -101,6 +104,7 @@ class Node:
         if not self.ready:
             return
         self.ready = False
+        self.replays.stop()
         self.jobs.stop()
         self.partners.outbox.flush(timeout=2.0)
         self.evidence.stop()

@@ -183,6 +183,11 @@ class Job(Base):
         default=dict,
     )
     evidence: Mapped[str] = _c(String(32), "none, provisional, final or disputed", default="none")
+    replay_days: Mapped[int | None] = _c(
+        Integer,
+        "days after its end for which what a replay needs is kept; null where none is agreed on, or it was erased",
+        nullable=True,
+    )
     schedule: Mapped[str | None] = _c(String(64), "schedule that started it", nullable=True)
     request: Mapped[Any | None] = _c(JSON, "the user's request, at the asker", nullable=True)
     created: Mapped[str] = _c(TIME, "when this node first saw it", index=True)
@@ -302,6 +307,22 @@ class Block(Base):
     evidence: Mapped[str] = _c(String(16), "provisional, final or disputed")
     opened: Mapped[str] = _c(TIME, "when it was opened here")
     closed: Mapped[str | None] = _c(TIME, "when both sides knew its end; null while open", nullable=True)
+
+
+class Replay(Base):
+    """A replay of this node's side of a job, for an auditor."""
+
+    __tablename__ = "replays"
+    id: Mapped[str] = _c(String(32), "identifier of the replay", primary_key=True)
+    job: Mapped[str] = _c(String(64), "job that was run again", index=True)
+    agreement: Mapped[str] = _c(String(64), "agreement whose log the report goes to")
+    person: Mapped[str] = _c(String(128), "who asked for it")
+    options: Mapped[Any] = _c(JSON, "threads, any_build and anyway, as asked")
+    state: Mapped[str] = _c(String(16), "running, done, failed or cancelled")
+    report: Mapped[Any | None] = _c(JSON, "DSSE envelope of the report, once done", nullable=True)
+    error: Mapped[Any | None] = _c(JSON, "owner's rendering of why there is no report", nullable=True)
+    created: Mapped[str] = _c(TIME, "when it was asked for", index=True)
+    ended: Mapped[str | None] = _c(TIME, "when it ended; null while it runs", nullable=True)
 
 
 class Consent(Base):
