@@ -13,6 +13,7 @@ from atoll.node.agreements import Agreements
 from atoll.node.clock import Clock, system_clock
 from atoll.node.evidence.evidence import Evidence
 from atoll.node.evidence.replays import Replays
+from atoll.node.evidence.retention import Retention
 from atoll.node.evidence.shelf import Shelf
 from atoll.node.home import Home
 from atoll.node.jobs.desk import Desk
@@ -72,6 +73,7 @@ class Node:
             )
         )
         self.replays = Replays(self.jobs.desk)
+        self.retention = Retention(self.jobs.desk, self.replays.runs)
         self.consents.on_withdrawn = self.jobs.runs.withdrawn
         self._log = logger("node")
         self.ready = False
@@ -94,6 +96,7 @@ class Node:
         self.partners.start()
         self.evidence.start()
         self.jobs.start(self.evidence.standing.wait)
+        self.retention.start()
         self.ready = True
         self._log.info(
             "node started", name=self.name, identity=self.keys.identity, partners=self.partners.address
@@ -104,6 +107,7 @@ class Node:
         if not self.ready:
             return
         self.ready = False
+        self.retention.stop()
         self.replays.stop()
         self.jobs.stop()
         self.partners.outbox.flush(timeout=2.0)

@@ -352,6 +352,7 @@ class Tables:
     def erase_overdue(self) -> None:
         """Erases the rows of live versions whose job ended `data.live_keep_days` ago.
 
+        Where replay is agreed on for the job, they stay until what was kept of it is erased; see `retention`.
         Digests of keys that were joined under an agreement in force stay: from them this node tells how much a
         later table differs, without which a partner could learn about single keys from two runs.
         """
@@ -360,7 +361,7 @@ class Tables:
             due = session.scalars(
                 select(AssetVersion)
                 .join(Job, Job.id == AssetVersion.job)
-                .where(Job.ended.is_not(None), Job.ended <= before)
+                .where(Job.ended.is_not(None), Job.ended <= before, Job.replay_days.is_(None))
             ).all()
             in_force = set(session.scalars(select(Agreement.id).where(Agreement.state == "active")))
             joined = session.scalars(

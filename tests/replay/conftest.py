@@ -54,15 +54,15 @@ def totals_agreement(net: Net) -> str:
 class Look:
     """What tests ask of a net whose jobs are run again."""
 
-    def __init__(self, net: Net) -> None:
-        self._net = net
-
-    def completed(self, job: Any, *names: str) -> str:
-        """Waits until a job has completed and the named nodes hold a receipt that all signed."""
+    @staticmethod
+    def completed(job: Any, *at: NodeProcess) -> str:
+        """Waits until a job has completed and these nodes hold a receipt that all signed."""
         job.wait(timeout=60)
-        for name in names:
-            jobs = self._net[name].analyst.jobs
-            until(f"{name} has the receipt", lambda j=jobs: j.get(job.id).document["evidence"] == "final")
+        for node in at:
+            jobs = node.analyst.jobs
+            until(
+                f"{node.name} has the receipt", lambda j=jobs: j.get(job.id).document["evidence"] == "final"
+            )
         return str(job.id)
 
     @staticmethod
@@ -84,5 +84,5 @@ class Look:
 
 
 @pytest.fixture(scope="session")
-def look(net: Net) -> Look:
-    return Look(net)
+def look() -> Look:
+    return Look()

@@ -109,14 +109,23 @@ def _require(desk: Desk, row: Job, plan: Json) -> None:
         )
 
 
-def _signed_by_all(desk: Desk, row: Job, plan: Json, approvals: dict[str, Approval], block: int) -> Any:
-    """The receipt that all signed, checked; None where one is missing; an `AtollError` where it does not fit."""
+def _signed_by_all(
+    desk: Desk, row: Job, plan: Json, approvals: dict[str, Approval], block: int, evidence: str
+) -> Any:
+    """The receipt that all signed, checked; None where one is missing; an `AtollError` where it does not fit.
+
+    `evidence` is what this node has noted of it: a receipt that was final has every signature, and a signature that
+    stands in it is valid.
+    """
     parties = [p["key"] for p in plan["parties"]]
     with desk.store.read() as session:
         held = session.get(Receipt, (row.id, "final", "", block))
-    if held is None or not set(parties) <= dsse.signers(held.envelope):
-        return None
+    if held is None:
+        return AtollError("E_NOT_FOUND", "the receipt is gone") if evidence == "final" else None
     try:
+        signed = dsse.signers(held.envelope)
+        if evidence != "final" and len(signed) == len(held.envelope["signatures"]) < len(parties):
+            return None
         receipt = open_receipt(held.envelope, parties)
         agreements = {key: s.agreement for key, s in desk.states(plan).items()}
         check_receipt(receipt, plan, approvals, desk.derive(plan).stated, agreements)
@@ -138,7 +147,7 @@ def _own_part(desk: Desk, row: Job, block: int) -> tuple[PartyRecord, Any]:
 def _record(
     desk: Desk, row: Job, plan: Json, approvals: dict[str, Approval]
 ) -> tuple[PartyRecord, str | None, list[Finding]]:
-    found = _signed_by_all(desk, row, plan, approvals, 0)
+    found = _signed_by_all(desk, row, plan, approvals, 0, row.evidence)
     if isinstance(found, tuple):
         return found[0].parties[desk.me], found[1], [finding("receipt")]
     record, _ = _own_part(desk, row, 0)
@@ -157,7 +166,7 @@ def _blocks(
     for block in rows:
         if block.attempt != row.attempt:
             continue
-        signed = _signed_by_all(desk, row, plan, approvals, block.number)
+        signed = _signed_by_all(desk, row, plan, approvals, block.number, block.evidence)
         if isinstance(signed, AtollError):
             about.append(finding("block-receipt-changed", number=block.number, code=signed.code))
         if isinstance(signed, tuple):

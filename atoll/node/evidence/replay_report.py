@@ -273,16 +273,15 @@ def _channel(expected: Expected, peer: str, name: str, stated: Json, ran: Json |
         stated["messages"][0],
         stated["bytes"][0],
     )
-    # A channel on which nothing was ever sent has no kept chain.
-    notes = ran is not None and (
-        not ran["kept_more"] and (ran["kept_last"] == stated["sent"] if stated["messages"][0] else True)
-    )
+    notes = ran is None or (ran["first"] is None and not ran["kept_more"])
     if same:
         yield finding("sent", **facts, messages=sent["messages"], bytes=sent["bytes"])
         if not notes:
             yield finding("sent-notes", **facts)
     elif ran is not None and ran["first"] is not None:
         yield finding("sent-differs", **facts, number=ran["first"]["number"], step=ran["first"]["step"])
+        if ran["kept_end"] != stated["sent"]:
+            yield finding("sent-notes", **facts)
     else:
         yield finding("sent-other", **facts, messages=sent["messages"], stated=stated["messages"][0])
     taken = ran["taken"]["messages"] if ran else 0

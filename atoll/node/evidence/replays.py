@@ -195,6 +195,11 @@ class Replays:
             running.worker.wait(5.0)
         return True
 
+    def runs(self, job: str) -> bool:
+        """Whether a replay of a job runs now."""
+        with self._lock:
+            return any(running.case.row.id == job for running in self._running.values())
+
     # The end.
 
     def _end(self, identifier: str, result: Json | None, error: AtollError | None) -> None:

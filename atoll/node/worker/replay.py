@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,9 @@ class ReplayChannel:
         """Hashes a message, and notes the first that differs from what was sent."""
         self._alive()
         chain = self.sent.take(step, bytes(payload))
-        self._last = next(self._kept, None)
-        if self.first is None and self._last != chain:
+        kept = next(self._kept, None)
+        self._last = kept or self._last
+        if self.first is None and kept != chain:
             self.first = {"number": self.sent.messages, "step": step, "bytes": len(payload)}
 
     def receive(self, timeout: float | None = None) -> tuple[str, bytes]:
@@ -118,13 +120,15 @@ class ReplayChannel:
         self._due = self._due or (read and not write)
 
     def document(self) -> Json:
-        """Chains and counts; the first message that differs; whether the kept chains end with this one."""
+        """Chains and counts; the first message that differs; how the kept chains end, and whether later than this."""
+        later = deque(self._kept, maxlen=1)
+        end = later[0] if later else self._last
         return {
             "sent": self.sent.document(),
             "taken": self.taken.document(),
             "first": self.first,
-            "kept_last": None if self._last is None else transcript.write(self._last),
-            "kept_more": next(self._kept, None) is not None,
+            "kept_end": None if end is None else transcript.write(end),
+            "kept_more": bool(later),
         }
 
 
