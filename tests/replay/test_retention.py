@@ -60,9 +60,9 @@ def test_what_was_kept_goes_at_its_date_and_live_rows_with_it(pair: Net, look: A
         look.completed(pair.alice.analyst.join(a, "loans", "taxes", on="id", purpose="test"), *pair)
         for a in (kept, unkept)
     ]
-    waiting = pair.alice.analyst.join(
-        pair.agreement(tables, approval="steward"), "loans", "taxes", on="id", purpose="test"
-    )
+    asked = {"columns": {"id": "join_key"}, "grant": {"approval": "steward"}}
+    undecided = pair.agreement({"alice": {"loans": "*"}, "bob": {"taxes": asked}})
+    waiting = pair.alice.analyst.join(undecided, "loans", "taxes", on="id", purpose="test")
     until("alice approved", lambda: pair.alice.analyst.jobs.get(waiting.id).state == "approved")
     # The kept input of a live table is what a replay reads, whatever the database holds by then.
     assert pair.alice.auditor.audit.replay(jobs[0])["ok"]
