@@ -85,15 +85,17 @@ def replays(
     )
 
 
-@command(audit, "show")
-def show_(here: Here, replay: Annotated[str, typer.Argument(help="Identifier of the replay.")]) -> None:
+@command(audit, "show-replay")
+def show_replay(here: Here, replay: Annotated[str, typer.Argument(help="Identifier of the replay.")]) -> None:
     """One replay with its report; exit code 1 if the report finds anything wrong."""
     with here.client(*_ROLES) as client:
         _show(here, client, client.audit.show_replay(replay))
 
 
-@command(audit, "cancel")
-def cancel(here: Here, replay: Annotated[str, typer.Argument(help="Identifier of the replay.")]) -> None:
+@command(audit, "cancel-replay")
+def cancel_replay(
+    here: Here, replay: Annotated[str, typer.Argument(help="Identifier of the replay.")]
+) -> None:
     """Ends a replay that runs."""
     with here.client(*_ROLES) as client:
         found = client.audit.cancel_replay(replay)

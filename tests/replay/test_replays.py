@@ -147,11 +147,11 @@ def test_replay_from_the_command_line_and_over_http(net: Net, agreement: str, lo
     done = _cli(net.alice, "audit", "replay", job, "--threads", "2", "--json")
     assert done.returncode == 0, done.stderr
     identifier = json.loads(done.stdout)["id"]
-    shown = _cli(net.alice, "audit", "show", identifier, "--lang", "zh")
+    shown = _cli(net.alice, "audit", "show-replay", identifier, "--lang", "zh")
     assert shown.returncode == 0
     assert "逐字节重现" in shown.stdout
     assert identifier in _cli(net.alice, "audit", "replays", "--job", job).stdout
-    assert _cli(net.alice, "audit", "cancel", identifier).stderr.startswith("E_STATE")
+    assert _cli(net.alice, "audit", "cancel-replay", identifier).stderr.startswith("E_STATE")
     headers = {"Authorization": f"Bearer {net.alice.token('auditor')}"}
     begun = httpx.post(f"{net.alice.url}/v1/audit/replays", json={"job": job}, headers=headers)
     assert begun.status_code == 201

@@ -74,6 +74,10 @@ class Driver:
     def receipt(self, node: NodeProcess, job: str) -> Json:
         raise NotImplementedError
 
+    def replay(self, node: NodeProcess, job: str, role: str = "auditor", threads: int | None = None) -> Json:
+        """Runs the node's side of a job again and gives the replay with its report."""
+        raise NotImplementedError
+
     def explain(self, node: NodeProcess, job: str) -> Json:
         raise NotImplementedError
 
@@ -151,6 +155,9 @@ class Sdk(Driver):
 
     def receipt(self, node: NodeProcess, job: str) -> Json:
         return node.auditor.jobs.get(job).receipt(timeout=20)
+
+    def replay(self, node: NodeProcess, job: str, role: str = "auditor", threads: int | None = None) -> Json:
+        return node.client(role).audit.replay(job, threads=threads, timeout=WAIT)  # type: ignore[arg-type]
 
     def explain(self, node: NodeProcess, job: str) -> Json:
         return node.steward.jobs.get(job).explain()
@@ -259,6 +266,16 @@ class Rest(Driver):
         while True:
             found: Json = self._send(node, "auditor", "GET", f"/v1/jobs/{job}/receipt").json()
             if not found["missing"] or time.monotonic() > end:
+                return found
+            time.sleep(0.05)
+
+    def replay(self, node: NodeProcess, job: str, role: str = "auditor", threads: int | None = None) -> Json:
+        body = {"job": job, "threads": threads}
+        begun = self._send(node, role, "POST", "/v1/audit/replays", body).json()
+        end = time.monotonic() + WAIT
+        while True:
+            found: Json = self._send(node, role, "GET", f"/v1/audit/replays/{begun['id']}").json()
+            if found["state"] != "running" or time.monotonic() > end:
                 return found
             time.sleep(0.05)
 
@@ -373,6 +390,10 @@ class Cli(Driver):
 
     def receipt(self, node: NodeProcess, job: str) -> Json:
         return self.run(node, "auditor", "job", "receipt", job, "--timeout", "20")
+
+    def replay(self, node: NodeProcess, job: str, role: str = "auditor", threads: int | None = None) -> Json:
+        words = [] if threads is None else ["--threads", str(threads)]
+        return self.run(node, role, "audit", "replay", job, *words)
 
     def explain(self, node: NodeProcess, job: str) -> Json:
         return self.run(node, "steward", "policy", "explain", job)
