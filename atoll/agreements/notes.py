@@ -14,12 +14,12 @@ def notes(agreement: Agreement) -> dict[str, list[str]]:
     days = replay.keep_days
     found["en"].append(
         f"Each party keeps the messages that it receives, and its sealed seed, for {days} days after a job, so that "
-        "its auditor can have its side run again. Whoever holds what both sides of a join kept can tell which keys "
-        "of one are keys of the other."
+        "its auditor can have its side run again. Whoever holds what several parties kept can open what a job hid "
+        "between them: keys of joins that can be guessed, and single parties' sums."
     )
     found["zh"].append(
         f"各方在任务结束后 {days} 天内保存所收到的消息和封存的种子，以便其审计员重新运行己方部分。"
-        "持有一次求交双方所保存内容的人，可以得知一方的哪些键也是另一方的键。"
+        "同时持有多方所保存内容的人，可以揭开任务在他们之间隐藏的内容：求交中可被猜出的键，以及单个参与方的合计。"
     )
     if replay.hosts:
         names = [agreement.names.get(key, key) for key in replay.hosts]
