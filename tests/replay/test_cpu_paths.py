@@ -105,7 +105,9 @@ def test_a_job_of_one_path_comes_out_again_on_another(
             purpose="test",
         )
         jobs = [look.completed(joined, net.alice, net.bob), look.completed(summed, *net)]
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(package), os.environ.get("PYTHONPATH", ""))))
+        # Node and workers take the package of the folder that they are started in.
+        monkeypatch.chdir(package)
+        monkeypatch.setenv("PYTHONPATH", str(package))
         net.bob.restart()
         for job in jobs:
             other = net.bob.auditor.audit.replay(job)
