@@ -50,6 +50,13 @@ def replay(
         bool,
         typer.Option("--anyway", help="Also where seed, input, messages or receipt were changed."),
     ] = False,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PARTNER",
+            help="An agreed host that runs it; it is sent this side's inputs, seed and messages.",
+        ),
+    ] = None,
 ) -> None:
     """Runs this node's side of a job again and compares what it sends with the receipt; exit code 1 if that differs."""
     seen: list[str] = []
@@ -63,7 +70,7 @@ def replay(
 
     with here.client(*_ROLES) as client:
         found = client.audit.replay(
-            job, threads=threads, any_build=any_build, anyway=anyway, progress=progress
+            job, threads=threads, any_build=any_build, anyway=anyway, at=at, progress=progress
         )
         _show(here, client, found)
 

@@ -18,10 +18,16 @@ class Audit(Resource):
     """Replays of this node's side of jobs."""
 
     def start_replay(
-        self, job: str, *, threads: int | None = None, any_build: bool = False, anyway: bool = False
+        self,
+        job: str,
+        *,
+        threads: int | None = None,
+        any_build: bool = False,
+        anyway: bool = False,
+        at: str | None = None,
     ) -> Json:
         """Begins a replay and gives its `id`; arguments and errors as `replay`."""
-        body = {"job": job, "threads": threads, "any_build": any_build, "anyway": anyway}
+        body = {"job": job, "threads": threads, "any_build": any_build, "anyway": anyway, "at": at}
         return dict(self._call("POST", "/v1/audit/replays", body))
 
     def replay(
@@ -31,6 +37,7 @@ class Audit(Resource):
         threads: int | None = None,
         any_build: bool = False,
         anyway: bool = False,
+        at: str | None = None,
         timeout: float | None = None,
         progress: Callable[[Json], None] = lambda shown: None,
     ) -> Json:
@@ -44,6 +51,8 @@ class Audit(Resource):
             threads: 1 to 1024; None for as many as then. Messages do not depend on it.
             any_build: also where the program is not the one that the receipt names.
             anyway: also where seed, input, messages or receipt were changed, to see which message differs first.
+            at: name or key of the partner that runs it, where every agreement of the job names it as a host. It is
+                sent inputs, seed and messages of this side, and its operator can see them. None for this node.
             timeout: seconds to wait; None without end. The replay goes on at the node.
             progress: called with the replay as it stands, at each look.
 
@@ -52,9 +61,10 @@ class Audit(Resource):
             report as the node signed it.
 
         Raises:
-            AtollError: `E_STATE` if the job cannot be run again; `E_BUSY`; `E_TIME`; why the replay itself failed.
+            AtollError: `E_STATE` if the job cannot be run again; `E_AGREEMENT` for a host that is not agreed on;
+                `E_BUSY`; `E_TIME`; why the replay itself failed.
         """
-        found = self.start_replay(job, threads=threads, any_build=any_build, anyway=anyway)
+        found = self.start_replay(job, threads=threads, any_build=any_build, anyway=anyway, at=at)
         end = None if timeout is None else time.monotonic() + timeout
         pause = _FIRST_PAUSE
         while found["state"] == "running":

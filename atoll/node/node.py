@@ -12,6 +12,7 @@ from atoll.node.access import Access
 from atoll.node.agreements import Agreements
 from atoll.node.clock import Clock, system_clock
 from atoll.node.evidence.evidence import Evidence
+from atoll.node.evidence.replay_host import ReplayHost
 from atoll.node.evidence.replays import Replays
 from atoll.node.evidence.retention import Retention
 from atoll.node.evidence.shelf import Shelf
@@ -73,6 +74,7 @@ class Node:
             )
         )
         self.replays = Replays(self.jobs.desk)
+        self.replay_host = ReplayHost(self.jobs.desk)
         self.retention = Retention(self.jobs.desk, self.replays.runs)
         self.consents.on_withdrawn = self.jobs.runs.withdrawn
         self._log = logger("node")
@@ -97,6 +99,7 @@ class Node:
         self.evidence.start()
         self.jobs.start(self.evidence.standing.wait)
         self.retention.start()
+        self.replay_host.start()
         self.ready = True
         self._log.info(
             "node started", name=self.name, identity=self.keys.identity, partners=self.partners.address
@@ -107,6 +110,7 @@ class Node:
         if not self.ready:
             return
         self.ready = False
+        self.replay_host.stop()
         self.retention.stop()
         self.replays.stop()
         self.jobs.stop()

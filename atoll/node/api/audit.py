@@ -19,13 +19,19 @@ class NewReplay(BaseModel):
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     any_build: bool = False
     anyway: bool = False
+    at: str | None = None
 
 
 @router.on("POST", "/replays", "auditor", "steward", status_code=201)
 def replay(node: Here, who: Who, body: NewReplay) -> dict[str, Any]:
     """Runs this node's side of a completed job again, and compares all that it sends with the receipt."""
     return node.replays.begin(
-        body.job, who.person, threads=body.threads, any_build=body.any_build, anyway=body.anyway
+        body.job,
+        who.person,
+        threads=body.threads,
+        any_build=body.any_build,
+        anyway=body.anyway,
+        at=body.at,
     )
 
 

@@ -1,28 +1,55 @@
-"""Everything that a replay of this node's side of a job needs, gathered from its records and checked."""
+"""What a replay runs on and is compared with: the papers of one side of a job, every one of them checked.
+
+Nothing in the papers is taken from the party's word where a signature can say it: agreements and receipt bear
+everybody's, the plan its asker's, the approvals their parties'.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import cbor2
-from sqlalchemy import select
-
-from atoll.agreements import Approval, check_receipt, open_receipt
+from atoll.agreements import (
+    Agreement,
+    Approval,
+    check_receipt,
+    open_approval,
+    open_envelope,
+    open_receipt,
+)
 from atoll.agreements.receipt import PartyRecord
 from atoll.agreements.receipt import Receipt as ReceiptDocument
 from atoll.crypto import dsse
 from atoll.crypto.suite import check_commitment
 from atoll.errors import AtollError
 from atoll.ledger.report import Finding
+from atoll.node.evidence.replay_papers import Papers
 from atoll.node.evidence.replay_report import Expected, finding
-from atoll.node.jobs.desk import Desk
-from atoll.node.jobs.inputs import is_table
-from atoll.node.jobs.launch import computes, seed
+from atoll.node.jobs.launch import seed
 from atoll.node.jobs.receipts import receipt_digest
-from atoll.node.state.models import Block, Job, Receipt, ReceiptPart
+from atoll.plan import KIND as PLAN_KIND
+from atoll.plan import Derivation, check, plan_digest
+from atoll.plan import parse as parse_plan
 
 Json = dict[str, Any]
+Locate = Callable[[str, str, str], Path | None]
+"""Folder of a version, by input, table and version's digest; None where it is gone."""
+
+
+@dataclass(frozen=True)
+class Signed:
+    """The checked documents that a case rests on."""
+
+    plan: Json
+    agreements: Mapping[str, Agreement]
+    derivation: Derivation
+
+    @property
+    def parties(self) -> list[str]:
+        """Keys of the plan's parties."""
+        return [p["key"] for p in self.plan["parties"]]
 
 
 @dataclass(frozen=True)
@@ -30,189 +57,220 @@ class Case:
     """One side of one completed job.
 
     Args:
-        row, plan: the job.
+        party: whose side.
+        attempt: the attempt that completed.
+        signed: plan and agreements.
         expected: what the receipt states.
         receipt: digest of the receipt that all signed, or None.
         seed: the job's seed; None where it cannot be had.
         inputs: for each own table `asset`, `path`, `version`, `keys`; `path` is None where the version is gone.
         declared_keys: distinct keys by input, of all parties.
+        peers: number of each peer's files.
         found: findings so far.
     """
 
-    row: Job
-    plan: Json
+    party: str
+    attempt: int
+    signed: Signed
     expected: Expected
     receipt: str | None
     seed: bytes | None
     inputs: dict[str, Json]
     declared_keys: dict[str, int | None]
+    peers: dict[str, int]
     found: tuple[Finding, ...]
+
+    @property
+    def plan(self) -> Json:
+        """The plan document."""
+        return self.signed.plan
+
+    @property
+    def job(self) -> str:
+        """The job's identifier."""
+        return str(self.plan["id"])
 
     @property
     def can_run(self) -> bool:
         """Whether there is anything to run at all."""
         return self.seed is not None and all(i["path"] is not None for i in self.inputs.values())
 
+    @property
+    def threads(self) -> int:
+        """Threads of that time."""
+        return self.expected.record.execution.threads if self.expected.record.execution else 1
 
-def gather(desk: Desk, job: str) -> Case:
-    """The case of a job at this node.
+
+def open_plan(plan: dsse.Envelope, agreements: Mapping[str, dsse.Envelope]) -> Signed:
+    """Checks a plan and its agreements.
 
     Raises:
-        AtollError: `E_NOT_FOUND`; `E_STATE` if it has not completed, no replay was agreed on, this node computed
-            nothing in it, or what a replay needs was erased; `E_SIGNATURE`, `E_APPROVAL` for a damaged approval.
+        AtollError: `E_SIGNATURE`, `E_FORMAT`; `E_AGREEMENT` where one is missing, is another version than the plan
+            names, or lacks a signature; `E_PLAN` as the plan's checker.
     """
-    row = desk.job(job)
-    plan = desk.plan(row)
-    _require(desk, row, plan)
-    approvals = desk.approvals(row)
-    own = approvals[desk.me]
-    record, receipt, found = _record(desk, row, plan, approvals)
-    blocks, earlier, about_blocks = _blocks(desk, row, plan, approvals)
-    secret, about_seed = _seed(desk, row, approvals)
-    inputs, about_inputs = _inputs(desk, plan, own, record)
-    names = {i["id"]: i["asset"] for i in plan["inputs"]}
+    document = parse_plan(dsse.verify(PLAN_KIND, plan, ())).document()
+    dsse.verify(PLAN_KIND, plan, [document["asker"]])
+    opened: dict[str, Agreement] = {}
+    for entry in document["inputs"]:
+        name = entry["agreement"]
+        if name not in agreements:
+            raise AtollError("E_AGREEMENT", f"agreement {name} of the plan is missing")
+        agreement, signers = open_envelope(agreements[name])
+        if agreement.id != name or agreement.digest != entry["agreement_digest"]:
+            raise AtollError("E_AGREEMENT", f"agreement {name} is not the version that the plan names")
+        if signers != set(agreement.keys):
+            raise AtollError("E_AGREEMENT", f"agreement {name} is not signed by all its signatories")
+        opened[name] = agreement
+    return Signed(document, opened, check(document, opened))
+
+
+def judge(papers: Papers, locate: Locate) -> Case:
+    """The case that papers make.
+
+    Raises:
+        AtollError: as `open_plan`; `E_APPROVAL`, `E_SIGNATURE` for an approval; `E_NOT_FOUND` without the party's part.
+    """
+    signed = open_plan(papers.plan, papers.agreements)
+    if set(papers.approvals) != set(signed.parties) or papers.party not in papers.approvals:
+        raise AtollError("E_APPROVAL", "the approvals are not those of the plan's parties")
+    digest = plan_digest(signed.plan)
+    approvals = {}
+    for party, envelope in papers.approvals.items():
+        inputs = [i["id"] for i in signed.plan["inputs"] if i["party"] == party]
+        found = open_approval(envelope, plan=digest, job=signed.plan["id"], party=party, inputs=inputs)
+        if found.decision != "approve":
+            raise AtollError("E_APPROVAL", "a party refused the plan", party=party)
+        approvals[party] = found
+    record, receipt, about = _record(papers, signed, approvals)
+    blocks, earlier, about_blocks = _blocks(papers, signed, approvals)
+    secret, about_seed = _seed(papers, signed, approvals)
+    inputs_found, about_inputs = _inputs(papers, signed, approvals[papers.party], record, locate)
     return Case(
-        row=row,
-        plan=plan,
+        party=papers.party,
+        attempt=papers.attempt,
+        signed=signed,
         expected=Expected(
             record=record,
-            names=desk.names(plan),
-            assets={key: names[key] for key in inputs},
+            names={p["key"]: p["name"] for p in signed.plan["parties"]},
+            assets={name: entry["asset"] for name, entry in inputs_found.items()},
             blocks=tuple(blocks),
             earlier=earlier,
-            opening=bytes.fromhex(row.output["opening"]) if row.output and "opening" in row.output else None,
+            opening=bytes.fromhex(papers.output_opening) if papers.output_opening else None,
         ),
         receipt=receipt,
         seed=secret,
-        inputs=inputs,
+        inputs=inputs_found,
         declared_keys={name: fed.keys for a in approvals.values() for name, fed in a.inputs.items()},
-        found=(*found, *about_blocks, *about_seed, *about_inputs),
+        peers={peer: number for number, peer in enumerate(papers.peers)},
+        found=(*about, *about_blocks, *about_seed, *about_inputs),
     )
 
 
-def _require(desk: Desk, row: Job, plan: Json) -> None:
-    if row.state != "completed":
-        raise AtollError("E_STATE", f"job {row.id} is {row.state}; only a completed job is run again")
-    if all(state.agreement.replay is None for state in desk.states(plan).values()):
-        raise AtollError(
-            "E_STATE",
-            f"the agreements of job {row.id} ask for no replay: nothing was kept of it",
-            cure="Agree on `replay` for future jobs.",
-        )
-    if not computes(plan, desk.me):
-        raise AtollError("E_STATE", f"this node asked for job {row.id} and computed nothing in it")
-    if row.replay_days is None:
-        raise AtollError(
-            "E_STATE",
-            f"what a replay of job {row.id} needs is not kept any more",
-            cure="A later job can be run again for as long as its agreement says.",
-        )
-
-
 def _signed_by_all(
-    desk: Desk, row: Job, plan: Json, approvals: dict[str, Approval], block: int, evidence: str
-) -> Any:
+    papers: Papers, signed: Signed, approvals: Mapping[str, Approval], block: int, evidence: str
+) -> tuple[ReceiptDocument, str] | AtollError | None:
     """The receipt that all signed, checked; None where one is missing; an `AtollError` where it does not fit.
 
-    `evidence` is what this node has noted of it: a receipt that was final has every signature, and a signature that
+    `evidence` is what the party has noted of it: a receipt that was final has every signature, and a signature that
     stands in it is valid.
     """
-    parties = [p["key"] for p in plan["parties"]]
-    with desk.store.read() as session:
-        held = session.get(Receipt, (row.id, "final", "", block))
+    held = next((r.envelope for r in papers.receipts if r.block == block), None)
     if held is None:
         return AtollError("E_NOT_FOUND", "the receipt is gone") if evidence == "final" else None
     try:
-        signed = dsse.signers(held.envelope)
-        if evidence != "final" and len(signed) == len(held.envelope["signatures"]) < len(parties):
+        signers = dsse.signers(held)
+        if evidence != "final" and len(signers) == len(held["signatures"]) < len(signed.parties):
             return None
-        receipt = open_receipt(held.envelope, parties)
-        agreements = {key: s.agreement for key, s in desk.states(plan).items()}
-        check_receipt(receipt, plan, approvals, desk.derive(plan).stated, agreements)
-        if receipt.attempt != row.attempt or (receipt.block.number if receipt.block else 0) != block:
+        receipt = open_receipt(held, signed.parties)
+        check_receipt(receipt, signed.plan, approvals, signed.derivation.stated, signed.agreements)
+        if receipt.attempt != papers.attempt or (receipt.block.number if receipt.block else 0) != block:
             raise AtollError("E_RECEIPT", "the receipt is of another attempt or block")
     except AtollError as error:
         return error
-    return receipt, receipt_digest(held.envelope)
+    return receipt, receipt_digest(held)
 
 
-def _own_part(desk: Desk, row: Job, block: int) -> tuple[PartyRecord, Any]:
-    with desk.store.read() as session:
-        mine = session.get(ReceiptPart, (row.id, block, desk.me))
+def _own_part(papers: Papers, block: int) -> tuple[PartyRecord, Any]:
+    mine = next((p for p in papers.parts if p.block == block), None)
     if mine is None:
-        raise AtollError("E_NOT_FOUND", f"this node's part of the receipt of job {row.id} is not kept")
+        raise AtollError("E_NOT_FOUND", "the party's own part of the receipt is not kept")
     return PartyRecord.parse(mine.part), mine.called
 
 
 def _record(
-    desk: Desk, row: Job, plan: Json, approvals: dict[str, Approval]
+    papers: Papers, signed: Signed, approvals: Mapping[str, Approval]
 ) -> tuple[PartyRecord, str | None, list[Finding]]:
-    found = _signed_by_all(desk, row, plan, approvals, 0, row.evidence)
+    found = _signed_by_all(papers, signed, approvals, 0, papers.evidence)
     if isinstance(found, tuple):
-        return found[0].parties[desk.me], found[1], [finding("receipt")]
-    record, _ = _own_part(desk, row, 0)
+        return found[0].parties[papers.party], found[1], [finding("receipt")]
+    record, _ = _own_part(papers, 0)
     if found is None:
         return record, None, [finding("receipt-own")]
     return record, None, [finding("receipt-changed", code=found.code)]
 
 
 def _blocks(
-    desk: Desk, row: Job, plan: Json, approvals: dict[str, Approval]
+    papers: Papers, signed: Signed, approvals: Mapping[str, Approval]
 ) -> tuple[list[Json], int, list[Finding]]:
-    with desk.store.read() as session:
-        rows = session.scalars(select(Block).where(Block.job == row.id).order_by(Block.number)).all()
     blocks: list[Json] = []
     about: list[Finding] = []
-    for block in rows:
-        if block.attempt != row.attempt:
+    calls: Any
+    root: Any
+    for block in papers.blocks:
+        if block.attempt != papers.attempt:
             continue
-        signed = _signed_by_all(desk, row, plan, approvals, block.number, block.evidence)
-        if isinstance(signed, AtollError):
-            about.append(finding("block-receipt-changed", number=block.number, code=signed.code))
-        if isinstance(signed, tuple):
-            document: ReceiptDocument = signed[0]
-            assert document.block is not None  # checked by _signed_by_all
-            record, said = document.parties[desk.me], document.block
-            calls, tree_root = said.calls, said.root
+        held = _signed_by_all(papers, signed, approvals, block.number, block.evidence)
+        if isinstance(held, AtollError):
+            about.append(finding("block-receipt-changed", number=block.number, code=held.code))
+        if isinstance(held, tuple) and held[0].block is not None:
+            record, said = held[0].parties[papers.party], held[0].block
+            calls, root = said.calls, said.root
         else:
-            record, called = _own_part(desk, row, block.number)
-            calls, tree_root = called["calls"], called["root"]
+            record, called = _own_part(papers, block.number)
+            calls, root = (called or {}).get("calls"), (called or {}).get("root")
         blocks.append(
-            {"number": block.number, "book": block.book, "calls": calls, "root": tree_root, "record": record}
+            {"number": block.number, "book": block.book, "calls": calls, "root": root, "record": record}
         )
-    return blocks, len(rows) - len(blocks), about
+    return blocks, len(papers.blocks) - len(blocks), about
 
 
-def _seed(desk: Desk, row: Job, approvals: dict[str, Approval]) -> tuple[bytes | None, list[Finding]]:
+def _seed(
+    papers: Papers, signed: Signed, approvals: dict[str, Approval]
+) -> tuple[bytes | None, list[Finding]]:
     """The job's seed from the kept secret, which must be the one that the approval commits to."""
-    try:
-        if row.secret is None:
-            return None, [finding("seed-gone")]
-        kept = cbor2.loads(desk.vault.open(f"job {row.id}", row.secret))
-    except AtollError:
+    if papers.secret is None or papers.opening is None:
         return None, [finding("seed-gone")]
-    stated = approvals[desk.me].seed_commitment or ""
-    fits = check_commitment(kept["secret"], kept["opening"], stated)
-    return seed(row, approvals, kept["secret"]), [finding("seed" if fits else "seed-changed")]
+    secret = bytes.fromhex(papers.secret)
+    stated = approvals[papers.party].seed_commitment or ""
+    fits = check_commitment(secret, bytes.fromhex(papers.opening), stated)
+    made = seed(signed.plan["id"], papers.nonce, approvals, secret)
+    return made, [finding("seed" if fits else "seed-changed")]
 
 
 def _inputs(
-    desk: Desk, plan: Json, own: Approval, record: PartyRecord
+    papers: Papers, signed: Signed, own: Approval, record: PartyRecord, locate: Locate
 ) -> tuple[dict[str, Json], list[Finding]]:
     """Own tables in the order of the receipt, each with the folder of the version that the approval names."""
-    entries = {i["id"]: i for i in plan["inputs"]}
-    tables = [name for name in own.inputs if is_table(desk, entries[name])]
+    entries = {i["id"]: i for i in signed.plan["inputs"]}
+
+    def is_table(name: str) -> bool:
+        entry = entries[name]
+        asset = signed.agreements[entry["agreement"]].asset_at(entry["party"], entry["asset"])
+        return asset is not None and asset.type == "dataset"
+
+    tables = [name for name in own.inputs if is_table(name)]
     stated = list(record.execution.inputs) if record.execution else []
     inputs: dict[str, Json] = {}
     about = [] if sorted(stated) == sorted(tables) else [finding("input-order")]
     for name in [*(n for n in stated if n in tables), *(n for n in tables if n not in stated)]:
         fed, asset = own.inputs[name], entries[name]["asset"]
-        path: str | None
-        try:
-            path = str(desk.tables.version(asset, fed.version).data.parent)
-        except AtollError:
-            path = None
+        path = locate(name, asset, fed.version)
         if path is None:
             about.append(finding("input-gone", input=name, asset=asset))
-        inputs[name] = {"asset": asset, "path": path, "version": fed.version, "keys": fed.keys}
+        inputs[name] = {
+            "asset": asset,
+            "path": None if path is None else str(path),
+            "version": fed.version,
+            "keys": fed.keys,
+        }
     return inputs, about

@@ -1,29 +1,29 @@
-"""Replays at the audited node: asked for by an auditor, run by a worker, reported under the node's signature."""
+"""Replays of this node's side of jobs: asked for by an auditor, run here or at an agreed host, and recorded."""
 
 from __future__ import annotations
 
 import secrets
 import shutil
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 
-from atoll.agreements.replay import REPLAY_KIND, build_replay, open_replay
+from atoll.agreements.replay import open_replay
 from atoll.crypto import dsse
 from atoll.errors import AtollError
-from atoll.ledger.report import Finding
 from atoll.node.clock import stamp
-from atoll.node.evidence.replay_case import Case, gather
-from atoll.node.evidence.replay_report import after, as_shown, before, conclude, finding
+from atoll.node.evidence.replay_away import Away, require_host
+from atoll.node.evidence.replay_case import Case, judge
+from atoll.node.evidence.replay_papers import Papers, collect
+from atoll.node.evidence.replay_report import as_shown
+from atoll.node.evidence.replay_run import Options, signed_report, start_worker
 from atoll.node.jobs.desk import Desk
-from atoll.node.jobs.launch import peer_places
 from atoll.node.logs import logger
 from atoll.node.state.models import Replay
-from atoll.node.worker.build import build_digest
 from atoll.node.worker.supervise import Worker
 
 Json = dict[str, Any]
@@ -34,13 +34,23 @@ class _Running:
     """A replay that runs."""
 
     case: Case
-    options: Json
-    threads: int
+    papers: Papers
+    options: Options
     started: datetime
     work: Path
+    host: tuple[str, str] | None
     worker: Worker | None = None
     progress: Json | None = None
-    cancelled: AtollError | None = field(default=None)
+    cancelled: AtollError | None = None
+
+    def show(self, progress: Json) -> None:
+        """Takes note of how far it came."""
+        self.progress = progress
+
+    def alive(self) -> None:
+        """Raises the reason once it was cancelled."""
+        if self.cancelled is not None:
+            raise self.cancelled
 
 
 class Replays:
@@ -72,6 +82,12 @@ class Replays:
 
     # Asking.
 
+    def _locate(self, _input: str, asset: str, version: str) -> Path | None:
+        try:
+            return self._desk.tables.version(asset, version).data.parent
+        except AtollError:
+            return None
+
     def begin(
         self,
         job: str,
@@ -80,6 +96,7 @@ class Replays:
         threads: int | None = None,
         any_build: bool = False,
         anyway: bool = False,
+        at: str | None = None,
     ) -> Json:
         """Begins to run this node's side of a completed job again.
 
@@ -89,24 +106,22 @@ class Replays:
             threads: 1 to 1024; None for as many as then.
             any_build: runs it also where the program is not the one that the receipt names.
             anyway: runs it also where seed, input, messages or receipt were changed, to see what differs first.
+            at: name or key of the partner that runs it, which is sent inputs, seed and messages; None for this node.
 
         Raises:
-            AtollError: as `gather`; `E_BUSY` while another one runs; `E_RECOVERY`, `E_LEDGER` while nothing can be
-                recorded under the agreement.
+            AtollError: `E_NOT_FOUND`, `E_STATE` if the job cannot be run again; `E_SIGNATURE`, `E_APPROVAL` for a
+                damaged document; `E_AGREEMENT` for a host that is not agreed on; `E_BUSY` while another one runs;
+                `E_RECOVERY`, `E_LEDGER` while nothing can be recorded under the agreement.
         """
         desk = self._desk
-        case = gather(desk, job)
-        desk.require(case.row.agreement)
-        execution = case.expected.record.execution
-        options = {"threads": threads, "any_build": any_build, "anyway": anyway}
+        row = desk.job(job)
+        papers = collect(desk, row)
+        case = judge(papers, self._locate)
+        desk.require(row.agreement)
+        host = require_host(desk, case, at) if at is not None else None
+        options = Options(threads, any_build, anyway)
         identifier = f"rpl-{secrets.token_hex(8)}"
-        running = _Running(
-            case=case,
-            options=options,
-            threads=threads or (execution.threads if execution else 1),
-            started=desk.clock(),
-            work=desk.home / "work" / identifier,
-        )
+        running = _Running(case, papers, options, desk.clock(), desk.home / "work" / identifier, host)
         with self._lock:
             if self._running:
                 raise AtollError(
@@ -122,60 +137,53 @@ class Replays:
                     Replay(
                         id=identifier,
                         job=job,
-                        agreement=case.row.agreement,
+                        agreement=row.agreement,
+                        host=host[0] if host else desk.me,
                         person=person,
-                        options=options,
+                        options=options.document(),
                         state="running",
                         created=stamp(desk.clock()),
                     )
                 )
             self._launch(identifier, running)
         except AtollError as error:
-            self._end(identifier, None, error)
+            self._end(identifier, None, None, error)
             raise
         return self.show(identifier)
 
     def _launch(self, identifier: str, running: _Running) -> None:
-        desk, case = self._desk, running.case
-        if not case.can_run:
-            self._end(identifier, None, None)
-            return
         running.work.mkdir(mode=0o700)
-        execution = case.expected.record.execution
-        budget = desk.config["jobs.memory_bytes"]
-        spec = {
-            "task": "replay",
-            "plan": case.plan,
-            "me": desk.me,
-            "seed": case.seed,
-            "attempt": case.row.attempt,
-            "threads": running.threads,
-            "kept": str(desk.folder(case.row.id)),
-            "work": str(running.work),
-            "inputs": case.inputs,
-            "declared_keys": case.declared_keys,
-            "peers": peer_places(case.row),
-            "expected": case.expected.transcripts(),
-            "build": execution.build if execution else None,
-            "any_build": running.options["any_build"],
-            "anyway": running.options["anyway"],
-            "run": all(f.level != "bad" for f in case.found),
-        }
-
-        def on_message(message: Json) -> None:
-            if message["kind"] == "progress":
-                running.progress = {k: message[k] for k in ("done", "total", "step")}
-
-        running.worker = Worker(
-            desk.nursery,
-            spec,
-            on_message,
-            lambda result, error: self._end(identifier, result, error),
-            memory_bytes=min(budget, case.plan["limits"]["memory_bytes"] or budget),
-            seconds=float(desk.config["jobs.seconds"]),
+        if running.host is not None:
+            threading.Thread(
+                target=self._go_away, args=(identifier, running, running.host), daemon=True, name="replay"
+            ).start()
+            return
+        if not running.case.can_run:
+            self._ended(identifier, None, None)
+            return
+        running.worker = start_worker(
+            self._desk,
+            running.case,
+            running.options,
+            kept=self._desk.folder(running.case.job),
+            work=running.work,
+            on_progress=running.show,
+            on_end=lambda result, error: self._ended(identifier, result, error),
         )
         if running.cancelled is not None:
             running.worker.cancel(running.cancelled)
+
+    def _go_away(self, identifier: str, running: _Running, host: tuple[str, str]) -> None:
+        try:
+            away = Away(self._desk, *host, running.show, running.alive)
+            document, envelope = away.run(running.papers, running.case, running.options, running.work)
+        except AtollError as error:
+            self._end(identifier, None, None, error)
+        except Exception as defect:
+            self._log.exception("a replay at a host failed", replay=identifier)
+            self._end(identifier, None, None, AtollError("E_INTERNAL", type(defect).__name__))
+        else:
+            self._end(identifier, document, envelope, None)
 
     def cancel(self, identifier: str, person: str) -> Json:
         """Ends a replay that runs; `E_STATE` if it does not."""
@@ -198,20 +206,41 @@ class Replays:
     def runs(self, job: str) -> bool:
         """Whether a replay of a job runs now."""
         with self._lock:
-            return any(running.case.row.id == job for running in self._running.values())
+            return any(running.case.job == job for running in self._running.values())
 
     # The end.
 
-    def _end(self, identifier: str, result: Json | None, error: AtollError | None) -> None:
-        with self._lock:
-            running = self._running.get(identifier)
+    def _ended(self, identifier: str, result: Json | None, error: AtollError | None) -> None:
+        """The worker's end, or (both None) the end of what could not be run at all."""
+        running = self._running.get(identifier)
+        if running is None:
+            return
+        if error is not None:
+            self._end(identifier, None, None, error)
+            return
+        try:
+            made = signed_report(self._desk, running.case, running.options, result, running.started)
+        except Exception as defect:
+            self._log.exception("a report was not made", replay=identifier)
+            self._end(identifier, None, None, AtollError("E_INTERNAL", type(defect).__name__))
+        else:
+            self._end(identifier, *made, None)
+
+    def _end(
+        self,
+        identifier: str,
+        document: Json | None,
+        envelope: dsse.Envelope | None,
+        error: AtollError | None,
+    ) -> None:
+        running = self._running.get(identifier)
         if running is None:
             return
         try:
-            if error is None:
-                self._report(identifier, running, result)
+            if document is not None and envelope is not None:
+                self._keep(identifier, document, envelope)
             else:
-                self._failed(identifier, running, error)
+                self._failed(identifier, running, error or AtollError("E_INTERNAL", "no reason was given"))
         except AtollError as refused:
             self._failed(identifier, running, refused)
         except Exception as defect:
@@ -222,34 +251,9 @@ class Replays:
             with self._lock:
                 self._running.pop(identifier, None)
 
-    def _findings(self, running: _Running, result: Json | None) -> list[Finding]:
-        case = running.case
-        if result is None:
-            return [*case.found, finding("not-run")]
-        checked = before(case.expected, result["checked"], any_build=running.options["any_build"])
-        return conclude([*case.found, *checked, *after(case.expected, result, running.threads)])
-
-    def _report(self, identifier: str, running: _Running, result: Json | None) -> None:
-        """Signs the report, and stores and records it in one transaction."""
-        desk, case = self._desk, running.case
-        document = build_replay(
-            job=case.row.id,
-            plan=case.row.plan_digest,
-            attempt=case.row.attempt,
-            party=desk.me,
-            host=desk.me,
-            receipt=case.receipt,
-            build=result["checked"]["build"] if result else build_digest(),
-            threads=running.threads,
-            ran=result is not None and result["ran"],
-            started=running.started,
-            finished=desk.clock(),
-            findings=[
-                {"code": f.code, "level": f.level, "facts": dict(f.facts)}
-                for f in self._findings(running, result)
-            ],
-        )
-        envelope = dsse.sign(REPLAY_KIND, document, desk.signing)
+    def _keep(self, identifier: str, document: Json, envelope: dsse.Envelope) -> None:
+        """Stores and records a report in one transaction."""
+        desk = self._desk
         with desk.store.write() as session:
             row = session.get_one(Replay, identifier)
             row.state, row.report, row.ended = "done", envelope, stamp(desk.clock())
@@ -257,7 +261,7 @@ class Replays:
             desk.record(session, row.agreement, "replay", {"envelope": envelope}, row.job)
 
     def _failed(self, identifier: str, running: _Running, error: AtollError) -> None:
-        names = self._desk.names(running.case.plan)
+        names = running.case.expected.names
         error.party = names.get(error.party, error.party) if error.party else None
         with self._desk.store.write() as session:
             row = session.get(Replay, identifier)
@@ -274,6 +278,7 @@ class Replays:
             "id": row.id,
             "job": row.job,
             "agreement": row.agreement,
+            "host": row.host,
             "person": row.person,
             **row.options,
             "state": row.state,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,11 +53,14 @@ class Running:
         self.routes.clear()
 
 
-def seed(row: Job, approvals: dict[str, Approval], secret: bytes) -> bytes:
-    """The job's seed: the own secret, committed before any peer's nonce was known, mixed with all nonces."""
-    nonces = [a.nonce for _, a in sorted(approvals.items())] + [row.start["nonce"]]
+def seed(job: str, nonce: str, approvals: Mapping[str, Approval], secret: bytes) -> bytes:
+    """The job's seed: the own secret, committed before any peer's nonce was known, mixed with all nonces.
+
+    `nonce` is that of the start.
+    """
+    nonces = [a.nonce for _, a in sorted(approvals.items())] + [nonce]
     info = b"atoll job seed v1" + b"".join(bytes.fromhex(n) for n in nonces)
-    return HKDF(SHA256(), 32, salt=row.id.encode(), info=info).derive(secret)
+    return HKDF(SHA256(), 32, salt=job.encode(), info=info).derive(secret)
 
 
 def talks(plan: dict[str, Any]) -> set[tuple[str, str]]:
@@ -163,7 +166,7 @@ def launch(
         "task": "run",
         "plan": plan,
         "me": desk.me,
-        "seed": seed(row, approvals, kept["secret"]),
+        "seed": seed(row.id, row.start["nonce"], approvals, kept["secret"]),
         "attempt": row.attempt,
         "threads": desk.threads,
         "folder": str(desk.folder(row.id)),

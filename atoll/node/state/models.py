@@ -316,6 +316,7 @@ class Replay(Base):
     id: Mapped[str] = _c(String(32), "identifier of the replay", primary_key=True)
     job: Mapped[str] = _c(String(64), "job that was run again", index=True)
     agreement: Mapped[str] = _c(String(64), "agreement whose log the report goes to")
+    host: Mapped[str] = _c(KEY, "whose node runs it: this one, or an agreed host")
     person: Mapped[str] = _c(String(128), "who asked for it")
     options: Mapped[Any] = _c(JSON, "threads, any_build and anyway, as asked")
     state: Mapped[str] = _c(String(16), "running, done, failed or cancelled")

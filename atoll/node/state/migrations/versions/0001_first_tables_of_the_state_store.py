@@ -555,6 +555,12 @@ def upgrade() -> None:
             nullable=False,
             comment="agreement whose log the report goes to",
         ),
+        sa.Column(
+            "host",
+            sa.String(length=160),
+            nullable=False,
+            comment="whose node runs it: this one, or an agreed host",
+        ),
         sa.Column("person", sa.String(length=128), nullable=False, comment="who asked for it"),
         sa.Column("options", sa.JSON(), nullable=False, comment="threads, any_build and anyway, as asked"),
         sa.Column(
