@@ -68,7 +68,7 @@ def replay(
             seen.append(text)
             show.note(text)
 
-    with here.client(*_ROLES) as client:
+    with here.client(*(_ROLES if at is None else ("steward",))) as client:
         found = client.audit.replay(
             job, threads=threads, any_build=any_build, anyway=anyway, at=at, progress=progress
         )

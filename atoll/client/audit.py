@@ -52,7 +52,8 @@ class Audit(Resource):
             any_build: also where the program is not the one that the receipt names.
             anyway: also where seed, input, messages or receipt were changed, to see which message differs first.
             at: name or key of the partner that runs it, where every agreement of the job names it as a host. It is
-                sent inputs, seed and messages of this side, and its operator can see them. None for this node.
+                sent inputs, seed and messages of this side, and its operator can see them; so only a steward may
+                ask for it. None for this node.
             timeout: seconds to wait; None without end. The replay goes on at the node.
             progress: called with the replay as it stands, at each look.
 

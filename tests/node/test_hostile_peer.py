@@ -35,7 +35,8 @@ from atoll.testing import Net, NodeProcess, nodes, until
 VERBS = (
     "agreement.offer", "agreement.revoke", "job.abort", "job.final", "job.part", "job.provisional", "job.receipt",
     "job.start", "ledger.extend", "ledger.fetch", "ledger.fork", "ledger.gossip", "ledger.leaves", "ledger.standing",
-    "consent.withdraw", "pair.confirm", "plan.decision", "plan.propose", "witness.cosign",
+    "consent.withdraw", "pair.confirm", "plan.decision", "plan.propose", "replay.cancel", "replay.offer",
+    "replay.piece", "replay.report", "replay.run", "witness.cosign",
 )  # fmt: skip
 
 
@@ -72,6 +73,11 @@ FIELDS = {
     "ledger.leaves": ("agreement", "owner", "start", "count"),
     "ledger.standing": ("held",),
     "consent.withdraw": ("consent", "withdrawal"),
+    "replay.cancel": ("id",),
+    "replay.offer": ("plan", "agreements", "files"),
+    "replay.piece": ("id", "file", "offset", "data"),
+    "replay.report": ("id",),
+    "replay.run": ("id", "threads", "any_build", "anyway"),
     "witness.cosign": ("request",),
     "pair.confirm": ("state", "confirmed"),
     "plan.decision": ("approval", "job"),

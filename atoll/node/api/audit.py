@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from atoll.errors import AtollError
 from atoll.node.api.guard import Here, Router, Who
 
 router = Router(prefix="/v1/audit", tags=["audit"])
@@ -24,7 +25,12 @@ class NewReplay(BaseModel):
 
 @router.on("POST", "/replays", "auditor", "steward", status_code=201)
 def replay(node: Here, who: Who, body: NewReplay) -> dict[str, Any]:
-    """Runs this node's side of a completed job again, and compares all that it sends with the receipt."""
+    """Runs this node's side of a completed job again, and compares all that it sends with the receipt.
+
+    Only a steward has it run at a host, since the host is sent inputs, seed and messages.
+    """
+    if body.at is not None and who.role != "steward":
+        raise AtollError("E_ROLE", f"{who.person} calls as {who.role}; a replay at a host needs steward")
     return node.replays.begin(
         body.job,
         who.person,
