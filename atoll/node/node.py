@@ -74,6 +74,7 @@ class Node:
             )
         )
         self.replays = Replays(self.jobs.desk)
+        self.evidence.restore.on("replay/v1", self.replays.restored)
         self.replay_host = ReplayHost(self.jobs.desk)
         self.retention = Retention(self.jobs.desk, self.replays.runs)
         self.consents.on_withdrawn = self.jobs.runs.withdrawn

@@ -98,7 +98,11 @@ def check_files(bundle: Bundle, folder: Path) -> None:
     """Raises `E_DATA` for the first file that is not the one that was announced."""
     for file in bundle.files:
         path = folder / file.name
-        if path.stat().st_size != file.size or digest_file(path) != file.digest:
+        try:
+            same = path.stat().st_size == file.size and digest_file(path) == file.digest
+        except OSError:
+            same = False
+        if not same:
             raise AtollError(
                 "E_DATA", f"{file.name} of the bundle is not the file that was announced", fault="peer"
             )

@@ -20,7 +20,7 @@ from atoll.crypto import dsse
 from atoll.errors import AtollError
 from atoll.net.link import Peer as Remote
 from atoll.node.evidence.replay_bundle import PIECE, Bundle, check_files, unpack_papers
-from atoll.node.evidence.replay_case import Signed, judge, open_plan
+from atoll.node.evidence.replay_case import Case, Signed, judge, open_plan
 from atoll.node.evidence.replay_run import Options, signed_report, start_worker
 from atoll.node.jobs.desk import Desk
 from atoll.node.logs import logger
@@ -257,12 +257,6 @@ class ReplayHost:
             work = guest.folder / "work"
             work.mkdir(mode=0o700)
 
-            def ended(result: Json | None, error: AtollError | None) -> None:
-                if result is None:
-                    self._end(guest, None, error or AtollError("E_INTERNAL", "the worker gave no reason"))
-                else:
-                    self._end(guest, signed_report(self._desk, case, options, result, guest.started)[1], None)
-
             (guest.folder / "kept").mkdir(mode=0o700, exist_ok=True)
             guest.worker = start_worker(
                 self._desk,
@@ -271,7 +265,7 @@ class ReplayHost:
                 kept=guest.folder / "kept",
                 work=work,
                 on_progress=lambda progress: setattr(guest, "progress", progress),
-                on_end=ended,
+                on_end=lambda result, error: self._ended(guest, case, options, result, error),
             )
             if self._guest is not guest:
                 self._drop(guest)
@@ -280,6 +274,23 @@ class ReplayHost:
         except Exception as defect:
             self._log.exception("a partner's replay failed")
             self._end(guest, None, AtollError("E_INTERNAL", type(defect).__name__))
+
+    def _ended(
+        self, guest: _Guest, case: Case, options: Options, result: Json | None, error: AtollError | None
+    ) -> None:
+        """The worker's end. Whatever goes wrong here, the place is free again."""
+        envelope = None
+        if result is not None:
+            try:
+                envelope = signed_report(self._desk, case, options, result, guest.started)[1]
+            except AtollError as refused:
+                error = refused
+            except Exception as defect:
+                self._log.exception("a report was not made")
+                error = AtollError("E_INTERNAL", type(defect).__name__)
+        if envelope is None:
+            error = error or AtollError("E_INTERNAL", "the worker gave no reason")
+        self._end(guest, envelope, error)
 
     def _end(self, guest: _Guest, envelope: dsse.Envelope | None, error: AtollError | None) -> None:
         """Erases the bundle; the report waits for the partner to fetch it."""

@@ -234,7 +234,7 @@ def _received(expected: Expected, checked: Json) -> Iterator[Finding]:
     for peer, channels in checked["received"].items():
         for name, kept in channels.items():
             stated = expected.transcripts()[peer][name]
-            facts = {"peer": expected.names[peer], "channel": name}
+            facts = {"peer": expected.names.get(peer, peer), "channel": name}
             messages = {"messages": kept["messages"], "stated": stated["messages"][1]}
             if kept["code"] is not None:
                 yield finding("received-gone", **facts)
@@ -266,7 +266,7 @@ def before(expected: Expected, checked: Json, *, any_build: bool) -> list[Findin
 
 
 def _channel(expected: Expected, peer: str, name: str, stated: Json, ran: Json | None) -> Iterator[Finding]:
-    facts = {"peer": expected.names[peer], "channel": name}
+    facts = {"peer": expected.names.get(peer, peer), "channel": name}
     sent = ran["sent"] if ran else {"chain": None, "messages": 0, "bytes": 0}
     same = (sent["chain"], sent["messages"], sent["bytes"]) == (
         stated["sent"],

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from atoll.agreements.replay import open_replay
 from atoll.crypto import dsse
 from atoll.errors import AtollError
+from atoll.ledger.entry import Body
 from atoll.node.clock import stamp
 from atoll.node.evidence.replay_away import Away, require_host
 from atoll.node.evidence.replay_case import Case, judge
@@ -258,7 +260,30 @@ class Replays:
             row = session.get_one(Replay, identifier)
             row.state, row.report, row.ended = "done", envelope, stamp(desk.clock())
             desk.event(session, row.job, "run again", replay=identifier, ok=document["ok"], person=row.person)
-            desk.record(session, row.agreement, "replay", {"envelope": envelope}, row.job)
+            # The identifier lets a node that lost its store find the report under it again.
+            entry = {"envelope": envelope, "replay": identifier}
+            desk.record(session, row.agreement, "replay", entry, row.job)
+
+    def restored(self, session: Session, agreement: str, body: Body) -> None:
+        """A report comes back from the node's own log, after its store was lost."""
+        envelope, identifier = body.document["envelope"], body.document["replay"]
+        report = open_replay(envelope)
+        if session.get(Replay, identifier) is None:
+            at = body.time.replace("Z", ".000Z")
+            session.add(
+                Replay(
+                    id=identifier,
+                    job=report.job,
+                    agreement=agreement,
+                    host=report.host,
+                    person="restored",
+                    options=Options(report.threads, False, False).document(),
+                    state="done",
+                    report=envelope,
+                    created=at,
+                    ended=at,
+                )
+            )
 
     def _failed(self, identifier: str, running: _Running, error: AtollError) -> None:
         names = running.case.expected.names
