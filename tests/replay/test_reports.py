@@ -87,7 +87,7 @@ RESULT: Json = {
             "calls": 3,
             "root": ONE,
             "hits": None,
-            "transcripts": {PEER: {"psi": {"sent": SENT, "taken": TAKEN}}},
+            "transcripts": {PEER: {"psi": {"sent": {**SENT}, "taken": {**TAKEN}}}},
         }
     ],
 }

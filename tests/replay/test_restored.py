@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from atoll import AtollError
-from atoll.testing import nodes, until
+from atoll.testing import nodes, pair, until
 
 
 def test_reports_come_back_and_seeds_do_not(look: Any) -> None:
@@ -37,8 +37,6 @@ def test_reports_come_back_and_seeds_do_not(look: Any) -> None:
             timeout=60,
         )
         net.bob.start()
-        from atoll.testing import pair
-
         pair(net.alice, net.bob)
         until("the report is back", lambda: net.bob.auditor.audit.replays(job), 60)
         found = net.bob.auditor.audit.show_replay(made["id"])

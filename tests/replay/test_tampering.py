@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,17 @@ def test_a_changed_key_is_named_and_the_first_message_that_differs(net: Net, joi
         assert look.codes(found, "bad")[:2] == ["input-changed", "sent-differs"]
         differs = look.facts(found, "sent-differs")
         assert (differs["number"], differs["step"], differs["peer"]) == (1, "ecdh-psi/blinded/0", "bob")
+        shown = subprocess.run(
+            [sys.executable, "-m", "atoll.cli", "audit", "replay", joined, "-d", str(net.alice.folder)]
+            + ["--as", "auditor"],
+            env=net.alice.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert shown.returncode == 1
+        assert shown.stderr.splitlines()[-2].startswith("E_REPLAY: Input")
+        assert "no longer fits its commitment" in shown.stdout
         # Nobody else's side is touched by it.
         assert net.bob.auditor.audit.replay(joined)["ok"]
     finally:
