@@ -17,6 +17,7 @@ from typing import Any
 from atoll.client import drafts, requests
 from atoll.client import folder as _folder
 from atoll.client.audit import Audit, draw_calls, verify_audit
+from atoll.client.billing import Bills, bills_csv, verify_statement
 from atoll.client.consents import Consents
 from atoll.client.jobs import ENDED, Job, Result, Service
 from atoll.client.resources import (
@@ -41,6 +42,7 @@ __all__ = [
     "Job",
     "Result",
     "Service",
+    "bills_csv",
     "connect",
     "drafts",
     "draw_calls",
@@ -48,6 +50,7 @@ __all__ = [
     "verify_audit",
     "verify_fork",
     "verify_ledger",
+    "verify_statement",
 ]
 
 DEFAULT_URL = "http://127.0.0.1:8761"
@@ -70,6 +73,7 @@ class Client:
         self.schedules = Schedules(self.transport)
         self.ledger = Ledger(self.transport)
         self.audit = Audit(self.transport)
+        self.bills = Bills(self.transport)
         self.persons = Persons(self.transport)
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from atoll.node.access import Access
 from atoll.node.agreements import Agreements
 from atoll.node.clock import Clock, system_clock
 from atoll.node.evidence.audits import Audits
+from atoll.node.evidence.billing import Billing
 from atoll.node.evidence.evidence import Evidence
 from atoll.node.evidence.shelf import Shelf
 from atoll.node.home import Home
@@ -69,8 +70,10 @@ class Node:
                 nursery=self.nursery,
                 record=self._record,
                 require=self.evidence.standing.require,
+                receipted=lambda session, envelope: self.billing.note(session, envelope),
             )
         )
+        self.billing = Billing(shelf, self.jobs.desk, self.evidence.restore)
         self.consents.on_withdrawn = self.jobs.runs.withdrawn
         self.audits = Audits(shelf, self.ledgers, self.jobs.desk, self.consents)
         self._log = logger("node")

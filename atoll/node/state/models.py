@@ -304,6 +304,44 @@ class Block(Base):
     closed: Mapped[str | None] = _c(TIME, "when both sides knew its end; null while open", nullable=True)
 
 
+class BillItem(Base):
+    """A use that is billed, written in the transaction that stores the receipt which proves it."""
+
+    __tablename__ = "bill_items"
+    __table_args__ = (Index("bill_items_by_month", "agreement", "provider", "payer", "day"),)
+    job: Mapped[str] = _c(String(64), "job identifier", primary_key=True)
+    block: Mapped[int] = _c(
+        Integer,
+        "block of a standing service's calls; 0 for the whole job",
+        primary_key=True,
+        autoincrement=False,
+    )
+    provider: Mapped[str] = _c(KEY, "whose asset was used", primary_key=True)
+    asset: Mapped[str] = _c(String(200), "the asset", primary_key=True)
+    unit: Mapped[str] = _c(String(8), "run, call, row or hit", primary_key=True)
+    agreement: Mapped[str] = _c(String(64), "agreement identifier")
+    payer: Mapped[str] = _c(KEY, "who asked")
+    day: Mapped[str] = _c(String(10), "day of the use, UTC, by the owner's claim in the receipt")
+    evidence: Mapped[str] = _c(DIGEST, "digest of the receipt")
+    quantity: Mapped[int] = _c(BigInteger, "how many of the unit")
+    price: Mapped[int] = _c(BigInteger, "minor units of the currency for each")
+    currency: Mapped[str] = _c(String(3), "ISO 4217 code")
+    payees: Mapped[Any] = _c(JSON, "key and parts of everybody who shares the price")
+
+
+class Bill(Base):
+    """A month's statement that at least one side has signed, or found to differ."""
+
+    __tablename__ = "bills"
+    agreement: Mapped[str] = _c(String(64), "agreement identifier", primary_key=True)
+    month: Mapped[str] = _c(String(7), "month, as 2026-11", primary_key=True)
+    partner: Mapped[str] = _c(KEY, "the other side", primary_key=True)
+    digest: Mapped[str] = _c(DIGEST, "digest of the statement", primary_key=True)
+    envelope: Mapped[Any] = _c(JSON, "the statement with the signatures that there are")
+    state: Mapped[str] = _c(String(16), "signed (by one side) or agreed (by both)")
+    at: Mapped[str] = _c(TIME, "last change")
+
+
 class Consent(Base):
     """A data subject's authorisation that this node holds, issued or was shown."""
 

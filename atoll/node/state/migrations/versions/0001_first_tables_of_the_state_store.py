@@ -116,6 +116,54 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "bill_items",
+        sa.Column("job", sa.String(length=64), nullable=False, comment="job identifier"),
+        sa.Column(
+            "block",
+            sa.Integer(),
+            autoincrement=False,
+            nullable=False,
+            comment="block of a standing service's calls; 0 for the whole job",
+        ),
+        sa.Column("provider", sa.String(length=160), nullable=False, comment="whose asset was used"),
+        sa.Column("asset", sa.String(length=200), nullable=False, comment="the asset"),
+        sa.Column("unit", sa.String(length=8), nullable=False, comment="run, call, row or hit"),
+        sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
+        sa.Column("payer", sa.String(length=160), nullable=False, comment="who asked"),
+        sa.Column(
+            "day",
+            sa.String(length=10),
+            nullable=False,
+            comment="day of the use, UTC, by the owner's claim in the receipt",
+        ),
+        sa.Column("evidence", sa.String(length=160), nullable=False, comment="digest of the receipt"),
+        sa.Column("quantity", sa.BigInteger(), nullable=False, comment="how many of the unit"),
+        sa.Column("price", sa.BigInteger(), nullable=False, comment="minor units of the currency for each"),
+        sa.Column("currency", sa.String(length=3), nullable=False, comment="ISO 4217 code"),
+        sa.Column(
+            "payees", sa.JSON(), nullable=False, comment="key and parts of everybody who shares the price"
+        ),
+        sa.PrimaryKeyConstraint("job", "block", "provider", "asset", "unit"),
+    )
+    with op.batch_alter_table("bill_items", schema=None) as batch_op:
+        batch_op.create_index("bill_items_by_month", ["agreement", "provider", "payer", "day"], unique=False)
+
+    op.create_table(
+        "bills",
+        sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
+        sa.Column("month", sa.String(length=7), nullable=False, comment="month, as 2026-11"),
+        sa.Column("partner", sa.String(length=160), nullable=False, comment="the other side"),
+        sa.Column("digest", sa.String(length=160), nullable=False, comment="digest of the statement"),
+        sa.Column(
+            "envelope", sa.JSON(), nullable=False, comment="the statement with the signatures that there are"
+        ),
+        sa.Column(
+            "state", sa.String(length=16), nullable=False, comment="signed (by one side) or agreed (by both)"
+        ),
+        sa.Column("at", sa.String(length=32), nullable=False, comment="last change"),
+        sa.PrimaryKeyConstraint("agreement", "month", "partner", "digest"),
+    )
+    op.create_table(
         "blocks",
         sa.Column("job", sa.String(length=64), nullable=False, comment="job identifier"),
         sa.Column(
@@ -638,6 +686,11 @@ def downgrade() -> None:
 
     op.drop_table("charges")
     op.drop_table("blocks")
+    op.drop_table("bills")
+    with op.batch_alter_table("bill_items", schema=None) as batch_op:
+        batch_op.drop_index("bill_items_by_month")
+
+    op.drop_table("bill_items")
     op.drop_table("assets")
     with op.batch_alter_table("asset_versions", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_asset_versions_job"))
