@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import select
 
 from atoll.crypto.dsse import Envelope
+from atoll.crypto.words import Language
 from atoll.errors import AtollError
 from atoll.net.dial import dial
 from atoll.net.identity import KeyStatement, NodeKeys, key_statement
@@ -20,7 +21,6 @@ from atoll.net.listener import Listener
 from atoll.net.pairing import (
     Answered,
     Invite,
-    Language,
     OpenInvite,
     PendingPair,
     answer,
