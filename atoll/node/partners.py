@@ -80,7 +80,14 @@ class Partners:
         """Opens the partner port, if there is one, and keeps links to all partners."""
         listen = self._config.partner_listen
         if listen is not None:
-            self.listener = Listener(listen[0], listen[1], self._on_control, self._on_pair, log=self._net_log)
+            self.listener = Listener(
+                listen[0],
+                listen[1],
+                self._on_control,
+                self._on_pair,
+                log=self._net_log,
+                on_older=lambda sock: self._on_control(sock, older=True),
+            )
             self.listener.start()
             host, _, port = self.listener.address.rpartition(":")
             stated = self._config["partners.address"]
@@ -178,8 +185,8 @@ class Partners:
 
         self._handlers[verb] = guarded
 
-    def _on_control(self, sock: socket.socket) -> None:
-        self.links.accept(sock)
+    def _on_control(self, sock: socket.socket, *, older: bool = False) -> None:
+        self.links.accept(sock, older=older)
 
     # Requests to partners.
 
