@@ -272,6 +272,20 @@ class NodeKeys:
         _write_private(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
 
 
+def stored_tls(folder: Path) -> list[tuple[str, datetime]]:
+    """Fingerprint and end of each TLS key in a folder, the newest first, without opening a key; `E_CONFIG`."""
+    found = []
+    for number in reversed(_tls_numbers(folder)):
+        path = _tls_files(folder, number)[1]
+        try:
+            certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise AtollError("E_CONFIG", f"cannot read {path}: {error}") from None
+        der = certificate.public_bytes(serialization.Encoding.DER)
+        found.append((digest(der), certificate.not_valid_after_utc))
+    return found
+
+
 def _tls_files(folder: Path, number: int) -> tuple[Path, Path]:
     """Key and certificate of the TLS key of that number, 1 for the first."""
     stem = "tls" if number == 1 else f"tls-{number}"

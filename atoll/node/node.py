@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 from atoll.errors import AtollError
 from atoll.node.access import Access
 from atoll.node.agreements import Agreements
-from atoll.node.clock import Clock, system_clock
+from atoll.node.clock import Clock, seconds, system_clock
 from atoll.node.home import Home
 from atoll.node.jobs.desk import Desk
 from atoll.node.jobs.manager import Jobs
@@ -95,6 +96,19 @@ class Node:
         self.store.close()
         self._log.info("node stopped", name=self.name)
 
+    def _tls_keys(self) -> list[dict[str, Any]]:
+        """Own TLS keys, the newest first, and how many links there are now over each."""
+        links = Counter(peer.mine.tls for peer in self.partners.links.connected().values())
+        return [
+            {
+                "fingerprint": tls.fingerprint,
+                "not_after": seconds(tls.not_after),
+                "links": links[tls.fingerprint],
+            }
+            for tls in (self.keys.tls, self.keys.older)
+            if tls is not None
+        ]
+
     def describe(self) -> dict[str, Any]:
         """What the API says of the node itself."""
         from atoll import __version__
@@ -103,6 +117,7 @@ class Node:
             "name": self.name,
             "identity": self.keys.identity,
             "tls": self.keys.tls.fingerprint,
+            "tls_keys": self._tls_keys(),
             "version": __version__,
             "partner_address": self.partners.address,
             "language": self.config["node.language"],
