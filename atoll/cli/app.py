@@ -52,7 +52,18 @@ def demo(context: typer.Context) -> None:
 
 def _register() -> None:
     # Each module registers its commands on `app` when it is imported.
-    from atoll.cli import agreements, data, jobs, keys, ledger, nodes, peers, people, services  # noqa: F401
+    from atoll.cli import (  # noqa: F401
+        agreements,
+        data,
+        jobs,
+        keys,
+        ledger,
+        nodes,
+        peers,
+        people,
+        rosters,
+        services,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

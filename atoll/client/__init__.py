@@ -29,6 +29,7 @@ from atoll.client.resources import (
     Services,
     verify_ledger,
 )
+from atoll.client.rosters import Rosters
 from atoll.client.transport import Transport, objects
 from atoll.errors import AtollError
 
@@ -56,6 +57,7 @@ class Client:
         self.url = self.transport.url
         self.data = Data(self.transport)
         self.peers = Peers(self.transport)
+        self.rosters = Rosters(self.transport)
         self.agreements = Agreements(self.transport)
         self.jobs = Jobs(self.transport)
         self.policy = Policy(self.transport)

@@ -19,6 +19,7 @@ from atoll.node.ledgers import Ledgers
 from atoll.node.logs import logger
 from atoll.node.metrics import Metrics
 from atoll.node.partners import Partners
+from atoll.node.rosters import Rosters
 from atoll.node.tables import Tables
 from atoll.node.vault import Vault
 from atoll.node.worker.nursery import Nursery
@@ -38,6 +39,7 @@ class Node:
         self.partners = Partners(
             self.config, self.store, vault, self.keys, clock, self.metrics, self.config["node.language"]
         )
+        self.rosters = Rosters(self.store, self.partners, self.keys, self.name, clock)
         self.nursery = Nursery()
         self.tables = Tables(home.path, self.config, self.store, vault, self.nursery, clock)
         self.ledgers = Ledgers(self.store, self.partners, self.keys.signing, clock)
