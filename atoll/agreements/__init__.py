@@ -2,7 +2,8 @@
 
 Public names, as other packages use them:
 
-    model:      Agreement, Asset, Column, Grant, JoinBounds, Quota, Price, USES, parse(document) -> Agreement
+    model:      Agreement, Asset, Column, parse(document) -> Agreement
+    terms:      Terms, Grant, JoinBounds, Quota, Price, USES
     roster:     Roster, Member; read_card(card, now), found(...), follow(old, ...); open_envelope(envelope)
                 standing(new, signed, old) -> Standing, `.complete`, `.require(new)`; changes(old, new)
     build:      agreement, asset, column, grant, join_bounds (...) -> documents with safe defaults
@@ -14,9 +15,13 @@ Public names, as other packages use them:
                 grants_to(asset, partner, purpose, function) -> [(index, Grant)]
     difference: diff(old, new) -> [Change(path, old, new)], each with `.text(language)`
     approval:   build_approval(...), build_refusal(...), open_approval(envelope, plan=, job=, party=, inputs=)
-    receipt:    build_provisional(...), open_provisional(envelope, ...)
-                build_receipt(plan, approvals, ...), parse_receipt(document), open_receipt(envelope, parties)
-                check_receipt(receipt, plan, approvals, protocols=, security=, disclosures=)
+    provisional: build_provisional(...), open_provisional(envelope, ...)
+    receipt:    Derived(protocols, security, disclosures, consent, declares_hits)
+                build_receipt(plan, approvals, derived, ...), parse_receipt(document)
+                open_receipt(envelope, parties), check_receipt(receipt, plan, approvals, derived, agreements)
+                presented_rows(plan, approvals, derived, party)
+    consent:    build_consent(...), open_consent(envelope), check_consent(...)
+                build_withdrawal(...), open_withdrawal(envelope, consent)
 """
 
 from atoll.agreements.approval import Approval, build_approval, build_refusal, open_approval
@@ -31,28 +36,18 @@ from atoll.agreements.lifecycle import (
     open_envelope,
     open_revocation,
 )
-from atoll.agreements.model import (
-    KIND,
-    USES,
-    Agreement,
-    Asset,
-    Column,
-    Grant,
-    JoinBounds,
-    Price,
-    Quota,
-    parse,
-)
+from atoll.agreements.model import KIND, Agreement, Asset, Column, parse
+from atoll.agreements.provisional import Provisional, build_provisional, open_provisional
 from atoll.agreements.receipt import (
-    Provisional,
+    Derived,
     Receipt,
-    build_provisional,
     build_receipt,
     check_receipt,
-    open_provisional,
     open_receipt,
     parse_receipt,
+    presented_rows,
 )
+from atoll.agreements.terms import USES, Grant, JoinBounds, Price, Quota, Terms
 
 __all__ = [
     "KIND",
@@ -63,6 +58,7 @@ __all__ = [
     "Asset",
     "Change",
     "Column",
+    "Derived",
     "Grant",
     "JoinBounds",
     "Price",
@@ -70,6 +66,7 @@ __all__ = [
     "Quota",
     "Receipt",
     "Revocation",
+    "Terms",
     "agreement",
     "asset",
     "build_approval",
@@ -91,4 +88,5 @@ __all__ = [
     "open_revocation",
     "parse",
     "parse_receipt",
+    "presented_rows",
 ]

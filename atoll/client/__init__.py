@@ -16,6 +16,7 @@ from typing import Any
 
 from atoll.client import drafts, requests
 from atoll.client import folder as _folder
+from atoll.client.consents import Consents
 from atoll.client.jobs import ENDED, Job, Result, Service
 from atoll.client.resources import (
     Agreements,
@@ -27,6 +28,7 @@ from atoll.client.resources import (
     Policy,
     Schedules,
     Services,
+    verify_fork,
     verify_ledger,
 )
 from atoll.client.rosters import Rosters
@@ -42,6 +44,7 @@ __all__ = [
     "connect",
     "drafts",
     "requests",
+    "verify_fork",
     "verify_ledger",
 ]
 
@@ -59,6 +62,7 @@ class Client:
         self.peers = Peers(self.transport)
         self.rosters = Rosters(self.transport)
         self.agreements = Agreements(self.transport)
+        self.consents = Consents(self.transport)
         self.jobs = Jobs(self.transport)
         self.policy = Policy(self.transport)
         self.services = Services(self.transport)

@@ -37,6 +37,10 @@ class Metrics:
             "atoll_service_calls", "Calls of standing services", ["function"], registry=self.registry
         )
 
+        self.forks = Counter(
+            "atoll_ledger_forks", "Findings that a log has two histories", registry=self.registry
+        )
+
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self.registry)

@@ -12,14 +12,17 @@ from atoll.errors import AtollError
 from atoll.node.access import Access
 from atoll.node.agreements import Agreements
 from atoll.node.clock import Clock, seconds, system_clock
+from atoll.node.evidence.evidence import Evidence
+from atoll.node.evidence.shelf import Shelf
 from atoll.node.home import Home
 from atoll.node.jobs.desk import Desk
+from atoll.node.jobs.inputs import note_use
 from atoll.node.jobs.manager import Jobs
-from atoll.node.ledgers import Ledgers
 from atoll.node.logs import logger
 from atoll.node.metrics import Metrics
 from atoll.node.partners import Partners
-from atoll.node.rosters import Rosters
+from atoll.node.publishing.consents import Consents
+from atoll.node.rosters.rosters import Rosters
 from atoll.node.tables import Tables
 from atoll.node.vault import Vault
 from atoll.node.worker.nursery import Nursery
@@ -39,11 +42,20 @@ class Node:
         self.partners = Partners(
             self.config, self.store, vault, self.keys, clock, self.metrics, self.config["node.language"]
         )
-        self.rosters = Rosters(self.store, self.partners, self.keys, self.name, clock)
         self.nursery = Nursery()
         self.tables = Tables(home.path, self.config, self.store, vault, self.nursery, clock)
-        self.ledgers = Ledgers(self.store, self.partners, self.keys.signing, clock)
+        shelf = Shelf(self.store, self.partners, self.keys.signing, clock, self.metrics)
+        self.evidence = Evidence(
+            shelf,
+            home.path,
+            standing_seconds=float(self.config["ledger.standing_seconds"]),
+            witness_for=self.config["ledger.witness_for"],
+            note_use=lambda *what: note_use(self.jobs.desk, *what),
+        )
+        self.ledgers = self.evidence.ledgers
+        self.rosters = Rosters(self.store, self.partners, self.keys, clock, self.evidence.record_private)
         self.agreements = Agreements(self.store, self.partners, self.keys.signing, clock, self._record)
+        self.consents = Consents(self.store, self.partners, self.agreements, vault, self.keys.signing, clock)
         self.jobs = Jobs(
             Desk(
                 home=home.path,
@@ -58,8 +70,10 @@ class Node:
                 tables=self.tables,
                 nursery=self.nursery,
                 record=self._record,
+                require=self.evidence.standing.require,
             )
         )
+        self.consents.on_withdrawn = self.jobs.runs.withdrawn
         self._log = logger("node")
         self.ready = False
 
@@ -76,9 +90,10 @@ class Node:
         """Opens the partner port and takes up what a stop left."""
         self.nursery.start()
         self.tables.start()
+        self.jobs.look_back()
         self.partners.start()
-        self.ledgers.start()
-        self.jobs.start()
+        self.evidence.start()
+        self.jobs.start(self.evidence.standing.wait)
         self.ready = True
         self._log.info(
             "node started", name=self.name, identity=self.keys.identity, partners=self.partners.address
@@ -91,12 +106,18 @@ class Node:
         self.ready = False
         self.jobs.stop()
         self.partners.outbox.flush(timeout=2.0)
-        self.ledgers.stop()
+        self.evidence.stop()
         self.partners.stop()
         self.tables.stop()
         self.nursery.stop()
         self.store.close()
         self._log.info("node stopped", name=self.name)
+
+    def call(self, job: str, payload: bytes, consent: str | None) -> bytes:
+        """One call of a standing service that this node asks, on a data subject's authorisation where one is needed."""
+        terms = self.jobs.consent_of(job)
+        shown = self.consents.shown(consent, **terms) if terms else None
+        return self.jobs.runs.call(job, payload, shown)
 
     def _tls_keys(self) -> list[dict[str, Any]]:
         """Own TLS keys, the newest first, and how many links there are now over each."""

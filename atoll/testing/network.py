@@ -149,6 +149,8 @@ class Net:
         silence_seconds: int = 10,
         grace_seconds: int = 600,
         parties: Sequence[str] = (),
+        witnesses: Json | None = None,
+        replay: Json | None = None,
         **grant: Any,
     ) -> Json:
         """A draft of an agreement; arguments as `agreement`."""
@@ -161,7 +163,7 @@ class Net:
                 assets.append(self._asset(self[name], asset, terms, others, grant))
         return drafts.agreement(
             {key: name for name, key in keys.items()}, assets, title=title, days=days,
-            silence_seconds=silence_seconds, grace_seconds=grace_seconds,
+            silence_seconds=silence_seconds, grace_seconds=grace_seconds, witnesses=witnesses, replay=replay,
         )  # fmt: skip
 
     @staticmethod
@@ -199,9 +201,9 @@ class Net:
                 for: `"*"` (each column as join key, group key and to add), a mapping of column to uses, a
                 mapping with `columns` and `grant` (arguments of `drafts.grant` for this table) or with
                 `grants` (whole grants); `"service"` for an echo service.
-            terms: `title`, `days`, `parties` (nodes that bring nothing), `silence_seconds`, `grace_seconds`;
-                anything else goes to `drafts.grant` for every table. Unless said otherwise: purpose `test`,
-                functions `join` and `totals`, automatic approval, bounds that refuse nothing.
+            terms: `title`, `days`, `parties` (nodes that bring nothing), `silence_seconds`, `grace_seconds`,
+                `witnesses`, `replay`; anything else goes to `drafts.grant` for every table. Unless said otherwise:
+                purpose `test`, functions `join` and `totals`, automatic approval, bounds that refuse nothing.
         """
         document = self.draft(tables, **terms)
         return self.sign(document)

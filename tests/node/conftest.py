@@ -91,7 +91,7 @@ class Records:
         return self.rows("select * from charges where job = ? order by id", job)
 
     def receipts(self, job: str, kind: str) -> list[dict[str, Any]]:
-        return self.rows("select * from receipts where job = ? and kind = ? order by batch", job, kind)
+        return self.rows("select * from receipts where job = ? and kind = ? order by block", job, kind)
 
     def ledger(self, kind: str, job: str) -> list[dict[str, Any]]:
         """Documents of one kind in the node's own logs that name a job."""
@@ -248,7 +248,7 @@ class Mallory:
         }  # fmt: skip
         return compile_join(
             request | how, self.agreement, me=self.me, person="Mallory", now=datetime.now(UTC),
-            job=f"job-{secrets.token_hex(16)}",
+            job=f"job-{secrets.token_hex(16)}", salt=secrets.token_hex(16),
         )  # fmt: skip
 
     def approval(self, plan: dict[str, Any], keys: int = 60, **changed: Any) -> dict[str, Any]:

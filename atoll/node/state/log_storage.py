@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import Table, delete, select, tuple_
 from sqlalchemy.orm import Session
 
 from atoll.ledger.entry import Entry, Opened
 from atoll.ledger.merkle import Node, Place
 from atoll.ledger.storage import StoredCosignature
 from atoll.node.state.models import Cosignature, LogCheckpoint, LogEntry, LogHash, LogName, LogSeen
+
+_ENTRIES = cast(Table, LogEntry.__table__)
+_HASHES = cast(Table, LogHash.__table__)
 
 
 class LogStorage:
@@ -34,24 +38,26 @@ class LogStorage:
     def append(self, entries: Sequence[Entry], nodes: Sequence[Node]) -> None:
         """Adds entries at the end with the hashes that they complete."""
         row = self._session.get_one(LogName, self._origin)
-        for offset, entry in enumerate(entries):
-            opened = entry.opened
-            self._session.add(
-                LogEntry(
-                    origin=self._origin,
-                    number=row.size + offset,
-                    leaf=entry.leaf,
-                    body=opened.body if opened else None,
-                    opening=opened.opening if opened else None,
-                    job=self._job,
-                )
-            )
-        for node in nodes:
-            self._session.add(
-                LogHash(origin=self._origin, level=node.place.level, number=node.place.number, hash=node.hash)
-            )
+        rows = [
+            {
+                "origin": self._origin,
+                "number": row.size + offset,
+                "leaf": entry.leaf,
+                "body": entry.opened.body if entry.opened else None,
+                "opening": entry.opened.opening if entry.opened else None,
+                "job": self._job,
+            }
+            for offset, entry in enumerate(entries)
+        ]
+        hashes = [
+            {"origin": self._origin, "level": n.place.level, "number": n.place.number, "hash": n.hash}
+            for n in nodes
+        ]
+        # Past the objects of the mapper, which cost more than the rest of an append together.
+        for table, values in ((_ENTRIES, rows), (_HASHES, hashes)):
+            if values:
+                self._session.connection().execute(table.insert(), values)
         row.size += len(entries)
-        self._session.flush()
 
     def hashes(self, places: Sequence[Place]) -> list[bytes]:
         """The hash at each place, in the order asked."""
@@ -93,18 +99,32 @@ class LogStorage:
         row = self._session.get_one(LogEntry, (self._origin, index))
         row.body, row.opening = (opened.body, opened.opening) if opened else (None, None)
 
+    def head(self) -> bytes | None:
+        """The newest signed checkpoint."""
+        row = self._session.get(LogName, self._origin)
+        return row.head if row else None
+
+    def put_head(self, note: bytes) -> None:
+        """Replaces the newest signed checkpoint."""
+        self._session.get_one(LogName, self._origin).head = note
+
+    def checkpoint(self, size: int) -> bytes | None:
+        """The checkpoint of that size, where a cosignature stands on it."""
+        row = self._session.get(LogCheckpoint, (self._origin, size))
+        return row.note if row else None
+
     def put_checkpoint(self, size: int, note: bytes) -> None:
-        """Keeps a signed checkpoint."""
+        """Keeps a signed checkpoint that a cosignature stands on."""
         self._session.merge(LogCheckpoint(origin=self._origin, size=size, note=note))
 
-    def checkpoint(self, size: int | None = None) -> bytes | None:
-        """The checkpoint of that size, or the newest."""
-        if size is None:
-            size = self._session.scalar(
-                select(func.max(LogCheckpoint.size)).where(LogCheckpoint.origin == self._origin)
+    def drop_checkpoints(self, sizes: Sequence[int]) -> None:
+        """Forgets checkpoints that no cosignature stands on."""
+        if sizes:
+            self._session.execute(
+                delete(LogCheckpoint).where(
+                    LogCheckpoint.origin == self._origin, LogCheckpoint.size.in_(sizes)
+                )
             )
-        row = self._session.get(LogCheckpoint, (self._origin, size)) if size is not None else None
-        return row.note if row else None
 
     def put_cosignature(self, cosignature: StoredCosignature) -> None:
         """Keeps a witness's cosignature in place of its older one."""

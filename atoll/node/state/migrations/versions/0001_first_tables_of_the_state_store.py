@@ -116,6 +116,43 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "blocks",
+        sa.Column("job", sa.String(length=64), nullable=False, comment="job identifier"),
+        sa.Column(
+            "number",
+            sa.Integer(),
+            autoincrement=False,
+            nullable=False,
+            comment="number of the block in the job, from 1",
+        ),
+        sa.Column("attempt", sa.Integer(), nullable=False, comment="attempt of the job that it belongs to"),
+        sa.Column(
+            "book",
+            sa.Integer(),
+            nullable=False,
+            comment="number of the block in its attempt, from 1: names the file of its records",
+        ),
+        sa.Column(
+            "first", sa.BigInteger(), nullable=False, comment="number of its first call in the job, from 1"
+        ),
+        sa.Column("reserved", sa.BigInteger(), nullable=False, comment="calls that were released"),
+        sa.Column(
+            "used",
+            sa.BigInteger(),
+            nullable=True,
+            comment="calls that this node knows were answered; null while the block is open",
+        ),
+        sa.Column("evidence", sa.String(length=16), nullable=False, comment="provisional, final or disputed"),
+        sa.Column("opened", sa.String(length=32), nullable=False, comment="when it was opened here"),
+        sa.Column(
+            "closed",
+            sa.String(length=32),
+            nullable=True,
+            comment="when both sides knew its end; null while open",
+        ),
+        sa.PrimaryKeyConstraint("job", "number"),
+    )
+    op.create_table(
         "charges",
         sa.Column(
             "id",
@@ -126,7 +163,7 @@ def upgrade() -> None:
         ),
         sa.Column("job", sa.String(length=64), nullable=False, comment="job that caused it"),
         sa.Column(
-            "batch", sa.Integer(), nullable=False, comment="block of a standing service's calls; 0 otherwise"
+            "block", sa.Integer(), nullable=False, comment="block of a standing service's calls; 0 otherwise"
         ),
         sa.Column("kind", sa.String(length=16), nullable=False, comment="run, keys, rows or calls"),
         sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
@@ -142,10 +179,41 @@ def upgrade() -> None:
         ),
         sa.Column("at", sa.String(length=32), nullable=False, comment="when, by this node's clock"),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("job", "batch", "kind", "provider", "asset", "partner", name="charge_once"),
+        sa.UniqueConstraint("job", "block", "kind", "provider", "asset", "partner", name="charge_once"),
     )
     with op.batch_alter_table("charges", schema=None) as batch_op:
         batch_op.create_index("charges_by_use", ["agreement", "asset", "partner", "kind", "at"], unique=False)
+
+    op.create_table(
+        "consents",
+        sa.Column("digest", sa.String(length=160), nullable=False, comment="digest of the authorisation"),
+        sa.Column("issuer", sa.String(length=160), nullable=False, comment="who signed it"),
+        sa.Column("grantee", sa.String(length=160), nullable=False, comment="who may ask"),
+        sa.Column(
+            "envelope",
+            sa.JSON(),
+            nullable=True,
+            comment="DSSE envelope of the authorisation; null where only its end is known",
+        ),
+        sa.Column(
+            "subject",
+            sa.LargeBinary(),
+            nullable=True,
+            comment="subject and opening of its commitment, sealed by the node's vault, at the issuer",
+        ),
+        sa.Column("not_after", sa.String(length=32), nullable=False, comment="end of its validity"),
+        sa.Column("created", sa.String(length=32), nullable=False, comment="when this node first saw it"),
+        sa.Column(
+            "withdrawn",
+            sa.String(length=32),
+            nullable=True,
+            comment="when its withdrawal became known; null while it holds",
+        ),
+        sa.Column("withdrawal", sa.JSON(), nullable=True, comment="DSSE envelope of the withdrawal"),
+        sa.PrimaryKeyConstraint("digest"),
+    )
+    with op.batch_alter_table("consents", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_consents_issuer"), ["issuer"], unique=False)
 
     op.create_table(
         "cosignatures",
@@ -153,6 +221,12 @@ def upgrade() -> None:
         sa.Column("witness", sa.String(length=160), nullable=False, comment="who cosigned"),
         sa.Column("size", sa.BigInteger(), nullable=False, comment="size of the cosigned checkpoint"),
         sa.Column("line", sa.Text(), nullable=False, comment="signature line of the note"),
+        sa.Column(
+            "name",
+            sa.String(length=200),
+            nullable=True,
+            comment="name of a witness that is no signatory; else null",
+        ),
         sa.Column("at", sa.String(length=32), nullable=False, comment="when it arrived"),
         sa.PrimaryKeyConstraint("origin", "witness"),
     )
@@ -266,9 +340,11 @@ def upgrade() -> None:
             comment="result file, rows, commitment and its opening, for a receiver",
         ),
         sa.Column("meters", sa.JSON(), nullable=True, comment="this node's meters"),
-        sa.Column("part", sa.JSON(), nullable=True, comment="this node's part of the receipt"),
         sa.Column(
-            "parts", sa.JSON(), nullable=False, comment="at the asker: the parts of the receipt by party"
+            "terms",
+            sa.JSON(),
+            nullable=False,
+            comment="for each own input that another party asked for, the place of the grant it is used under",
         ),
         sa.Column(
             "evidence", sa.String(length=32), nullable=False, comment="none, provisional, final or disputed"
@@ -334,6 +410,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("origin", "level", "number"),
     )
     op.create_table(
+        "log_heard",
+        sa.Column("origin", sa.String(length=200), nullable=False, comment="origin line of the log"),
+        sa.Column("source", sa.String(length=160), nullable=False, comment="who told of it"),
+        sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
+        sa.Column("size", sa.BigInteger(), nullable=False, comment="number of entries that it covers"),
+        sa.Column("note", sa.LargeBinary(), nullable=False, comment="signed note"),
+        sa.Column("at", sa.String(length=32), nullable=False, comment="when it was heard"),
+        sa.PrimaryKeyConstraint("origin", "source"),
+    )
+    op.create_table(
         "log_seen",
         sa.Column("origin", sa.String(length=200), nullable=False, comment="origin line of the log"),
         sa.Column("size", sa.BigInteger(), nullable=False, comment="number of entries that it covers"),
@@ -346,6 +432,7 @@ def upgrade() -> None:
         sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
         sa.Column("owner", sa.String(length=160), nullable=False, comment="whose log it is"),
         sa.Column("size", sa.BigInteger(), nullable=False, comment="number of entries"),
+        sa.Column("head", sa.LargeBinary(), nullable=True, comment="newest signed checkpoint, a signed note"),
         sa.PrimaryKeyConstraint("origin"),
     )
     with op.batch_alter_table("logs", schema=None) as batch_op:
@@ -396,6 +483,18 @@ def upgrade() -> None:
         sa.Column("created", sa.String(length=32), nullable=False, comment="when the pairing began"),
         sa.Column("removed", sa.String(length=32), nullable=True, comment="when it was un-paired"),
         sa.Column("reason", sa.String(length=300), nullable=True, comment="why it was un-paired"),
+        sa.Column(
+            "roster",
+            sa.String(length=64),
+            nullable=True,
+            comment="roster whose acceptance made the pairing; null where words did",
+        ),
+        sa.Column(
+            "removed_by",
+            sa.String(length=128),
+            nullable=True,
+            comment="the person of this node who un-paired it; null where the partner or a roster did",
+        ),
         sa.PrimaryKeyConstraint("identity"),
         sa.UniqueConstraint("name"),
     )
@@ -410,6 +509,22 @@ def upgrade() -> None:
             comment="when the person was disabled; null while active",
         ),
         sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "receipt_parts",
+        sa.Column("job", sa.String(length=64), nullable=False, comment="job identifier"),
+        sa.Column(
+            "block",
+            sa.Integer(),
+            autoincrement=False,
+            nullable=False,
+            comment="block of a standing service's calls; 0 for the whole job",
+        ),
+        sa.Column("party", sa.String(length=160), nullable=False, comment="whose part it is"),
+        sa.Column("attempt", sa.Integer(), nullable=False, comment="attempt of the job that it belongs to"),
+        sa.Column("part", sa.JSON(), nullable=False, comment="the part, as it stands in the receipt"),
+        sa.Column("called", sa.JSON(), nullable=True, comment="for a block: calls and root of their records"),
+        sa.PrimaryKeyConstraint("job", "block", "party"),
     )
     op.create_table(
         "receipts",
@@ -427,12 +542,56 @@ def upgrade() -> None:
             comment="the other party of a provisional receipt; empty for the final one",
         ),
         sa.Column(
-            "batch", sa.Integer(), nullable=False, comment="block of a standing service's calls; 0 otherwise"
+            "block",
+            sa.Integer(),
+            nullable=False,
+            comment="block of a standing service's calls; 0 for the whole job",
         ),
         sa.Column("envelope", sa.JSON(), nullable=False, comment="DSSE envelope"),
         sa.Column("at", sa.String(length=32), nullable=False, comment="when it was stored"),
-        sa.PrimaryKeyConstraint("job", "kind", "party", "batch"),
+        sa.PrimaryKeyConstraint("job", "kind", "party", "block"),
     )
+    op.create_table(
+        "rosters",
+        sa.Column("digest", sa.String(length=160), nullable=False, comment="digest of the document"),
+        sa.Column("id", sa.String(length=64), nullable=False, comment="roster identifier"),
+        sa.Column("version", sa.Integer(), nullable=False, comment="version of the roster"),
+        sa.Column("name", sa.String(length=200), nullable=False, comment="name of the consortium"),
+        sa.Column(
+            "supersedes",
+            sa.String(length=160),
+            nullable=True,
+            comment="digest of the version before; null on the first",
+        ),
+        sa.Column("envelope", sa.JSON(), nullable=False, comment="DSSE envelope with the signatures so far"),
+        sa.Column(
+            "state",
+            sa.String(length=16),
+            nullable=False,
+            comment="offered, comparing, active, left, superseded, passed over or withdrawn",
+        ),
+        sa.Column(
+            "proposer",
+            sa.String(length=160),
+            nullable=False,
+            comment="the node that brought it here; this node's own key for a file",
+        ),
+        sa.Column("created", sa.String(length=32), nullable=False, comment="when this node first saw it"),
+        sa.Column("changed", sa.String(length=32), nullable=False, comment="when the state last changed"),
+        sa.Column(
+            "accepted", sa.String(length=32), nullable=True, comment="when it took effect here; null before"
+        ),
+        sa.Column(
+            "accepted_by",
+            sa.String(length=128),
+            nullable=True,
+            comment="the person who accepted it, or confirmed the words of a first one",
+        ),
+        sa.PrimaryKeyConstraint("digest"),
+    )
+    with op.batch_alter_table("rosters", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_rosters_id"), ["id"], unique=False)
+
     op.create_table(
         "schedules",
         sa.Column("id", sa.String(length=64), nullable=False, comment="schedule identifier"),
@@ -483,7 +642,12 @@ def downgrade() -> None:
 
     op.drop_table("tokens")
     op.drop_table("schedules")
+    with op.batch_alter_table("rosters", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_rosters_id"))
+
+    op.drop_table("rosters")
     op.drop_table("receipts")
+    op.drop_table("receipt_parts")
     op.drop_table("persons")
     op.drop_table("peers")
     with op.batch_alter_table("outbox", schema=None) as batch_op:
@@ -495,6 +659,7 @@ def downgrade() -> None:
 
     op.drop_table("logs")
     op.drop_table("log_seen")
+    op.drop_table("log_heard")
     op.drop_table("log_hashes")
     with op.batch_alter_table("log_entries", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_log_entries_job"))
@@ -521,10 +686,15 @@ def downgrade() -> None:
 
     op.drop_table("forks")
     op.drop_table("cosignatures")
+    with op.batch_alter_table("consents", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_consents_issuer"))
+
+    op.drop_table("consents")
     with op.batch_alter_table("charges", schema=None) as batch_op:
         batch_op.drop_index("charges_by_use")
 
     op.drop_table("charges")
+    op.drop_table("blocks")
     op.drop_table("assets")
     with op.batch_alter_table("asset_versions", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_asset_versions_job"))

@@ -22,13 +22,14 @@ from atoll.net.link import Peer as Remote
 from atoll.node.clock import Clock, stamp
 from atoll.node.logs import logger
 from atoll.node.partners import Partners
-from atoll.node.roster_book import IN_FORCE, OPEN, RosterBook, opened, read_file, write_file
-from atoll.node.roster_effects import Effects, apply, check_pins
-from atoll.node.roster_view import describe, facts, words_number
+from atoll.node.rosters.book import IN_FORCE, OPEN, RosterBook, opened, read_file, write_file
+from atoll.node.rosters.effects import Effects, apply, check_pins
+from atoll.node.rosters.view import describe, facts, words_number
 from atoll.node.state.models import Roster as Row
 from atoll.node.state.store import Store
 
 Json = dict[str, Any]
+RecordPrivate = Callable[[Session, str, Any], None]
 
 # A partner's versions that wait for an administrator here, at most.
 _OFFERS = 8
@@ -38,17 +39,21 @@ _ANY = ("active", "left", "offered", "comparing", "superseded", "passed over", "
 class Rosters:
     """All rosters that this node is, was, or is asked to be a member of.
 
-    `record_private(session, "roster", document)` is called in the transaction of each act of this node's people
-    (`signed`, `accepted`, `left`, `withdrawn`), with the envelope in the document; `on_changed(roster)` after
-    another version took effect here. Both do nothing until they are set.
+    Args:
+        record_private: `record_private(session, "roster", document)` is called in the transaction of each act of this
+            node's people (`signed`, `accepted`, `left`, `withdrawn`), with the envelope in the document.
+
+    `on_changed(roster)` is called after another version took effect here; it does nothing until it is set.
     """
 
-    def __init__(self, store: Store, partners: Partners, keys: NodeKeys, name: str, clock: Clock) -> None:
-        self._store, self._partners, self._keys, self._name, self._clock = store, partners, keys, name, clock
+    def __init__(
+        self, store: Store, partners: Partners, keys: NodeKeys, clock: Clock, record_private: RecordPrivate
+    ) -> None:
+        self._store, self._partners, self._keys, self._clock = store, partners, keys, clock
         self._me = keys.identity
         self._book = RosterBook(self._me, clock)
         self._log = logger("rosters")
-        self.record_private: Callable[[Session, str, Any], None] = lambda session, kind, document: None
+        self._record_private = record_private
         self.on_changed: Callable[[str], None] = lambda roster: None
         partners.handle("roster.offer", self._offered)
 
@@ -168,7 +173,7 @@ class Rosters:
             raise AtollError("E_ROSTER", text, cure=cure)
         if before is not None and before.entries.get(self._me) == mine:
             return
-        real = {"address": self._partners.address, "name": self._name}
+        real = {"address": self._partners.address, "name": self._partners.name}
         for what, value in real.items():
             if getattr(mine, what) != value:
                 text = f"the roster gives this node the {what} {getattr(mine, what)!r}; it has {value!r}"
@@ -232,7 +237,7 @@ class Rosters:
             "by": person,
             "envelope": row.envelope,
         }
-        self.record_private(session, "roster", document)
+        self._record_private(session, "roster", document)
         self._log.info(f"roster {act}", roster=row.id, version=row.version, person=person)
 
     # Between members.

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from atoll.agreements import roster as rules
 from atoll.agreements.roster import Member, Roster
 from atoll.crypto.words import SLOW_WORDS, slow_number, write_words
-from atoll.node.roster_book import RosterBook, opened, write_file
+from atoll.node.rosters.book import RosterBook, opened, write_file
 from atoll.node.state.models import Peer
 from atoll.node.state.models import Roster as Row
 
