@@ -297,8 +297,6 @@ def propose(here: Here, what: What, version: Version = None, digest: Digest = No
 
     here.out(found, people)
 
-    here.out(found, people)
-
 
 @command(roster, "withdraw")
 def withdraw(here: Here, identifier: Identifier, version: Version = None, digest: Digest = None) -> None:

@@ -117,8 +117,8 @@ class RosterBook:
             found.append(before)
         return [r.envelope for r in reversed(found)]
 
-    def take_file(self, session: Session, envelopes: Sequence[Any]) -> Row:
-        """Keeps what is news in a file that this node's people bring; the row of its last version.
+    def take_file(self, session: Session, envelopes: Sequence[Any]) -> tuple[Row, bool]:
+        """Keeps what is news in a file that this node's people bring; the row of its last version, and if it was news.
 
         Raises:
             AtollError: as `take`; `E_ROSTER` if this node is no member; `E_FORMAT` for a file of several rosters.
@@ -138,7 +138,7 @@ class RosterBook:
             kept = session.get(Row, roster.digest) is not None
             if current is None or roster.version > current.version or kept:
                 self.take(session, envelope, self._me)
-        return self.take(session, envelopes[-1], self._me)[0]
+        return self.take(session, envelopes[-1], self._me)
 
     def take(self, session: Session, envelope: Any, proposer: str) -> tuple[Row, bool]:
         """Keeps a version, or merges its signatures into what is kept; and whether anything was new.

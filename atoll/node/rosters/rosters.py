@@ -25,6 +25,7 @@ from atoll.node.partners import Partners
 from atoll.node.rosters.book import IN_FORCE, OPEN, RosterBook, opened, read_file, write_file
 from atoll.node.rosters.effects import Effects, apply, check_pins
 from atoll.node.rosters.view import describe, facts, words_number
+from atoll.node.state.models import Peer
 from atoll.node.state.models import Roster as Row
 from atoll.node.state.store import Store
 
@@ -153,10 +154,18 @@ class Rosters:
             return {**said, "state": row.state if row is not None else "not kept here", "file": file}
 
     def take(self, file: Any) -> Json:
-        """Keeps the versions of a file that are news here, and merges their signatures with those kept."""
+        """Keeps the versions of a file that are news here, and merges their signatures with those kept.
+
+        Signatures on a version that this node proposed go on to its paired members.
+        """
         envelopes = read_file(file)
         with self._store.write() as session:
-            return self._describe(session, self._book.take_file(session, envelopes))
+            row, news = self._book.take_file(session, envelopes)
+            if news and row.proposer == self._me and self._me in opened(row.envelope)[1]:
+                self._send(session, row)
+            described = self._describe(session, row)
+        self._partners.outbox.wake()
+        return described
 
     # Signing.
 
@@ -249,7 +258,8 @@ class Rosters:
         if before is not None:
             members |= set(opened(before.envelope)[0].entries)
         body = {"envelope": row.envelope, "before": before.envelope if before is not None else None}
-        paired = {p.identity for p in self._partners.active()}
+        # Read in this transaction: who was paired or un-paired in it is so for the message too.
+        paired = set(session.scalars(select(Peer.identity).where(Peer.state == "active")))
         for key in sorted((members & paired) - {self._me, exclude}):
             self._partners.outbox.put(session, key, "roster.offer", body)
 
