@@ -101,7 +101,7 @@ def test_a_consortium_is_founded_works_grows_and_shrinks(net: Net, do: Driver) -
     assert do.roster(alice, "accept", identifier, version=3)["effects"]["unpaired"] == ["bob"]
     assert partners(alice)["bob"] == "removed"
     with pytest.raises(AtollError) as refused:
-        bob.analyst.join(agreement, "book", "book@alice", on="id", purpose="test").wait(timeout=30)
+        bob.analyst.join(agreement, "book@bob", "book@alice", on="id", purpose="test").wait(timeout=30)
     assert refused.value.code in ("E_UNPAIRED", "E_UNREACHABLE", "E_PEER_UNKNOWN"), refused.value
     until("bob knows it", lambda: partners(bob)["alice"] == "removed")
     assert partners(bob)["dave"] == "active"  # dave has not accepted it yet
