@@ -54,6 +54,7 @@ def _register() -> None:
     # Each module registers its commands on `app` when it is imported.
     from atoll.cli import (  # noqa: F401
         agreements,
+        audit,
         consents,
         data,
         jobs,

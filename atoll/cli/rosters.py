@@ -223,7 +223,8 @@ def accept(
             names = ", ".join(m["name"] for m in found["members"] if m["pairing"] != "this node")
             show.line(f"Every other member must read the same words as you: {names}")
             show.line(f"  {found['words'][language]}", style="bold")
-            show.line(f'If they all do: atoll roster confirm {found["id"]} "{found["words"][language]}"')
+            # Not with the words: whoever confirms types what the others read.
+            show.line(f"If they all do: atoll roster confirm {found['id']} WORDS")
             return
         show.line(f"{found['name']}: version {found['version']} is {found['state']} here")
         for change in found["changes"]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from atoll.client import drafts, requests
 from atoll.client import folder as _folder
+from atoll.client.audit import Audit, draw_calls, verify_audit
 from atoll.client.consents import Consents
 from atoll.client.jobs import ENDED, Job, Result, Service
 from atoll.client.resources import (
@@ -43,7 +44,9 @@ __all__ = [
     "Service",
     "connect",
     "drafts",
+    "draw_calls",
     "requests",
+    "verify_audit",
     "verify_fork",
     "verify_ledger",
 ]
@@ -68,6 +71,7 @@ class Client:
         self.services = Services(self.transport)
         self.schedules = Schedules(self.transport)
         self.ledger = Ledger(self.transport)
+        self.audit = Audit(self.transport)
         self.persons = Persons(self.transport)
 
     def close(self) -> None:

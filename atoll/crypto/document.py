@@ -18,7 +18,8 @@ from atoll.crypto import canonical, dsse
 from atoll.crypto.suite import PublicKey, digest_bytes
 from atoll.errors import AtollError
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+# [0-9] and no \d, which other scripts' digits match too.
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z")
 # Directional formatting characters of UAX #9: they can make a signed text read as another one.
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -27,7 +28,7 @@ def parse_time(text: str) -> datetime:
     """The aware UTC time of an RFC 3339 text with seconds and `Z`; `E_FORMAT` otherwise."""
     try:
         if _TIME.fullmatch(text):
-            return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+            return datetime.fromisoformat(text)
     except ValueError:
         pass
     raise AtollError("E_FORMAT", f"{text[:40]!r} is not a UTC time such as 2026-11-23T16:30:00Z")

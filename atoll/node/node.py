@@ -12,6 +12,7 @@ from atoll.errors import AtollError
 from atoll.node.access import Access
 from atoll.node.agreements import Agreements
 from atoll.node.clock import Clock, seconds, system_clock
+from atoll.node.evidence.audits import Audits
 from atoll.node.evidence.evidence import Evidence
 from atoll.node.evidence.shelf import Shelf
 from atoll.node.home import Home
@@ -74,6 +75,7 @@ class Node:
             )
         )
         self.consents.on_withdrawn = self.jobs.runs.withdrawn
+        self.audits = Audits(shelf, self.ledgers, self.jobs.desk, self.consents)
         self._log = logger("node")
         self.ready = False
 

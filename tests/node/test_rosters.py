@@ -267,7 +267,10 @@ def test_what_a_hostile_member_sends_takes_no_effect_and_is_refused_by_name(net:
         assert found == code, f"{what}: {found}"
     # A consortium of other people is none of alice's, whoever sends it.
     alone = rules.found(
-        "ros-" + "2" * 16, "Others", [mallory.entry("x", stranger), rules.read_card(mallory.card, now())], now()
+        "ros-" + "2" * 16,
+        "Others",
+        [mallory.entry("x", stranger), rules.read_card(mallory.card, now())],
+        now(),
     )
     assert mallory.offer(signed(alone)) == "E_ROSTER"
     assert [r["version"] for r in alice.administrator.rosters.list()] == [1]

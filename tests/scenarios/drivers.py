@@ -102,7 +102,9 @@ class Driver:
     def accept(self, node: NodeProcess, invite: str) -> Json:
         raise NotImplementedError
 
-    def roster(self, node: NodeProcess, act: str, *what: Any, role: str = "administrator", **how: Any) -> Json:
+    def roster(
+        self, node: NodeProcess, act: str, *what: Any, role: str = "administrator", **how: Any
+    ) -> Json:
         """An act on a roster; name and arguments as in the SDK, where cards and files are JSON values."""
         raise NotImplementedError
 
@@ -183,7 +185,9 @@ class Sdk(Driver):
     def accept(self, node: NodeProcess, invite: str) -> Json:
         return node.administrator.peers.accept(invite)
 
-    def roster(self, node: NodeProcess, act: str, *what: Any, role: str = "administrator", **how: Any) -> Json:
+    def roster(
+        self, node: NodeProcess, act: str, *what: Any, role: str = "administrator", **how: Any
+    ) -> Json:
         found: Json = getattr(node.client(role).rosters, act)(*what, **how)  # type: ignore[arg-type]
         return found
 
@@ -301,7 +305,9 @@ class Rest(Driver):
     def accept(self, node: NodeProcess, invite: str) -> Json:
         return self._send(node, "administrator", "POST", "/v1/peers/accept", {"invite": invite}).json()
 
-    def roster(self, node: NodeProcess, act: str, *what: Any, role: str = "administrator", **how: Any) -> Json:
+    def roster(
+        self, node: NodeProcess, act: str, *what: Any, role: str = "administrator", **how: Any
+    ) -> Json:
         def send(method: str, path: str, body: Any = None, **options: Any) -> Any:
             return self._send(node, role, method, f"/v1/rosters{path}", body, **options).json()
 
@@ -433,7 +439,9 @@ class Cli(Driver):
     def accept(self, node: NodeProcess, invite: str) -> Json:
         return self.run(node, "administrator", "peer", "accept", invite)
 
-    def roster(self, node: NodeProcess, act: str, *what: Any, role: str = "administrator", **how: Any) -> Json:
+    def roster(
+        self, node: NodeProcess, act: str, *what: Any, role: str = "administrator", **how: Any
+    ) -> Json:
         with tempfile.TemporaryDirectory() as folder:
 
             def word(value: Any) -> str:

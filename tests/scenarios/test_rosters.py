@@ -79,7 +79,10 @@ def test_a_consortium_is_founded_works_grows_and_shrinks(net: Net, do: Driver) -
     assert "dave" in early.value.text
     do.roster(bob, "sign", identifier, version=2)
     carried = do.roster(dave, "sign", draft)
-    until("alice has bob's signature", lambda: "bob" in do.roster(alice, "show", identifier, version=2)["signed"])
+    until(
+        "alice has bob's signature",
+        lambda: "bob" in do.roster(alice, "show", identifier, version=2)["signed"],
+    )
     second = do.roster(alice, "merge", carried)
     assert second["complete"]
     carol.administrator.rosters.wait(identifier, 2)

@@ -15,7 +15,18 @@ from starlette.exceptions import HTTPException
 from atoll import __version__
 from atoll.errors import AtollError
 from atoll.node.access import ROLES
-from atoll.node.api import agreements, consents, jobs, ledger, partners, people, rosters, status, tables
+from atoll.node.api import (
+    agreements,
+    audit,
+    consents,
+    jobs,
+    ledger,
+    partners,
+    people,
+    rosters,
+    status,
+    tables,
+)
 from atoll.node.api.guard import Guard, record_access
 from atoll.node.logs import logger
 from atoll.node.node import Node
@@ -49,7 +60,7 @@ def build(node: Node) -> FastAPI:
     app.state.node = node
     app.state.guard = Guard(node)
     log = logger("api")
-    for part in (status, people, partners, rosters, tables, agreements, consents, jobs, ledger):
+    for part in (status, people, partners, rosters, tables, agreements, consents, jobs, ledger, audit):
         app.include_router(part.router)
 
     @app.middleware("http")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from sqlalchemy import Table, delete, select, tuple_
@@ -25,10 +25,22 @@ class LogStorage:
         origin: the log.
         now: time stamp for cosignatures.
         job: job that appended entries belong to, if any: its parties alone receive their bodies.
+        job_of: finds the job in an entry itself, for a partner's log, of which only its body says it.
     """
 
-    def __init__(self, session: Session, origin: str, now: str, job: str | None = None) -> None:
-        self._session, self._origin, self._now, self._job = session, origin, now, job
+    def __init__(
+        self,
+        session: Session,
+        origin: str,
+        now: str,
+        job: str | None = None,
+        job_of: Callable[[Opened], str | None] | None = None,
+    ) -> None:
+        self._session, self._origin, self._now = session, origin, now
+        self._job, self._job_of = job, job_of
+
+    def _belongs(self, opened: Opened | None) -> str | None:
+        return self._job if self._job_of is None or opened is None else self._job_of(opened)
 
     def size(self) -> int:
         """Number of entries."""
@@ -45,7 +57,7 @@ class LogStorage:
                 "leaf": entry.leaf,
                 "body": entry.opened.body if entry.opened else None,
                 "opening": entry.opened.opening if entry.opened else None,
-                "job": self._job,
+                "job": self._belongs(entry.opened),
             }
             for offset, entry in enumerate(entries)
         ]
@@ -98,6 +110,8 @@ class LogStorage:
         """Keeps or erases what opens an entry."""
         row = self._session.get_one(LogEntry, (self._origin, index))
         row.body, row.opening = (opened.body, opened.opening) if opened else (None, None)
+        if self._job_of is not None:
+            row.job = self._belongs(opened)
 
     def head(self) -> bytes | None:
         """The newest signed checkpoint."""
