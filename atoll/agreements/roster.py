@@ -265,6 +265,7 @@ class Standing:
             raise AtollError(
                 "E_SIGNATURE",
                 f"version {new.version} of the roster {new.name} is not complete: {'; '.join(said)}",
+                cure="Wait until they have signed it: atoll roster sign.",
             )
 
 

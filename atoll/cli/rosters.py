@@ -107,7 +107,7 @@ def _effects(found: dict[str, Any]) -> None:
         "unpaired": "un-paired from {names}",
         "kept": "still paired with {names}, who left: words or another roster paired you; "
         "`atoll peer remove` ends that",
-        "not_paired": "not paired with {names}: un-paired here before; name them with --include to pair again",
+        "not_paired": "not paired with {names}: un-paired before; name them with --include to pair again",
     }
     for effect, text in texts.items():
         if found["effects"][effect]:

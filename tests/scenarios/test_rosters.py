@@ -59,7 +59,10 @@ def totals(net: Net, members: list[NodeProcess], name: str) -> list[Json]:
     return rows
 
 
-@pytest.mark.parametrize("do", DRIVERS, ids=lambda do: do.name)
+@pytest.mark.parametrize(
+    "do",
+    [pytest.param(do, id=do.name, marks=[pytest.mark.slow] if do.name != "sdk" else []) for do in DRIVERS],
+)
 def test_a_consortium_is_founded_works_grows_and_shrinks(net: Net, do: Driver) -> None:
     alice, bob, carol, dave = net
     members = [alice, bob, carol]
