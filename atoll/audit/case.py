@@ -17,9 +17,8 @@ from atoll.agreements.approval import Approval
 from atoll.agreements.lifecycle import REVOCATION_KIND, Revocation
 from atoll.agreements.model import KIND as AGREEMENT_KIND
 from atoll.agreements.model import Agreement
-from atoll.agreements.model import parse as parse_agreement
 from atoll.agreements.provisional import PROVISIONAL_KIND, Provisional
-from atoll.agreements.receipt import RECEIPT_KIND, Receipt, parse_receipt
+from atoll.agreements.receipt import RECEIPT_KIND, Receipt
 from atoll.audit.logs import CheckedLog
 from atoll.crypto import canonical, dsse
 from atoll.errors import AtollError
@@ -144,6 +143,10 @@ def _identity(envelope: Any) -> tuple[str, ...]:
     )
 
 
+def _read_plan(payload: bytes) -> Plan:
+    return parse_plan(canonical.loads(payload))
+
+
 class _Reader:
     """Reads envelopes whose signatures have been verified beforehand."""
 
@@ -155,8 +158,10 @@ class _Reader:
         for _, body in bodies:
             try:
                 for envelope in _envelopes(body.kind, body.document):
-                    dsse.payload_bytes(envelope)
-                    waiting.setdefault(_identity(envelope), envelope)
+                    name = _identity(envelope)
+                    if name not in waiting:
+                        dsse.payload_bytes(envelope)
+                        waiting[name] = envelope
             except (AtollError, KeyError, TypeError):
                 continue  # Named when the entry is read.
         names = list(waiting)
@@ -165,17 +170,18 @@ class _Reader:
             found = dsse.signers_many([waiting[name] for name in part], threads)
             self._signers.update(zip(part, map(frozenset, found), strict=True))
 
-    def open(self, kind: str, envelope: Any, parse: Callable[[Any], T]) -> Signed[T]:
+    def open(self, kind: str, envelope: Any, read: Callable[[bytes], T]) -> Signed[T]:
         """The document in an envelope of that kind; `E_FORMAT` or `E_SIGNATURE` for another one."""
-        payload = dsse.payload_bytes(envelope)
         name = _identity(envelope)
         known = self._parsed.get(name)
         if known is None:
+            payload, digest = dsse.opened(envelope)
             if envelope["payloadType"] != dsse.media_type(kind):
                 raise AtollError("E_SIGNATURE", f"it holds a document of another kind than {kind}")
-            document = parse(canonical.loads(payload))
-            known = Signed(document, dsse.identifier(envelope), self._signers[name])
+            known = Signed(read(payload), digest, self._signers[name])
             self._parsed[name] = known
+        elif envelope["payloadType"] != dsse.media_type(kind):
+            raise AtollError("E_SIGNATURE", f"it holds a document of another kind than {kind}")
         return known
 
 
@@ -250,25 +256,25 @@ class _Gatherer:
         return found
 
     def _agreement(self, place: Place, document: Any) -> None:
-        version = self._reader.open(AGREEMENT_KIND, document["envelope"], parse_agreement)
+        version = self._reader.open(AGREEMENT_KIND, document["envelope"], Agreement.read)
         _need(version.document.id == self._case.agreement, "it holds another agreement")
         self._case.versions[version.digest] = version
         self._case.in_force.append((place, version.document))
 
     def _revocation(self, place: Place, document: Any) -> None:
-        revoked = self._reader.open(REVOCATION_KIND, document["envelope"], Revocation.parse)
+        revoked = self._reader.open(REVOCATION_KIND, document["envelope"], Revocation.read)
         _need(revoked.document.agreement == self._case.agreement, "it ends another agreement")
         _need(revoked.document.by in revoked.signers, "it is not signed by the one who revokes")
         self._case.revocations.append((place, revoked))
 
     def _plan(self, place: Place, document: Any) -> None:
-        plan = self._reader.open(PLAN_KIND, document["envelope"], parse_plan)
+        plan = self._reader.open(PLAN_KIND, document["envelope"], _read_plan)
         job = self._of(plan.document.id, place)
         _need(job.plan is None or job.plan.digest == plan.digest, "the job has another plan as well")
         job.plan = plan
 
     def _approval(self, place: Place, document: Any) -> None:
-        answer = self._reader.open(APPROVAL_KIND, document["envelope"], Approval.parse)
+        answer = self._reader.open(APPROVAL_KIND, document["envelope"], Approval.read)
         _need(answer.document.party in answer.signers, "it is not signed by the party that answers")
         job = self._of(answer.document.job, place)
         job.answers[answer.document.party] = answer
@@ -277,7 +283,7 @@ class _Gatherer:
     def _refusal(self, place: Place, document: Any) -> None:
         job = self._of(str(document["job"]), place)
         if "envelope" in document:
-            answer = self._reader.open(APPROVAL_KIND, document["envelope"], Approval.parse)
+            answer = self._reader.open(APPROVAL_KIND, document["envelope"], Approval.read)
             job.answers.setdefault(answer.document.party, answer)
 
     def _release(self, place: Place, document: Any) -> None:
@@ -286,7 +292,7 @@ class _Gatherer:
             "a release has other fields",
         )
         words = tuple(
-            self._reader.open(PROVISIONAL_KIND, envelope, Provisional.parse)
+            self._reader.open(PROVISIONAL_KIND, envelope, Provisional.read)
             for envelope in document["provisional"]
         )
         block = document["block"]["number"] if document["block"] else 0
@@ -302,13 +308,13 @@ class _Gatherer:
             job.words[word.document.receiver, block] = word
 
     def _provisional(self, place: Place, document: Any) -> None:
-        word = self._reader.open(PROVISIONAL_KIND, document["envelope"], Provisional.parse)
+        word = self._reader.open(PROVISIONAL_KIND, document["envelope"], Provisional.read)
         _need(word.document.receiver in word.signers, "it is not signed by its receiver")
         block = word.document.block.number if word.document.block else 0
         self._of(word.document.job, place).words[word.document.receiver, block] = word
 
     def _receipt(self, place: Place, document: Any) -> None:
-        receipt = self._reader.open(RECEIPT_KIND, document["envelope"], parse_receipt)
+        receipt = self._reader.open(RECEIPT_KIND, document["envelope"], Receipt.read)
         block = receipt.document.block.number if receipt.document.block else 0
         job = self._of(receipt.document.job, place)
         known = job.receipts.get(block)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atoll.agreements.receipt import Receipt, check_receipt
+from atoll.agreements.receipt import Receipt, check_receipt, stated
 from atoll.audit.case import JobCase, Signed
 from atoll.audit.scene import Scene, Tally
 from atoll.errors import AtollError
@@ -42,10 +42,11 @@ def _judge(scene: Scene, job: JobCase, receipt: Signed[Receipt]) -> tuple[str, s
         return "receipt-unchecked", None
     if isinstance(derived, AtollError):
         return "receipt-differs", "the plan does not fit its agreement"
-    plan = job.plan.document.document()
+    plan = scene.plan(job)
     approvals = {party: answer.document for party, answer in job.answers.items()}
     try:
-        check_receipt(receipt.document, plan, approvals, derived.stated, derived.agreements)
+        expected = scene.expected(job, lambda: stated(plan, approvals, derived.stated))
+        check_receipt(receipt.document, plan, approvals, derived.stated, derived.agreements, expected)
     except AtollError as error:
         return "receipt-differs", error.text
     return "receipted", None

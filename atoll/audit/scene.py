@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from atoll.agreements.model import Agreement
 from atoll.audit.case import Case, JobCase
@@ -56,6 +57,8 @@ class Scene:
         for version in case.versions.values():
             self._names |= version.document.names
         self._derived: dict[str, Derivation | AtollError | None] = {}
+        self._plans: dict[str, dict[str, Any]] = {}
+        self._expected: dict[str, Mapping[str, Any]] = {}
 
     def name(self, key: str) -> str:
         """What a key is called: by the agreement where it names it, else by the file."""
@@ -82,6 +85,20 @@ class Scene:
         if job.job not in self._derived:
             self._derived[job.job] = self._derive(job)
         return self._derived[job.job]
+
+    def plan(self, job: JobCase) -> dict[str, Any]:
+        """The document of a job's plan, which must be in the file."""
+        if job.job not in self._plans:
+            if job.plan is None:
+                raise AtollError("E_INTERNAL", f"the plan of {job.job} is not in the file")
+            self._plans[job.job] = job.plan.document.document()
+        return self._plans[job.job]
+
+    def expected(self, job: JobCase, make: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """What every receipt of a job must state, made once."""
+        if job.job not in self._expected:
+            self._expected[job.job] = make()
+        return self._expected[job.job]
 
     def _derive(self, job: JobCase) -> Derivation | AtollError | None:
         agreements = self.agreements(job)

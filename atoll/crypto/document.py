@@ -65,6 +65,8 @@ def _time(text: str) -> str:
 
 
 def _readable(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _BIDI for c in text):
         raise ValueError("control and directional characters are not allowed")
     return text
@@ -104,14 +106,29 @@ class Document(BaseModel):
         """
         what = what or cls.__name__.lower()
         try:
-            return cls.model_validate_json(canonical.dumps(document))
+            data = canonical.dumps(document)
+        except AtollError as error:
+            raise AtollError(code, f"{what}: {error.text}.") from None
+        return cls._checked(data, code, what)
+
+    @classmethod
+    def read(cls, data: bytes, *, what: str | None = None) -> Self:
+        """The checked model of a document's canonical bytes; `E_FORMAT` names what is wrong.
+
+        The same as `parse` of what they say, in half the time.
+        """
+        canonical.loads(data)
+        return cls._checked(data, "E_FORMAT", what or cls.__name__.lower())
+
+    @classmethod
+    def _checked(cls, data: bytes, code: str, what: str) -> Self:
+        try:
+            return cls.model_validate_json(data)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "the document"
             cause = first["msg"].removeprefix("Value error, ")
             raise AtollError(code, f"{what}: {where}: {cause}.") from None
-        except AtollError as error:
-            raise AtollError(code, f"{what}: {error.text}.") from None
 
     def document(self) -> dict[str, Any]:
         """The JSON document that this model was parsed from."""

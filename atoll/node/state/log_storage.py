@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import cast
 
-from sqlalchemy import Table, delete, select, tuple_
+from sqlalchemy import Table, TextClause, delete, select, text
 from sqlalchemy.orm import Session
 
 from atoll.ledger.entry import Entry, Opened
@@ -15,6 +16,17 @@ from atoll.node.state.models import Cosignature, LogCheckpoint, LogEntry, LogHas
 
 _ENTRIES = cast(Table, LogEntry.__table__)
 _HASHES = cast(Table, LogHash.__table__)
+
+
+# Well below what any of the databases takes in one statement.
+_AT_ONCE = 100
+
+
+@lru_cache(maxsize=_AT_ONCE)
+def _lookups(count: int) -> TextClause:
+    """So many look-ups by primary key in one statement: a list of pairs would be searched for in the whole table."""
+    one = "SELECT level, number, hash FROM log_hashes WHERE origin = :origin AND level = :l{0} AND number = :n{0}"
+    return text(" UNION ALL ".join(one.format(i) for i in range(count)))
 
 
 class LogStorage:
@@ -73,14 +85,13 @@ class LogStorage:
 
     def hashes(self, places: Sequence[Place]) -> list[bytes]:
         """The hash at each place, in the order asked."""
+        connection = self._session.connection()
         found: dict[tuple[int, int], bytes] = {}
-        for start in range(0, len(places), 400):
-            part = [(p.level, p.number) for p in places[start : start + 400]]
-            rows = self._session.execute(
-                select(LogHash.level, LogHash.number, LogHash.hash).where(
-                    LogHash.origin == self._origin, tuple_(LogHash.level, LogHash.number).in_(part)
-                )
-            )
+        for start in range(0, len(places), _AT_ONCE):
+            part = places[start : start + _AT_ONCE]
+            names = {f"l{i}": place.level for i, place in enumerate(part)}
+            names |= {f"n{i}": place.number for i, place in enumerate(part)}
+            rows = connection.execute(_lookups(len(part)), {"origin": self._origin, **names})
             found.update({(level, number): value for level, number, value in rows})
         return [found[(p.level, p.number)] for p in places]
 
