@@ -21,10 +21,12 @@ _MODULES = (
     "consents",
     "data",
     "jobs",
+    "keys",
     "ledger",
     "nodes",
     "peers",
     "people",
+    "rosters",
     "services",
 )
 

@@ -33,6 +33,7 @@ from atoll.client.resources import (
     verify_fork,
     verify_ledger,
 )
+from atoll.client.rosters import Rosters
 from atoll.client.transport import Transport, objects
 from atoll.errors import AtollError
 
@@ -65,6 +66,7 @@ class Client:
         self.url = self.transport.url
         self.data = Data(self.transport)
         self.peers = Peers(self.transport)
+        self.rosters = Rosters(self.transport)
         self.agreements = Agreements(self.transport)
         self.consents = Consents(self.transport)
         self.jobs = Jobs(self.transport)

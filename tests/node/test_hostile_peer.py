@@ -35,7 +35,7 @@ from atoll.testing import Net, NodeProcess, nodes, until
 VERBS = (
     "agreement.offer", "agreement.revoke", "job.abort", "job.final", "job.part", "job.provisional", "job.receipt",
     "job.start", "ledger.extend", "ledger.fetch", "ledger.fork", "ledger.gossip", "ledger.leaves", "ledger.standing",
-    "consent.withdraw", "pair.confirm", "plan.decision", "plan.propose", "witness.cosign",
+    "consent.withdraw", "pair.confirm", "plan.decision", "plan.propose", "roster.offer", "witness.cosign",
 )  # fmt: skip
 
 
@@ -76,6 +76,7 @@ FIELDS = {
     "pair.confirm": ("state", "confirmed"),
     "plan.decision": ("approval", "job"),
     "plan.propose": ("plan", "approval"),
+    "roster.offer": ("envelope", "before"),
 }
 
 
@@ -89,6 +90,8 @@ SIGNED = {
     ("plan.decision", "approval"): "approval/v1",
     ("plan.propose", "plan"): "plan/v1",
     ("plan.propose", "approval"): "approval/v1",
+    ("roster.offer", "envelope"): "roster/v1",
+    ("roster.offer", "before"): "roster/v1",
 }
 
 
@@ -122,6 +125,7 @@ def test_garbage_is_refused_by_every_verb(mallory: Any, unchanged: None, verb: s
             "by": mallory.victim.identity,  # its own revocation would rightly be taken
             "reason": "none", "at": "2026-11-23T16:30:00Z",
         },
+        "roster/v1": mallory.roster(),
     }  # fmt: skip
     texts = [mallory.job, mallory.me, mallory.victim.identity, mallory.agreement["id"], "00" * 16]
     json_like = garbage.filter(_canonical)

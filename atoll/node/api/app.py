@@ -24,6 +24,7 @@ from atoll.node.api import (
     ledger,
     partners,
     people,
+    rosters,
     status,
     tables,
 )
@@ -60,7 +61,9 @@ def build(node: Node) -> FastAPI:
     app.state.node = node
     app.state.guard = Guard(node)
     log = logger("api")
-    for part in (status, people, partners, tables, agreements, consents, jobs, ledger, audit, billing):
+    for part in (
+        status, people, partners, rosters, tables, agreements, consents, jobs, ledger, audit, billing,
+    ):  # fmt: skip
         app.include_router(part.router)
 
     @app.middleware("http")
