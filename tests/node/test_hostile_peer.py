@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atoll.agreements import build_refusal
+from atoll.billing import statement
 from atoll.crypto import canonical, dsse
 from atoll.crypto.suite import PublicKey, SigningKey
 from atoll.errors import AtollError
@@ -33,7 +34,8 @@ from atoll.plan import plan_digest
 from atoll.testing import Net, NodeProcess, nodes, until
 
 VERBS = (
-    "agreement.offer", "agreement.revoke", "job.abort", "job.final", "job.part", "job.provisional", "job.receipt",
+    "agreement.offer", "agreement.revoke", "bill.day", "bill.sign", "bill.statement",
+    "job.abort", "job.final", "job.part", "job.provisional", "job.receipt",
     "job.start", "ledger.extend", "ledger.fetch", "ledger.fork", "ledger.gossip", "ledger.leaves", "ledger.standing",
     "consent.withdraw", "pair.confirm", "plan.decision", "plan.propose", "roster.offer", "witness.cosign",
 )  # fmt: skip
@@ -59,6 +61,9 @@ garbage = st.recursive(
 FIELDS = {
     "agreement.offer": ("envelope", "proposer"),
     "agreement.revoke": ("envelope",),
+    "bill.day": ("agreement", "day", "start"),
+    "bill.sign": ("statement",),
+    "bill.statement": ("agreement", "month"),
     "job.abort": ("job", "abort"),
     "job.final": ("receipt", "job"),
     "job.part": ("job", "attempt", "block", "part", "called"),
@@ -84,6 +89,7 @@ FIELDS = {
 SIGNED = {
     ("agreement.offer", "envelope"): "agreement/v1",
     ("agreement.revoke", "envelope"): "revocation/v1",
+    ("bill.sign", "statement"): "statement/v1",
     ("job.abort", "abort"): "abort/v1",
     ("job.final", "receipt"): "receipt/v1",
     ("job.receipt", "receipt"): "receipt/v1",
@@ -126,6 +132,9 @@ def test_garbage_is_refused_by_every_verb(mallory: Any, unchanged: None, verb: s
             "reason": "none", "at": "2026-11-23T16:30:00Z",
         },
         "roster/v1": mallory.roster(),
+        "statement/v1": statement(
+            "2026-11", mallory.agreement["id"], (mallory.me, mallory.victim.identity), []
+        ),
     }  # fmt: skip
     texts = [mallory.job, mallory.me, mallory.victim.identity, mallory.agreement["id"], "00" * 16]
     json_like = garbage.filter(_canonical)
