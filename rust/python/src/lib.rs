@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 mod keys;
 mod masks;
 mod psi;
+mod rows;
 mod sign;
 mod tls;
 mod wire;
@@ -31,6 +32,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     sign::register(m)?;
     keys::register(m)?;
     psi::register(m)?;
+    rows::register(m)?;
     masks::register(m)?;
     tls::register(m)?;
     wire::register(m)
