@@ -18,8 +18,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,7 @@ def create(
     schema: Schema | None = None,
     bad_rows: BadRows = "refuse",
     key: Sequence[str] | None = None,
+    accept: Callable[[Snapshot], None] | None = None,
 ) -> Snapshot:
     """Materialises a source as the next version of an asset, in bounded memory.
 
@@ -164,6 +165,7 @@ def create(
         schema: columns to take; those of `source.inspect()` if None.
         bad_rows: "refuse" stops at the end if any row is bad; "skip" leaves bad rows out and counts them.
         key: columns that identify a row: the version also gets a row tree, and can prove its rows. None makes none.
+        accept: called with the whole version before it is one, in a temporary folder; what it raises is raised.
 
     Raises:
         AtollError: what the source and `Validator` raise; `E_CONFLICT` if the same version was just made by
@@ -201,6 +203,8 @@ def create(
         _private(
             work / "manifest.json", json.dumps(snapshot.manifest(), ensure_ascii=False, indent=1).encode()
         )
+        if accept is not None:
+            accept(replace(snapshot, path=work))
         _sync(work)
         try:
             work.rename(snapshot.path)

@@ -135,6 +135,23 @@ def test_a_version_without_key_has_the_same_rows_and_no_row_tree(tmp_path):
     verify_snapshot(made.path)
 
 
+def test_a_version_that_is_not_accepted_leaves_nothing(tmp_path):
+    seen = []
+
+    def look(made: Snapshot) -> None:
+        seen.append((made.version, made.digest, snapshot.load(made.path).digest))
+        raise AtollError("E_QUALITY", "not so")
+
+    with (
+        open_source(pa.table({"id": ["a"]}), work=tmp_path) as source,
+        pytest.raises(AtollError, match="not so"),
+    ):
+        snapshot.create(source, tmp_path / "store", "t", now=NOW, key=["id"], accept=look)
+    ((number, digest, read),) = seen
+    assert (number, digest) == (1, read)
+    assert list((tmp_path / "store").iterdir()) == []
+
+
 # What is not shown.
 
 
