@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "functions": _BASE | _BELOW_FUNCTIONS,
     "net": _BASE,
     "node": _BASE | _BELOW_FUNCTIONS | {"functions", "net"},
-    "client": {"crypto", "errors", "ledger"},
+    "client": {"crypto", "data", "errors", "ledger"},
     "": {"client", "errors"},
     "testing": {"", "client", "errors", "node"},
     "demo": {"", "client", "errors", "node", "testing", "ledger"},

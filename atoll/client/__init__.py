@@ -17,6 +17,8 @@ from typing import Any
 from atoll.client import drafts, requests
 from atoll.client import folder as _folder
 from atoll.client.jobs import ENDED, Job, Result, Service
+from atoll.client.proofs import verify_row_proof
+from atoll.client.quality import Quality
 from atoll.client.resources import (
     Agreements,
     Data,
@@ -42,6 +44,7 @@ __all__ = [
     "drafts",
     "requests",
     "verify_ledger",
+    "verify_row_proof",
 ]
 
 DEFAULT_URL = "http://127.0.0.1:8761"
@@ -55,6 +58,7 @@ class Client:
         self.transport = Transport(url, token, timeout)
         self.url = self.transport.url
         self.data = Data(self.transport)
+        self.quality = Quality(self.transport)
         self.peers = Peers(self.transport)
         self.agreements = Agreements(self.transport)
         self.jobs = Jobs(self.transport)

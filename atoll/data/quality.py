@@ -359,13 +359,13 @@ def columns_named(figures_: Iterable[str]) -> set[str]:
 
 
 def check_answer(document: Any, wanted: Sequence[str]) -> dict[str, str | None]:
-    """A partner's answer to `wanted`, each figure text of its own form or None; `E_WIRE` otherwise."""
+    """A partner's answer to `wanted`: each a figure, as text of its own form or None; `E_WIRE` otherwise."""
     if not isinstance(document, Mapping) or set(document) != set(wanted):
         raise AtollError("E_WIRE", "the answer has other figures than were asked for")
     for name, text in document.items():
-        if text is not None and not (
-            isinstance(text, str) and re.fullmatch(_FORMS[name.partition(":")[0]], text)
-        ):
+        known = _PATTERN.fullmatch(name)
+        form = _FORMS[name.partition(":")[0]] if known else ""
+        if not known or (text is not None and not (isinstance(text, str) and re.fullmatch(form, text))):
             raise AtollError("E_WIRE", f"the figure {name:.80} is not written as one")
     return dict(document)
 

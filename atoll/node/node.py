@@ -18,6 +18,10 @@ from atoll.node.ledgers import Ledgers
 from atoll.node.logs import logger
 from atoll.node.metrics import Metrics
 from atoll.node.partners import Partners
+from atoll.node.quality.results import Results
+from atoll.node.quality.schedule import Quality
+from atoll.node.quality.sharing import Sharing
+from atoll.node.rowproofs import RowProofs
 from atoll.node.tables import Tables
 from atoll.node.vault import Vault
 from atoll.node.worker.nursery import Nursery
@@ -38,9 +42,21 @@ class Node:
             self.config, self.store, vault, self.keys, clock, self.metrics, self.config["node.language"]
         )
         self.nursery = Nursery()
-        self.tables = Tables(home.path, self.config, self.store, vault, self.nursery, clock)
+        self.results = Results(self.store, clock, self.metrics)
+        self.tables = Tables(home.path, self.config, self.store, vault, self.nursery, clock, self.results)
+        self.row_proofs = RowProofs(self.store, self.tables)
         self.ledgers = Ledgers(self.store, self.partners, self.keys.signing, clock)
         self.agreements = Agreements(self.store, self.partners, self.keys.signing, clock, self._record)
+        self.quality = Quality(self.store, self.tables, self.results, clock)
+        self.sharing = Sharing(
+            self.store,
+            self.partners,
+            self.agreements,
+            self.results,
+            self.keys.signing,
+            clock,
+            self._record,
+        )
         self.jobs = Jobs(
             Desk(
                 home=home.path,
@@ -73,6 +89,7 @@ class Node:
         """Opens the partner port and takes up what a stop left."""
         self.nursery.start()
         self.tables.start()
+        self.quality.start()
         self.partners.start()
         self.ledgers.start()
         self.jobs.start()
@@ -90,6 +107,7 @@ class Node:
         self.partners.outbox.flush(timeout=2.0)
         self.ledgers.stop()
         self.partners.stop()
+        self.quality.stop()
         self.tables.stop()
         self.nursery.stop()
         self.store.close()
