@@ -139,7 +139,7 @@ class Rules(Document):
     """The rules of one table, and how often they are evaluated between versions; None for at versions only."""
 
     format: Literal["atoll.quality-rules/v1"] = FORMAT
-    every_seconds: Annotated[int, Field(ge=60, le=366 * _DAY)] | None = None
+    every_seconds: Annotated[int, Field(ge=1, le=366 * _DAY)] | None = None
     rules: Annotated[
         tuple[Annotated[Rule, Field(discriminator="kind")], ...],
         Field(min_length=1, max_length=MAX_RULES),

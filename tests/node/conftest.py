@@ -181,6 +181,8 @@ TABLES = (
     "input_uses",
     "log_entries",
     "outbox",
+    "quality_shown",
+    "findings",
 )
 
 

@@ -34,7 +34,7 @@ from atoll.testing import Net, NodeProcess, nodes, until
 
 VERBS = (
     "agreement.offer", "agreement.revoke", "job.abort", "job.final", "job.part", "job.provisional", "job.receipt",
-    "job.start", "ledger.extend", "pair.confirm", "plan.decision", "plan.propose",
+    "job.start", "ledger.extend", "pair.confirm", "plan.decision", "plan.propose", "quality.figures", "quality.report",
 )  # fmt: skip
 
 
@@ -68,6 +68,8 @@ FIELDS = {
     "pair.confirm": ("state", "confirmed"),
     "plan.decision": ("approval", "job"),
     "plan.propose": ("plan", "approval"),
+    "quality.figures": ("agreement", "asset", "figures"),
+    "quality.report": ("envelope", "opening"),
 }
 
 
@@ -81,6 +83,7 @@ SIGNED = {
     ("plan.decision", "approval"): "approval/v1",
     ("plan.propose", "plan"): "plan/v1",
     ("plan.propose", "approval"): "approval/v1",
+    ("quality.report", "envelope"): "finding/v1",
 }
 
 
@@ -114,6 +117,10 @@ def test_garbage_is_refused_by_every_verb(mallory: Any, unchanged: None, verb: s
             "by": mallory.victim.identity,  # its own revocation would rightly be taken
             "reason": "none", "at": "2026-11-23T16:30:00Z",
         },
+        "finding/v1": {
+            "format": "atoll.finding/v1", "agreement": mallory.agreement["id"], "asset": "taxes", "by": mallory.me,
+            "provider": mallory.victim.identity, "category": "stale", "column": None, "extent": "few",
+        },
     }  # fmt: skip
     texts = [mallory.job, mallory.me, mallory.victim.identity, mallory.agreement["id"], "00" * 16]
     json_like = garbage.filter(_canonical)
@@ -130,6 +137,10 @@ def test_garbage_is_refused_by_every_verb(mallory: Any, unchanged: None, verb: s
             return nonsense.filter(lambda d: d != good[kind]).map(lambda d: mallory.sign(kind, d))
         if name == "job":
             return st.just(mallory.job) | real | garbage
+        if name == "opening":
+            return st.just(b"o" * 16) | garbage
+        if name == "figures":
+            return st.lists(st.sampled_from(["rows", "nulls:id", ""]) | garbage, max_size=3) | garbage
         if name == "entries":
             return garbage | st.lists(
                 st.fixed_dictionaries(dict.fromkeys(("leaf", "body", "opening"), garbage)), max_size=3
