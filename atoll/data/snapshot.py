@@ -2,7 +2,7 @@
 
 A version is a folder `<root>/<asset>/<version>/` with `data.parquet` (zstd; row group i is chunk i of the
 commitment), `manifest.json`, `salts.bin` (16 bytes per chunk; never shown) and `leaves.bin` (the leaf
-hashes). A table with a key further has `rows.bin`, the 32-byte secret of its row tree (`atoll.data.rowtree`). The
+hashes). A table with a key further has `secret.bin`, the 32-byte secret of its row tree (`atoll.data.rowtree`). The
 folder is written under a temporary name and renamed when complete; it never changes afterwards. Folders have mode
 0700, files 0600.
 
@@ -237,7 +237,7 @@ def _write(
         records = None
         if key is not None:
             secret = new_secret()
-            _private(work / "rows.bin", secret)
+            _private(work / "secret.bin", secret)
             records = stack.enter_context(RowRecords(work, schema, key, secret))
         handle = os.open(work / "data.parquet", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         file = stack.enter_context(os.fdopen(handle, "wb"))
@@ -336,7 +336,7 @@ def row_groups(snapshot: Snapshot) -> Iterator[pa.RecordBatch]:
 
 def row_secret(snapshot: Snapshot) -> bytes:
     """The secret of a version's row tree; `E_DATA` if it is gone or damaged."""
-    return _side(snapshot, "rows.bin", 1, SECRET_BYTES)[0]
+    return _side(snapshot, "secret.bin", 1, SECRET_BYTES)[0]
 
 
 def verify_snapshot(path: str | Path, *, work: Path | None = None) -> Snapshot:
@@ -388,7 +388,9 @@ def _verify_rows(
             "E_DATA", f"{snapshot.data} ends before chunk {index + 1}", detail={"chunk": index + 1}
         )
     if records is not None and (records.root(), records.key) != (snapshot.row_root, snapshot.row_key):
-        raise AtollError("E_DATA", f"{snapshot.path}/rows.bin does not give the row tree {snapshot.row_root}")
+        raise AtollError(
+            "E_DATA", f"{snapshot.path}/secret.bin does not give the row tree {snapshot.row_root}"
+        )
 
 
 def _side(snapshot: Snapshot, name: str, count: int, width: int) -> list[bytes]:

@@ -87,7 +87,9 @@ def test_the_tree_has_a_leaf_for_each_row_and_rows_without_id_have_tags_of_their
     made = version(tmp_path, {"id": ["a", None, "a", None], "n": [1, 2, 3, 4]})
     assert made.row_key is not None
     assert made.row_key.without_id == 2
-    with rowtree.RowRecords(tmp_path, made.schema, ["id"], (made.path / "rows.bin").read_bytes()) as records:
+    with rowtree.RowRecords(
+        tmp_path, made.schema, ["id"], (made.path / "secret.bin").read_bytes()
+    ) as records:
         for batch in snapshot.row_groups(made):
             records.push(batch)
         leaves = b"".join(records.sorted())
@@ -129,7 +131,7 @@ def test_the_root_does_not_depend_on_the_pieces_or_threads(tmp_path, monkeypatch
 def test_a_version_without_key_has_the_same_rows_and_no_row_tree(tmp_path):
     made = version(tmp_path, {"id": ["a"]}, key=None)
     assert (made.row_root, made.row_key) == (None, None)
-    assert not (made.path / "rows.bin").exists()
+    assert not (made.path / "secret.bin").exists()
     error = refused(made, ["a"], "E_STATE")
     assert "--key" in error.cure
     verify_snapshot(made.path)
@@ -164,7 +166,7 @@ def test_each_version_has_secrets_of_its_own(tmp_path):
 
 
 def test_a_proof_holds_no_salt_but_those_of_its_rows(made):
-    secret = (made.path / "rows.bin").read_bytes()
+    secret = (made.path / "secret.bin").read_bytes()
     data = make_proof(made, ["s5"])
     hasher = rows.RowHasher(secret, ["id", "n"], ["id"], 1)
     shown = {row["salt"] for row in canonical.loads(data)["rows"]}
@@ -197,9 +199,9 @@ def _words(document) -> set[str]:
 
 
 def test_secrets_are_files_of_the_owner_alone(made):
-    assert os.stat(made.path / "rows.bin").st_mode & 0o777 == 0o600
+    assert os.stat(made.path / "secret.bin").st_mode & 0o777 == 0o600
     assert not [p for p in made.path.iterdir() if p.name not in
-                ("data.parquet", "manifest.json", "salts.bin", "leaves.bin", "rows.bin")]  # fmt: skip
+                ("data.parquet", "manifest.json", "salts.bin", "leaves.bin", "secret.bin")]  # fmt: skip
 
 
 # What does not hold.
@@ -263,13 +265,13 @@ def test_a_digest_that_is_none(made, digest):
 def test_an_owner_that_did_not_sort_is_found_by_recomputing(made, tmp_path, monkeypatch):
     """A proof cannot show it; `verify_snapshot` at the owner does."""
     monkeypatch.setattr(rowtree, "sort", lambda records: records)
-    wrong = version(tmp_path, {"id": [f"s{i}" for i in range(40)]})
+    wrong = version(tmp_path, {"id": [f"s{i}" for i in range(3000)]})
     monkeypatch.undo()
     with pytest.raises(AtollError, match="row tree"):
         verify_snapshot(wrong.path)
 
 
-@pytest.mark.parametrize("file", ["rows.bin", "data.parquet"])
+@pytest.mark.parametrize("file", ["secret.bin", "data.parquet"])
 def test_a_version_that_is_no_longer_what_it_was(tmp_path, file):
     made = version(tmp_path, {"id": ["a", "b", "c"]})
     other = version(tmp_path, {"id": ["a", "b", "d"]})
@@ -283,7 +285,7 @@ def test_a_version_that_is_no_longer_what_it_was(tmp_path, file):
 @pytest.mark.parametrize("damage", [lambda p: p.unlink(), lambda p: p.write_bytes(b"short")])
 def test_a_secret_that_is_gone(tmp_path, damage):
     made = version(tmp_path, {"id": ["a"]})
-    damage(made.path / "rows.bin")
+    damage(made.path / "secret.bin")
     refused(made, ["a"], "E_DATA")
 
 

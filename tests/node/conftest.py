@@ -170,6 +170,43 @@ def kill_workers() -> Callable[[NodeProcess], int]:
     return kill
 
 
+# What agreements permit of a table's quality stands in a file; limits of a day are what the module says.
+_PERMIT = """
+import json
+from pathlib import Path
+from atoll.node.quality import sharing
+
+def allowed(agreement, asset, partner):
+    found = json.loads(Path({file!r}).read_text()).get(asset, {{}})
+    return set(found.get("figures", [])), set(found.get("categories", []))
+
+sharing.deny_all = allowed
+sharing.ANSWERS_A_DAY, sharing.FINDINGS_A_DAY = {limits!r}
+"""
+
+
+class Permits:
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.set()
+
+    def set(self, **tables: Any) -> None:
+        self._file.write_text(json.dumps(tables))
+
+
+@pytest.fixture(scope="module")
+def permits(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Permits]:
+    """Nodes that are started after this one is asked for permit what it is told."""
+    limits = getattr(request.module, "LIMITS", (96, 1000))
+    folder = tmp_path_factory.mktemp("permits")
+    file = folder / "permits.json"
+    (folder / "sitecustomize.py").write_text(_PERMIT.format(file=str(file), limits=limits))
+    with pytest.MonkeyPatch.context() as patch:
+        before = os.environ.get("PYTHONPATH")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *([before] if before else [])]))
+        yield Permits(file)
+
+
 # What a node keeps about others' requests: nothing of it may change by a message that was refused.
 TABLES = (
     "agreements",
@@ -197,6 +234,7 @@ class Mallory:
     receipt: dict[str, Any]
     job: str
     decisions: dict[str, Any] = field(default_factory=dict)
+    figures: Callable[[Any], Any] = lambda body: {}
     _link: Link | None = None
 
     @property
@@ -213,6 +251,7 @@ class Mallory:
                 "plan.decision": self._decided,
                 "job.abort": lambda *_: {},
                 "ledger.extend": lambda *_: {},
+                "quality.figures": lambda _, body: self.figures(body),
             }
             local = Local(
                 keys=self.keys, name="mallory", address=None, handlers=handlers, admit=lambda *_: None,

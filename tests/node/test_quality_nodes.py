@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,39 +13,6 @@ from atoll.crypto import dsse
 from atoll.crypto.suite import check_commitment
 from atoll.errors import AtollError
 from atoll.testing import Net, NodeProcess, nodes, until
-
-# What the agreements permit stands in a file here.
-_PERMIT = """
-import json
-from pathlib import Path
-from atoll.node.quality import sharing
-
-def allowed(agreement, asset, partner):
-    found = json.loads(Path({file!r}).read_text()).get(asset, {{}})
-    return set(found.get("figures", [])), set(found.get("categories", []))
-
-sharing.deny_all = allowed
-"""
-
-
-class Permits:
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.set()
-
-    def set(self, **tables: Any) -> None:
-        self._file.write_text(json.dumps(tables))
-
-
-@pytest.fixture(scope="module")
-def permits(tmp_path_factory) -> Iterator[Permits]:
-    folder = tmp_path_factory.mktemp("permits")
-    file = folder / "permits.json"
-    (folder / "sitecustomize.py").write_text(_PERMIT.format(file=str(file)))
-    with pytest.MonkeyPatch.context() as patch:
-        before = os.environ.get("PYTHONPATH")
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *([before] if before else [])]))
-        yield Permits(file)
 
 
 @pytest.fixture(scope="module")
