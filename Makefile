@@ -26,7 +26,7 @@ PIP := $(VENV)/python -m pip --quiet
 SOURCES := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 CARGO_TEST := cargo test --workspace --exclude atoll-python --locked --release --quiet
 
-.PHONY: help demo test test-all check format bench wheel lock setup setup-dev preflight clean FORCE
+.PHONY: help demo test test-all check format reference bench wheel lock setup setup-dev preflight clean FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo 'make test-all   every test; tests of absent servers are skipped unless ATOLL_REQUIRE_SERVERS=1'
 	@echo 'make check      format, lint and types, of Rust and Python'
 	@echo 'make format     writes the format that make check asks for'
+	@echo 'make reference   writes the reference pages that follow from the code'
 	@echo 'make bench      measurements; see docs/performance.md'
 	@echo 'make wheel      an installable wheel in dist'
 	@echo 'make lock       locks requirements anew from pyproject.toml'
@@ -62,6 +63,9 @@ format: setup-dev
 	$(VENV)/ruff format .
 	$(VENV)/ruff check --fix-only .
 	cargo fmt --all
+
+reference: setup-dev
+	$(VENV)/python scripts/reference_pages.py
 
 bench: setup-dev
 	@for file in benchmarks/*.py; do \

@@ -77,6 +77,17 @@ CODES: dict[str, tuple[int, Fault, str]] = {
     "E_POLICY": (403, "caller", "Ask the owner for the grant that the message names."),
     "E_JOIN_BOUND": (403, "caller", "Join larger tables, or ask the owner for a wider bound."),
     "E_QUOTA": (429, "caller", "Wait for the next period, or ask the owner for a larger quota."),
+    "E_CONSENT": (
+        403,
+        "caller",
+        "Give an authorisation of the data subject that covers the call, or ask the owner what is agreed on.",
+    ),
+    "E_OFFER": (403, "caller", "Look at the catalogue for the offer that stands now."),
+    "E_RECOVERY": (
+        503,
+        "operator",
+        "Wait until the partners have given the node its own records back: `atoll ledger standing`.",
+    ),
     "E_MIN_GROUP": (403, "caller", "Use coarser segments, so that each holds enough subjects."),
     "E_REFUSED": (403, "caller", "The owner's steward refused; ask for the reason or change the plan."),
     "E_APPROVAL": (409, "caller", "The job still waits for an approval."),

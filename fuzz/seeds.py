@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from atoll.crypto import canonical
 from atoll.crypto.tls import Connection
 from atoll.crypto.wire import Frame, Kind, encode_body, encode_frame
 from atoll.net.identity import ephemeral_tls
@@ -18,6 +19,19 @@ BODIES = {
     "empty": {},
     "proposal": {"job": "job-00", "parties": ["alice", "bob"], "attempt": 1, "asker": True, "error": None},
     "bytes": {"payload": bytes(40), "deep": [[[{"n": -(2**64)}]]], "number": 2**64 - 1},
+}
+
+
+DOCUMENTS = {
+    "receipt": {
+        "attempt": 1,
+        "error": None,
+        "inputs": {"in0": {"mode": "snapshot", "version": "sha256:" + "00" * 32}},
+        "meters": {"rows": 2**53 - 1, "keys": 0, "change": -5},
+        "to": ["ed25519:" + "00" * 32, True, False, [], {}],
+    },
+    "keys": {"\r": "1", "ö": '\x00\x1f"\\/\x7f', "€": "中", "😀": [], "\ufb33": {}},
+    "deep": [[[[{"a": {"a": [{"a": []}]}}]]]],
 }
 
 
@@ -47,7 +61,14 @@ def hellos() -> dict[str, bytes]:
 
 def main() -> None:
     bodies = {name: encode_body(body) for name, body in BODIES.items()}
-    for target, seeds in {"wire_frames": frames(), "wire_body": bodies, "client_hello": hellos()}.items():
+    documents = {name: canonical.dumps(document) for name, document in DOCUMENTS.items()}
+    every = {
+        "wire_frames": frames(),
+        "wire_body": bodies,
+        "client_hello": hellos(),
+        "canonical": documents,
+    }
+    for target, seeds in every.items():
         (SEEDS / target).mkdir(parents=True, exist_ok=True)
         for name, data in seeds.items():
             (SEEDS / target / name).write_bytes(data)

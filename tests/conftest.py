@@ -25,10 +25,12 @@ from hypothesis import settings
 settings.register_profile("atoll", deadline=None, derandomize=os.environ.get("CI") == "true")
 settings.load_profile("atoll")
 
-# The programs of each server, as PATH names and as places where distributions keep them outside of PATH.
+# The programs of each server, as PATH names and as places where distributions keep them outside of PATH. Go is
+# none, and is asked for in the same way: it builds what checks the ledger's encodings from outside.
 SERVERS: dict[str, tuple[str, ...]] = {
     "postgresql": ("postgres", "/usr/lib/postgresql/*/bin/postgres", "/usr/pgsql-*/bin/postgres"),
     "mysql": ("mysqld", "mariadbd", "/usr/sbin/mysqld", "/usr/sbin/mariadbd", "/usr/libexec/mysqld"),
+    "go": ("go", "/usr/local/go/bin/go", "/usr/lib/go*/bin/go"),
 }
 
 

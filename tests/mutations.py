@@ -50,8 +50,8 @@ MUTATIONS = (
     Mutation(
         "a quota not debited",
         "node/jobs/release.py",
-        "        if known is not None:\n",
-        "        if True:\n",
+        "        if known is not None:\n            return None\n",
+        "        if True:\n            return None\n",
         "tests/node/test_policy_nodes.py::test_the_quota_of_runs",
     ),
 )

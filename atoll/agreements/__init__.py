@@ -2,7 +2,8 @@
 
 Public names, as other packages use them:
 
-    model:      Agreement, Asset, Column, Grant, JoinBounds, Quota, Price, USES, parse(document) -> Agreement
+    model:      Agreement, Asset, Column, parse(document) -> Agreement
+    terms:      Terms, Grant, JoinBounds, Quota, Price, USES
     build:      agreement, asset, column, grant, join_bounds (...) -> documents with safe defaults
     lifecycle:  AgreementState(agreement, signed, revocation, superseded_by)
                     `.refusal(now) -> AtollError | None`, `.missing`, `.complete`
@@ -12,9 +13,13 @@ Public names, as other packages use them:
                 grants_to(asset, partner, purpose, function) -> [(index, Grant)]
     difference: diff(old, new) -> [Change(path, old, new)], each with `.text(language)`
     approval:   build_approval(...), build_refusal(...), open_approval(envelope, plan=, job=, party=, inputs=)
-    receipt:    build_provisional(...), open_provisional(envelope, ...)
-                build_receipt(plan, approvals, ...), parse_receipt(document), open_receipt(envelope, parties)
-                check_receipt(receipt, plan, approvals, protocols=, security=, disclosures=)
+    provisional: build_provisional(...), open_provisional(envelope, ...)
+    receipt:    Derived(protocols, security, disclosures, consent, declares_hits)
+                build_receipt(plan, approvals, derived, ...), parse_receipt(document)
+                open_receipt(envelope, parties), check_receipt(receipt, plan, approvals, derived, agreements)
+                presented_rows(plan, approvals, derived, party)
+    consent:    build_consent(...), open_consent(envelope), check_consent(...)
+                build_withdrawal(...), open_withdrawal(envelope, consent)
 """
 
 from atoll.agreements.approval import Approval, build_approval, build_refusal, open_approval
@@ -29,28 +34,18 @@ from atoll.agreements.lifecycle import (
     open_envelope,
     open_revocation,
 )
-from atoll.agreements.model import (
-    KIND,
-    USES,
-    Agreement,
-    Asset,
-    Column,
-    Grant,
-    JoinBounds,
-    Price,
-    Quota,
-    parse,
-)
+from atoll.agreements.model import KIND, Agreement, Asset, Column, parse
+from atoll.agreements.provisional import Provisional, build_provisional, open_provisional
 from atoll.agreements.receipt import (
-    Provisional,
+    Derived,
     Receipt,
-    build_provisional,
     build_receipt,
     check_receipt,
-    open_provisional,
     open_receipt,
     parse_receipt,
+    presented_rows,
 )
+from atoll.agreements.terms import USES, Grant, JoinBounds, Price, Quota, Terms
 
 __all__ = [
     "KIND",
@@ -61,6 +56,7 @@ __all__ = [
     "Asset",
     "Change",
     "Column",
+    "Derived",
     "Grant",
     "JoinBounds",
     "Price",
@@ -68,6 +64,7 @@ __all__ = [
     "Quota",
     "Receipt",
     "Revocation",
+    "Terms",
     "agreement",
     "asset",
     "build_approval",
@@ -89,4 +86,5 @@ __all__ = [
     "open_revocation",
     "parse",
     "parse_receipt",
+    "presented_rows",
 ]

@@ -61,6 +61,36 @@ def join_bounds(
     }
 
 
+def price(
+    currency: str,
+    *,
+    per_run: int = 0,
+    per_call: int = 0,
+    per_row: int = 0,
+    per_hit: int = 0,
+    per_month: int = 0,
+    shares: Mapping[str, int] | None = None,
+) -> Json:
+    """A price document, in minor units of the currency; `shares` maps payees to parts. See `terms.Price`."""
+    amounts = {
+        "per_run": per_run,
+        "per_call": per_call,
+        "per_row": per_row,
+        "per_hit": per_hit,
+        "per_month": per_month,
+    }
+    return {
+        "currency": currency,
+        **{name: str(amount) for name, amount in amounts.items()},
+        "shares": [{"to": key, "parts": parts} for key, parts in sorted((shares or {}).items())],
+    }
+
+
+def consent(mode: str = "none", issuers: Iterable[str] = ()) -> Json:
+    """How consent is shown; see `terms.Consent`."""
+    return {"mode": mode, "issuers": sorted(issuers)}
+
+
 def grant(
     to: Iterable[str],
     *,
@@ -75,10 +105,13 @@ def grant(
     runs_per_day: int | None = None,
     calls_per_day: int | None = None,
     rows_per_day: int | None = None,
+    rate: Json | None = None,
     join: Json | None = None,
+    consent: Json | None = None,
+    privacy: Json | None = None,
     price: Json | None = None,
 ) -> Json:
-    """A grant document; `approval` is by a steward unless said otherwise. See `model.Grant`."""
+    """A grant document; `approval` is by a steward unless said otherwise. See `terms.Grant`."""
     return {
         "to": sorted(to),
         "purposes": list(purposes),
@@ -90,7 +123,10 @@ def grant(
         "disclose": list(disclose),
         "approval": approval,
         "quota": {"runs_per_day": runs_per_day, "calls_per_day": calls_per_day, "rows_per_day": rows_per_day},
+        "rate": rate,
         "join": join,
+        "consent": consent or {"mode": "none", "issuers": []},
+        "privacy": privacy,
         "price": price,
     }
 
@@ -103,6 +139,9 @@ def asset(
     grants: Iterable[Json] = (),
     type: str = "dataset",
     host: str | None = None,
+    content: str | None = None,
+    quality: Iterable[str] = (),
+    findings: Iterable[str] = (),
 ) -> Json:
     """An asset document; the host is the provider unless another is named. See `model.Asset`."""
     return {
@@ -110,7 +149,10 @@ def asset(
         "provider": provider,
         "host": host or provider,
         "type": type,
+        "content": content,
         "columns": list(columns),
+        "quality": list(quality),
+        "findings": list(findings),
         "grants": list(grants),
     }
 
@@ -128,6 +170,9 @@ def agreement(
     jurisdiction: str | None = None,
     silence_seconds: int = 10,
     grace_seconds: int = 600,
+    offers: Iterable[str] = (),
+    witnesses: Json | None = None,
+    replay: Json | None = None,
 ) -> Json:
     """A checked agreement document.
 
@@ -154,6 +199,9 @@ def agreement(
             "jurisdiction": jurisdiction,
             "silence_seconds": silence_seconds,
             "grace_seconds": grace_seconds,
+            "offers": list(offers),
+            "witnesses": witnesses,
+            "replay": replay,
             "assets": list(assets),
         }
     ).document()

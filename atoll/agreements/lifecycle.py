@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from atoll.agreements.model import KIND, Agreement, Asset, Grant, parse
+from atoll.agreements.model import KIND, Agreement, Asset, parse
+from atoll.agreements.terms import Grant
 from atoll.crypto import canonical, dsse
 from atoll.crypto.document import AgreementId, Document, Key, Text, Time, format_time, parse_time
 from atoll.errors import AtollError

@@ -5,14 +5,15 @@ Kind `agreement/v1`. Everything that policy judges stands here as data; there is
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, StringConstraints, model_validator
 
+from atoll.agreements.terms import Grant
 from atoll.crypto.document import (
     AgreementId,
-    Amount,
     Digest,
     Document,
     Key,
@@ -23,29 +24,19 @@ from atoll.crypto.document import (
     parse_time,
     require_unique,
 )
-from atoll.disclosure import GRANTABLE, Kind
 
 KIND = "agreement/v1"
 
 AssetType = Literal["dataset", "lookup", "rule", "model", "script", "service"]
 ColumnType = Literal["string", "int64", "decimal", "float64", "bool", "date", "timestamp"]
-Use = Literal[
-    "join_key",
-    "group_key",
-    "equality_filter",
-    "range_filter",
-    "order",
-    "aggregate",
-    "feature",
-    "label",
-    "lookup_key",
-    "lookup_value",
-    "script_input",
-    "reveal",
-]
-USES: tuple[Use, ...] = get_args(Use)
-Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
-Positive = Annotated[int, Field(ge=1, le=2**53 - 1)]
+FindingCategory = Literal["missing", "stale", "contradictory", "malformed", "duplicate", "other"]
+FINDING_CATEGORIES: tuple[FindingCategory, ...] = get_args(FindingCategory)
+# What an owner may agree to show of a table's quality; see docs/how-to/data-quality.md.
+_PLAIN_FIGURES = frozenset({"rows", "duplicates", "freshness_days", "failing_rules"})
+_COLUMN_FIGURES = frozenset({"nulls", "stability"})
+_ADDRESS = re.compile(
+    r"https://[^\s/@?#]+(/[^\s?#]*)?|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/[^\s?#]*)?"
+)
 
 
 class Bilingual(Document):
@@ -83,92 +74,29 @@ class Column(Document):
         return self
 
 
-class Quota(Document):
-    """Most runs, calls and rows in a UTC day; null is no limit."""
-
-    runs_per_day: Count | None
-    calls_per_day: Count | None
-    rows_per_day: Count | None
-
-
-class KeysPerPeriod(Document):
-    """Most distinct keys that a partner may present in any period of so many days."""
-
-    keys: Positive
-    days: Annotated[int, Field(ge=1, le=3660)]
-
-
-class JoinBounds(Document):
-    """Bounds on a join, since a join is a membership oracle.
-
-    `minimum_rows` counts distinct keys on each side; `maximum_ratio` is larger side over smaller side;
-    `minimum_change` is the least number of keys added plus removed between successive tables of a partner.
-    """
-
-    minimum_rows: Positive
-    maximum_ratio: Positive
-    distinct_keys_per_period: KeysPerPeriod
-    minimum_change: Positive
-
-
-class Price(Document):
-    """Prices in minor units of `currency` (ISO 4217)."""
-
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-    per_run: Amount
-    per_call: Amount
-    per_row: Amount
-    per_hit: Amount
-
-
-class Grant(Document):
-    """What named partners may do with an asset, for which purposes, and what may become known to them."""
-
-    to: Annotated[tuple[Key, ...], Field(min_length=1, max_length=64)]
-    purposes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
-    functions: Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
-    columns: Annotated[
-        dict[Name, Annotated[tuple[Use, ...], Field(min_length=1, max_length=len(USES))]],
-        Field(max_length=4096),
-    ]
-    users: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)]
-    minimum_group: Annotated[int, Field(ge=1, le=2**31)]
-    minimum_security: Literal["semi-honest", "malicious"]
-    disclose: Annotated[tuple[Kind, ...], Field(max_length=len(GRANTABLE))]
-    approval: Literal["automatic", "steward"]
-    quota: Quota
-    join: JoinBounds | None
-    price: Price | None
-
-    @model_validator(mode="after")
-    def _validate(self) -> Grant:
-        for field in ("to", "purposes", "functions", "users", "disclose"):
-            require_unique(getattr(self, field), f"{field}: ")
-        for column, uses in self.columns.items():
-            require_unique(uses, f"columns.{column}: ")
-            if "join_key" in uses and self.join is None:
-                raise ValueError(f"columns.{column}: a join key needs bounds under `join`")
-        if "*" in self.users and len(self.users) > 1:
-            raise ValueError('users: "*" stands alone')
-        for kind in self.disclose:
-            if kind not in GRANTABLE:
-                raise ValueError(f"disclose: {kind} is not a kind that a grant lists")
-        return self
-
-
 class Asset(Document):
-    """A dataset, lookup, service or logic of a provider, at the node of its host."""
+    """A dataset, lookup, service or logic of a provider, at the node of its host.
+
+    `content` is the digest of the rule, model or script that is meant, null for what is no file. `quality`
+    lists the figures that grantees may see of a table: `rows`, `duplicates`, `freshness_days`,
+    `failing_rules`, `nulls:COLUMN`, `stability:COLUMN`. `findings` lists the categories in which they may
+    report back.
+    """
 
     name: Name
     provider: Key
     host: Key
     type: AssetType
+    content: Digest | None
     columns: Annotated[tuple[Column, ...], Field(max_length=4096)]
+    quality: Annotated[tuple[Name, ...], Field(max_length=1000)]
+    findings: Annotated[tuple[FindingCategory, ...], Field(max_length=len(FINDING_CATEGORIES))]
     grants: Annotated[tuple[Grant, ...], Field(max_length=1000)]
 
     @model_validator(mode="after")
     def _validate(self) -> Asset:
         require_unique((c.name for c in self.columns), f"asset {self.name}: column")
+        check_asset(self.name, self.columns, self.quality, self.findings)
         names = {c.name for c in self.columns}
         for i, grant in enumerate(self.grants):
             unknown = sorted(grant.columns.keys() - names)
@@ -181,6 +109,19 @@ class Asset(Document):
     def column(self, name: str) -> Column | None:
         """The column of that name."""
         return next((c for c in self.columns if c.name == name), None)
+
+
+def check_asset(
+    name: str, columns: tuple[Column, ...], quality: tuple[str, ...], findings: tuple[str, ...]
+) -> None:
+    """`ValueError` for a quality figure that is not known, or of a column that the asset lacks."""
+    require_unique(quality, f"asset {name}: quality: ")
+    require_unique(findings, f"asset {name}: findings: ")
+    known = {c.name for c in columns}
+    for figure in quality:
+        kind, _, column = figure.partition(":")
+        if figure not in _PLAIN_FIGURES and (kind not in _COLUMN_FIGURES or column not in known):
+            raise ValueError(f"asset {name}: quality: {figure!r} is no figure of this asset")
 
 
 class Signatory(Document):
@@ -197,8 +138,67 @@ class Validity(Document):
     not_after: Time
 
 
+class WitnessMember(Document):
+    """An independent witness: the name and key under which it cosigns, and its address.
+
+    `address` is the prefix of a C2SP tlog-witness; null for a node that the signatories are paired with.
+    """
+
+    name: Name
+    key: Key
+    address: Annotated[str, StringConstraints(max_length=300)] | None
+
+    @model_validator(mode="after")
+    def _validate(self) -> WitnessMember:
+        if any(c.isspace() for c in self.name) or "+" in self.name:
+            raise ValueError("name: a witness's name holds no space and no plus sign")
+        if self.address is not None and not _ADDRESS.fullmatch(self.address):
+            raise ValueError("address: an https address, or an http address of this machine")
+        return self
+
+
+class Witnesses(Document):
+    """Who beside the signatories cosigns the logs, and how many of them make a quorum.
+
+    A witness learns size and rate of a log: so a log is shown to it every `seconds` at the soonest, at
+    sizes that are multiples of `pad`.
+    """
+
+    quorum: Annotated[int, Field(ge=1, le=16)]
+    pad: Annotated[int, Field(ge=1, le=65_536)]
+    seconds: Annotated[int, Field(ge=1, le=86_400)]
+    members: Annotated[tuple[WitnessMember, ...], Field(min_length=1, max_length=16)]
+
+    @model_validator(mode="after")
+    def _validate(self) -> Witnesses:
+        require_unique((m.key for m in self.members), "witnesses: key")
+        require_unique((m.name for m in self.members), "witnesses: name")
+        if self.quorum > len(self.members):
+            raise ValueError("witnesses: quorum: more than there are witnesses")
+        return self
+
+
+class Replay(Document):
+    """Every party keeps the messages that it received, and its seed, for so many days after a job.
+
+    With them it can re-run its side for an auditor: at its own node, or at one of `hosts`, which may be
+    handed a party's inputs, seed and messages for this purpose alone.
+    """
+
+    keep_days: Annotated[int, Field(ge=1, le=3660)]
+    hosts: Annotated[tuple[Key, ...], Field(max_length=16)]
+
+    @model_validator(mode="after")
+    def _validate(self) -> Replay:
+        require_unique(self.hosts, "replay: hosts: ")
+        return self
+
+
 class Agreement(Document):
-    """An agreement of 2 to 64 signatories about their assets."""
+    """An agreement of 2 to 64 signatories about their assets.
+
+    `offers` are digests of the standing offers that its assets follow from, if any.
+    """
 
     format: Literal["atoll.agreement/v1"]
     id: AgreementId
@@ -210,6 +210,9 @@ class Agreement(Document):
     jurisdiction: Name | None
     silence_seconds: Annotated[int, Field(ge=1, le=3600)]
     grace_seconds: Annotated[int, Field(ge=0, le=30 * 86400)]
+    offers: Annotated[tuple[Digest, ...], Field(max_length=64)]
+    witnesses: Witnesses | None
+    replay: Replay | None
     assets: Annotated[tuple[Asset, ...], Field(max_length=1000)]
 
     @model_validator(mode="after")
@@ -229,6 +232,12 @@ class Agreement(Document):
             named = {asset.provider, asset.host}.union(*(grant.to for grant in asset.grants))
             if not named <= set(keys):
                 raise ValueError(f"asset {asset.name}: provider, host and grantees are signatories")
+            payees = {s.to for g in asset.grants if g.price is not None for s in g.price.shares}
+            if not payees <= set(keys):
+                raise ValueError(f"asset {asset.name}: payees are signatories")
+        require_unique(self.offers, "offers: ")
+        if self.witnesses is not None and {m.key for m in self.witnesses.members} & set(keys):
+            raise ValueError("witnesses: a signatory is no independent witness")
         return self
 
     @property

@@ -1,18 +1,23 @@
-"""Evidence of a job: the receivers' provisional receipt before a result opens, and the receipt that all sign.
+"""The receipt of a job, or of a block of a service's calls, that all parties sign (kind `receipt/v1`).
 
-Kinds `provisional/v1` and `receipt/v1`. A receipt is checked against the plan, the approvals and the derived
-disclosure before a node signs it; nothing in it is taken from another party's word alone.
+It says what was computed, under which agreements, on what, what each party's part took, and who got what. It
+is checked against plan, approvals and derived disclosure before a node signs it; nothing in it is taken
+from another party's word alone. It says no more about a party's data than the disclosure statement does: a
+number of rows stands in it only where the plan discloses that number to all who read the receipt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
 from atoll.agreements.approval import Approval, WireReason
+from atoll.agreements.model import Agreement
+from atoll.agreements.provisional import Attempt, BlockNumber
+from atoll.agreements.terms import ConsentMode
 from atoll.crypto import dsse
 from atoll.crypto.document import (
     AgreementId,
@@ -24,49 +29,31 @@ from atoll.crypto.document import (
     Name,
     Time,
     document_digest,
-    format_time,
     parse_time,
 )
 from atoll.disclosure import Security, Statement, to_json
 from atoll.errors import AtollError
 
-PROVISIONAL_KIND = "provisional/v1"
 RECEIPT_KIND = "receipt/v1"
 
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
-Attempt = Annotated[int, Field(ge=1, le=2**31)]
 ChannelName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
-class Batch(Document):
-    """Calls `first` to `last` (counted from 1) of a standing service; `calls` of them were made."""
+class Block(Document):
+    """A block of a standing service's calls: its number, its first call (from 1), and how many were answered.
 
-    calls: Count
+    `root` is the RFC 6962 root over the salted records of its calls, by which a single call can be shown.
+    """
+
+    number: BlockNumber
     first: Annotated[int, Field(ge=1, le=2**53 - 1)]
-    last: Count
-
-    @model_validator(mode="after")
-    def _validate(self) -> Batch:
-        if self.calls != self.last - self.first + 1:
-            raise ValueError("calls is last - first + 1")
-        return self
-
-
-class Provisional(Document):
-    """A receiver's word that it is about to receive this job's result (or this batch of calls)."""
-
-    format: Literal["atoll.provisional/v1"]
-    job: JobId
-    plan: Digest
-    attempt: Attempt
-    receiver: Key
-    inputs: Annotated[dict[Identifier, Digest], Field(max_length=64)]
-    batch: Batch | None
-    at: Time
+    calls: Count
+    root: Digest
 
 
 class Times(Document):
-    """When a party's worker started and finished, by its own clock."""
+    """When a party's part started and finished, by its own clock."""
 
     started: Time
     finished: Time
@@ -79,23 +66,27 @@ class Times(Document):
 
 
 class Meters(Document):
-    """What a party's part took: rows read, distinct keys, calls, payload bytes, milliseconds of CPU, peak
-    bytes.
+    """What a party's part took.
+
+    Args:
+        rows: rows that the party presented to its partners, such as the distinct keys of a join; null where
+            the plan discloses no such number.
+        calls: calls made or answered.
+        hits: hits that the asker declares; null where the plan asks for no declaration.
+        bytes_sent, bytes_received: payload bytes.
+        cpu_seconds: processor time, rounded up to 1, 2 or 5 times a power of ten, so that it tells little.
     """
 
-    rows: Count
-    keys: Count
+    rows: Count | None
     calls: Count
+    hits: Count | None
     bytes_sent: Count
     bytes_received: Count
-    cpu_ms: Count
-    memory_bytes: Count
+    cpu_seconds: Count
 
 
 class Transcript(Document):
-    """Hash chains over what a party sent and received on one channel; messages and bytes are [sent,
-    received].
-    """
+    """Hash chains over what a party sent and received on one channel; messages and bytes are [sent, received]."""
 
     sent: Digest
     received: Digest
@@ -103,15 +94,29 @@ class Transcript(Document):
     bytes: Annotated[tuple[Count, ...], Field(min_length=2, max_length=2)]
 
 
+class Execution(Document):
+    """How a party's worker ran: digest of the program, threads, and the inputs in the order they were fed in.
+
+    Rows are fed in the order of the committed version.
+    """
+
+    build: Digest
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    inputs: Annotated[tuple[Identifier, ...], Field(max_length=64)]
+
+
 class OutputCommitment(Document):
     """Commitment to a receiver's result; the opening goes to the receiver alone."""
 
     commitment: Digest
-    rows: Count | None
 
 
 class PartyRecord(Document):
-    """One party's part of a receipt. `transcripts` maps peer key -> channel name -> transcript."""
+    """One party's part of a receipt. `transcripts` maps peer key -> channel name -> transcript.
+
+    `grants` names, for each own input that another party asked for, the grant it was used under, by its
+    place in the agreement. `execution` is null for a party that computed nothing.
+    """
 
     times: Times
     meters: Meters
@@ -119,37 +124,54 @@ class PartyRecord(Document):
         dict[Key, Annotated[dict[ChannelName, Transcript], Field(max_length=256)]], Field(max_length=64)
     ]
     output: OutputCommitment | None
+    execution: Execution | None
+    grants: Annotated[dict[Identifier, Annotated[int, Field(ge=0, le=1000)]], Field(max_length=64)]
 
 
 class InputRecord(Document):
-    """Which version of an input was fed in; `live` says that it was read from a database for this job."""
+    """Whose asset was fed in, under which agreement, and which version of it.
 
+    `live` says that it was read from a database for this job.
+    """
+
+    party: Key
+    agreement: AgreementId
+    asset: Name
     version: Digest
     mode: Literal["snapshot", "live"]
 
 
 class Receipt(Document):
-    """What was computed, under which agreements, on what, and what each party's part was."""
+    """What was computed, under which agreements, on what, and what each party's part was.
+
+    `block` is null on the receipt of a whole job; a service has one receipt for each block, and one for its end.
+    """
 
     format: Literal["atoll.receipt/v1"]
     job: JobId
     plan: Digest
     agreements: Annotated[dict[AgreementId, Digest], Field(min_length=1, max_length=64)]
     attempt: Attempt
+    asker: Key
     function: Name
+    purpose: Name
+    shape: Literal["one-shot", "long", "service", "scheduled"]
     protocols: Annotated[tuple[Name, ...], Field(max_length=64)]
     security: Security
+    consent: ConsentMode
     disclosures: Annotated[tuple[Statement, ...], Field(max_length=4096)]
     inputs: Annotated[dict[Identifier, InputRecord], Field(max_length=64)]
     parties: Annotated[dict[Key, PartyRecord], Field(min_length=1, max_length=64)]
     outcome: Literal["completed", "failed", "cancelled"]
     error: WireReason | None
-    batch: Batch | None
+    block: Block | None
 
     @model_validator(mode="after")
     def _validate(self) -> Receipt:
         if (self.outcome == "completed") != (self.error is None):
             raise ValueError("error: stands on every outcome but completed")
+        if self.block is not None and self.shape != "service":
+            raise ValueError("block: stands on receipts of services only")
         return self
 
     def document(self) -> dict[str, Any]:
@@ -158,45 +180,15 @@ class Receipt(Document):
         return {**super().document(), "disclosures": to_json(self.disclosures), "error": error}
 
 
-def build_provisional(
-    *,
-    job: str,
-    plan: str,
-    attempt: int,
-    receiver: str,
-    inputs: Mapping[str, str],
-    at: datetime,
-    batch: Mapping[str, int] | None = None,
-) -> dict[str, Any]:
-    """A provisional receipt, to be signed by `receiver`; `inputs` maps input id -> version digest."""
-    return Provisional.parse(
-        {
-            "format": "atoll.provisional/v1",
-            "job": job,
-            "plan": plan,
-            "attempt": attempt,
-            "receiver": receiver,
-            "inputs": dict(inputs),
-            "batch": dict(batch) if batch else None,
-            "at": format_time(at),
-        }
-    ).document()
+@dataclass(frozen=True)
+class Derived:
+    """What every node derives from the plan itself, and a receipt must state alike."""
 
-
-def open_provisional(
-    envelope: dsse.Envelope, *, job: str, plan: str, attempt: int, receiver: str, inputs: Mapping[str, str]
-) -> Provisional:
-    """The checked provisional receipt of `receiver` for exactly this attempt on exactly these inputs.
-
-    Raises:
-        AtollError: `E_SIGNATURE`, `E_FORMAT`, or `E_RECEIPT` naming the field that differs.
-    """
-    found = Provisional.parse(dsse.verify(PROVISIONAL_KIND, envelope, (receiver,)))
-    wanted = {"job": job, "plan": plan, "attempt": attempt, "receiver": receiver, "inputs": dict(inputs)}
-    for field, value in wanted.items():
-        if getattr(found, field) != value:
-            raise AtollError("E_RECEIPT", f"The provisional receipt differs in {field}.", party=receiver)
-    return found
+    protocols: Sequence[str]
+    security: Security
+    disclosures: Sequence[Statement]
+    consent: ConsentMode
+    declares_hits: bool
 
 
 def parse_receipt(document: Any) -> Receipt:
@@ -204,59 +196,82 @@ def parse_receipt(document: Any) -> Receipt:
     return Receipt.parse(document, what="receipt")
 
 
+def stated(plan: Mapping[str, Any], approvals: Mapping[str, Approval], derived: Derived) -> dict[str, Any]:
+    """Every field of a receipt that follows from plan and approvals, as the document has it."""
+    fed = {name: entry for approval in approvals.values() for name, entry in approval.inputs.items()}
+    return {
+        "format": "atoll.receipt/v1",
+        "job": plan["id"],
+        "plan": document_digest("plan/v1", plan),
+        "agreements": {i["agreement"]: i["agreement_digest"] for i in plan["inputs"]},
+        "asker": plan["asker"],
+        "function": plan["function"],
+        "purpose": plan["purpose"],
+        "shape": plan["shape"],
+        "protocols": list(derived.protocols),
+        "security": derived.security,
+        "consent": derived.consent,
+        "disclosures": to_json(derived.disclosures),
+        "inputs": {
+            entry["id"]: {
+                "party": entry["party"],
+                "agreement": entry["agreement"],
+                "asset": entry["asset"],
+                "version": fed[entry["id"]].version,
+                "mode": fed[entry["id"]].mode,
+            }
+            for entry in plan["inputs"]
+            if entry["id"] in fed
+        },
+    }
+
+
 def build_receipt(
     plan: Mapping[str, Any],
     approvals: Mapping[str, Approval],
+    derived: Derived,
     *,
     attempt: int,
-    protocols: Sequence[str],
-    security: Security,
-    disclosures: Sequence[Statement],
     parties: Mapping[str, Mapping[str, Any]],
     outcome: Literal["completed", "failed", "cancelled"] = "completed",
     error: Mapping[str, str] | None = None,
-    batch: Mapping[str, int] | None = None,
+    block: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A receipt document, to be signed by all parties.
 
     Args:
         plan: the plan document.
         approvals: each party's approval.
+        derived: from the plan's derivation.
         attempt: attempt number, from 1.
-        protocols, security, disclosures: from the plan's derivation.
-        parties: each party's own record: times, meters, transcripts, output; see `PartyRecord`.
+        parties: each party's own record; see `PartyRecord`.
         outcome, error: how it ended; the error is a wire rendering.
-        batch: the calls of a standing service that this receipt covers.
+        block: the block of a standing service's calls that this receipt covers.
     """
     return parse_receipt(
         {
-            "format": "atoll.receipt/v1",
-            "job": plan["id"],
-            "plan": document_digest("plan/v1", plan),
-            "agreements": {i["agreement"]: i["agreement_digest"] for i in plan["inputs"]},
+            **stated(plan, approvals, derived),
             "attempt": attempt,
-            "function": plan["function"],
-            "protocols": list(protocols),
-            "security": security,
-            "disclosures": to_json(disclosures),
-            "inputs": {
-                name: {"version": fed.version, "mode": fed.mode}
-                for approval in approvals.values()
-                for name, fed in approval.inputs.items()
-            },
             "parties": {key: dict(record) for key, record in parties.items()},
             "outcome": outcome,
             "error": dict(error) if error else None,
-            "batch": dict(batch) if batch else None,
+            "block": dict(block) if block else None,
         }
     ).document()
 
 
 def open_receipt(envelope: dsse.Envelope, parties: Sequence[str]) -> Receipt:
-    """The checked receipt in an envelope that every one of `parties` signed; `E_SIGNATURE` names who did
-    not.
-    """
+    """The checked receipt in an envelope that every one of `parties` signed; `E_SIGNATURE` names who did not."""
     return parse_receipt(dsse.verify(RECEIPT_KIND, envelope, parties))
+
+
+def presented_rows(
+    plan: Mapping[str, Any], approvals: Mapping[str, Approval], derived: Derived, party: str
+) -> int | None:
+    """Rows that a party presents, from its approval; None where the plan discloses no such number of it."""
+    if not any(s.what == "size" and s.owner == party for s in derived.disclosures) or party not in approvals:
+        return None
+    return sum(entry.keys or 0 for entry in approvals[party].inputs.values())
 
 
 def _differ(field: str, party: str | None = None) -> AtollError:
@@ -283,14 +298,48 @@ def _check_transcripts(receipt: Receipt) -> None:
                     )
 
 
+def _check_grants(
+    receipt: Receipt, plan: Mapping[str, Any], agreements: Mapping[str, Agreement], key: str
+) -> None:
+    """A party names grants for exactly those own inputs that somebody else asked for, each to the asker."""
+    record = receipt.parties[key]
+    asked = {i["id"]: i for i in plan["inputs"] if i["party"] == key and key != receipt.asker}
+    if set(record.grants) - set(asked):
+        raise _differ("grants", key)
+    for name, index in record.grants.items():
+        asset = agreements[asked[name]["agreement"]].asset_at(key, asked[name]["asset"])
+        if asset is None or index >= len(asset.grants):
+            raise _differ("grants", key)
+        grant = asset.grants[index]
+        if receipt.asker not in grant.to or receipt.purpose not in grant.purposes:
+            raise _differ("grants", key)
+        if receipt.function not in grant.functions:
+            raise _differ("grants", key)
+    if receipt.outcome == "completed" and set(record.grants) != set(asked):
+        raise _differ("grants", key)
+
+
+def _check_meters(
+    receipt: Receipt, plan: Mapping[str, Any], approvals: Mapping[str, Approval], derived: Derived, key: str
+) -> None:
+    meters = receipt.parties[key].meters
+    if meters.rows != presented_rows(plan, approvals, derived, key):
+        raise _differ("meters.rows", key)
+    if (meters.hits is not None) != (derived.declares_hits and key == receipt.asker):
+        raise _differ("meters.hits", key)
+    if receipt.block is not None and meters.calls != receipt.block.calls:
+        raise _differ("meters.calls", key)
+    if meters.hits is not None and meters.hits > meters.calls:
+        raise _differ("meters.hits", key)
+
+
 def check_receipt(
     receipt: Receipt,
     plan: Mapping[str, Any],
     approvals: Mapping[str, Approval],
-    *,
-    protocols: Sequence[str],
-    security: Security,
-    disclosures: Sequence[Statement],
+    derived: Derived,
+    agreements: Mapping[str, Agreement],
+    expected: Mapping[str, Any] | None = None,
 ) -> None:
     """Checks a receipt against what this node knows before it signs or keeps it.
 
@@ -298,28 +347,18 @@ def check_receipt(
         receipt: as parsed.
         plan: the plan document that was approved.
         approvals: the verified approval of each party.
-        protocols, security, disclosures: as this node derived them from the plan itself.
+        derived: as this node derived it from the plan itself.
+        agreements: by id, in the versions that the plan names.
+        expected: what `stated` gives, where it was asked before, as for thousands of blocks of one plan.
 
     Raises:
         AtollError: `E_RECEIPT` names the field that differs; `E_TRANSCRIPT` the channel whose ends differ.
     """
-    inputs = {
-        name: InputRecord(version=fed.version, mode=fed.mode)
-        for approval in approvals.values()
-        for name, fed in approval.inputs.items()
-    }
-    expected: dict[str, Any] = {
-        "job": plan["id"],
-        "plan": document_digest("plan/v1", plan),
-        "agreements": {i["agreement"]: i["agreement_digest"] for i in plan["inputs"]},
-        "function": plan["function"],
-        "protocols": tuple(protocols),
-        "security": security,
-        "disclosures": tuple(disclosures),
-        "inputs": inputs,
-    }
-    for field, value in expected.items():
-        if getattr(receipt, field) != value:
+    wanted = expected or stated(plan, approvals, derived)
+    given = receipt.model_dump(mode="json", include=set(wanted) - {"disclosures"})
+    given["disclosures"] = to_json(receipt.disclosures)
+    for field, value in wanted.items():
+        if given[field] != value:
             raise _differ(field)
     keys = {party["key"] for party in plan["parties"]}
     if not set(receipt.parties) <= keys:
@@ -330,8 +369,10 @@ def check_receipt(
             raise _differ("output: only receivers have one", key)
         if not set(record.transcripts) <= keys - {key}:
             raise _differ("transcripts", key)
-    if (receipt.batch is not None) != (plan["shape"] == "service"):
-        raise _differ("batch")
+        if record.transcripts and record.execution is None:
+            raise _differ("execution", key)
+        _check_grants(receipt, plan, agreements, key)
+        _check_meters(receipt, plan, approvals, derived, key)
     if receipt.outcome != "completed":
         # Messages may have been on their way when it ended: the two ends need not agree.
         return
@@ -340,6 +381,7 @@ def check_receipt(
     if any(approval.decision != "approve" for approval in approvals.values()):
         raise _differ("approvals")
     for key in receivers:
-        if receipt.parties[key].output is None:
+        # The blocks of a service have no output of their own.
+        if (receipt.parties[key].output is None) != (receipt.block is not None):
             raise _differ("output", key)
     _check_transcripts(receipt)

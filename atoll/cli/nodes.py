@@ -103,6 +103,29 @@ def node(here: Here, passphrase_file: PassphraseFile = None) -> None:
     serve(folder, passphrase(passphrase_file, new=False), started)
 
 
+@command(app, "recover")
+def recover(here: Here, passphrase_file: PassphraseFile = None) -> None:
+    """After a restore from a backup, or a lost state store: the node fetches its own records back from its partners."""
+    from atoll.node.home import recover as prepare
+
+    folder = here.folder()
+    lost = prepare(folder, passphrase(passphrase_file, new=False))
+
+    def people() -> None:
+        show.line(
+            f"The node in {folder} records nothing before its partners have said what they hold of its logs."
+        )
+        show.line(f"  atoll node -d {folder}")
+        if lost:
+            show.line(
+                "Its state store was lost: pair again with each partner; agreements, jobs and charges come back."
+            )
+            show.line("Persons, tokens and the registration of tables do not: add them again.")
+        show.line(f"  atoll ledger standing -d {folder}")
+
+    here.out({"folder": str(folder), "lost": lost}, people)
+
+
 @command(app, "status")
 def status(here: Here) -> None:
     """What runs where, and as whom you call."""

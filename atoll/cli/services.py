@@ -27,14 +27,26 @@ def start(
     asset: Annotated[str, typer.Argument(help="The service: ASSET, or ASSET@PARTY.")],
     purpose: ask.Purpose,
     maximum_bytes: Annotated[int | None, typer.Option(min=1, help="Most bytes in a call.")] = None,
-    block_calls: Annotated[int | None, typer.Option(min=1, help="Calls that one receipt covers.")] = None,
+    block_calls: Annotated[
+        int | None, typer.Option(min=1, help="Most calls that one receipt covers.")
+    ] = None,
+    block_seconds: Annotated[
+        int | None, typer.Option(min=1, help="Most seconds that one receipt covers.")
+    ] = None,
+    consent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="none|attested|presented", help="How calls show consent; default as the grant asks."
+        ),
+    ] = None,
     yes: ask.Yes = False,
     wait: ask.Wait = True,
 ) -> None:
     """Asks for the service and waits until it serves."""
     request = requests.echo(
-        agreement, asset, purpose=purpose, maximum_bytes=maximum_bytes, block_calls=block_calls
-    )
+        agreement, asset, purpose=purpose, maximum_bytes=maximum_bytes, block_calls=block_calls,
+        block_seconds=block_seconds, consent=consent,
+    )  # fmt: skip
     with here.client("analyst") as client:
         ask.confirm(here, client, request, yes)
         job = client.jobs.ask(request)
@@ -51,11 +63,14 @@ def call(
     here: Here,
     identifier: JobId,
     text: Annotated[str, typer.Argument(help="What to send; - for standard input.")],
+    consent: Annotated[
+        str | None, typer.Option(help="Digest of the data subject's authorisation, where one is needed.")
+    ] = None,
 ) -> None:
     """One call; prints the answer."""
     payload = sys.stdin.buffer.read() if text == "-" else text.encode()
     with here.client("application", "analyst") as client:
-        answer = client.services.get(identifier).call(payload)
+        answer = client.services.get(identifier).call(payload, consent)
     shown = answer.decode(errors="replace")
     here.out({"answer": shown, "bytes": len(answer)}, lambda: show.line(shown))
 

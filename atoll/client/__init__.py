@@ -16,6 +16,9 @@ from typing import Any
 
 from atoll.client import drafts, requests
 from atoll.client import folder as _folder
+from atoll.client.audit import Audit, draw_calls, verify_audit
+from atoll.client.billing import Bills, bills_csv, verify_statement
+from atoll.client.consents import Consents
 from atoll.client.jobs import ENDED, Job, Result, Service
 from atoll.client.proofs import verify_row_proof
 from atoll.client.quality import Quality
@@ -29,6 +32,7 @@ from atoll.client.resources import (
     Policy,
     Schedules,
     Services,
+    verify_fork,
     verify_ledger,
 )
 from atoll.client.transport import Transport, objects
@@ -40,11 +44,16 @@ __all__ = [
     "Job",
     "Result",
     "Service",
+    "bills_csv",
     "connect",
     "drafts",
+    "draw_calls",
     "requests",
+    "verify_audit",
+    "verify_fork",
     "verify_ledger",
     "verify_row_proof",
+    "verify_statement",
 ]
 
 DEFAULT_URL = "http://127.0.0.1:8761"
@@ -61,11 +70,14 @@ class Client:
         self.quality = Quality(self.transport)
         self.peers = Peers(self.transport)
         self.agreements = Agreements(self.transport)
+        self.consents = Consents(self.transport)
         self.jobs = Jobs(self.transport)
         self.policy = Policy(self.transport)
         self.services = Services(self.transport)
         self.schedules = Schedules(self.transport)
         self.ledger = Ledger(self.transport)
+        self.audit = Audit(self.transport)
+        self.bills = Bills(self.transport)
         self.persons = Persons(self.transport)
 
     def close(self) -> None:

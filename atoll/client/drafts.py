@@ -70,6 +70,36 @@ def join_bounds(
     }
 
 
+def price_of(
+    currency: str,
+    *,
+    per_run: int = 0,
+    per_call: int = 0,
+    per_row: int = 0,
+    per_hit: int = 0,
+    per_month: int = 0,
+    shares: Mapping[str, int] | None = None,
+) -> Json:
+    """A price in minor units of a currency (ISO 4217).
+
+    Args:
+        per_run, per_call: of a job, and of a call of a service.
+        per_row: of a row that the payer presents, such as a distinct key of a join.
+        per_hit: of a hit that the payer declares.
+        per_month: flat, for each calendar month in which the agreement is in force.
+        shares: parts of each payee, by key; None: all goes to the provider.
+    """
+    amounts = {
+        "per_run": per_run, "per_call": per_call, "per_row": per_row, "per_hit": per_hit,
+        "per_month": per_month,
+    }  # fmt: skip
+    return {
+        "currency": currency,
+        **{name: str(amount) for name, amount in amounts.items()},
+        "shares": [{"to": key, "parts": parts} for key, parts in sorted((shares or {}).items())],
+    }
+
+
 def grant(
     to: Iterable[str],
     *,
@@ -84,7 +114,10 @@ def grant(
     runs_per_day: int | None = None,
     calls_per_day: int | None = None,
     rows_per_day: int | None = None,
+    rate: Mapping[str, int] | None = None,
     join: Mapping[str, Any] | None = None,
+    consent: Mapping[str, Any] | None = None,
+    privacy: Mapping[str, Any] | None = None,
     price: Mapping[str, Any] | None = None,
 ) -> Json:
     """A grant; see the agreement's reference page for the fields.
@@ -94,7 +127,11 @@ def grant(
         columns: uses of each column, a list or words.
         disclose: kinds; None for what the functions disclose.
         approval: `steward` or `automatic`.
+        rate: `{"most": 100, "seconds": 60}`: at most so many runs or calls in any so many seconds.
         join: keyword arguments of `join_bounds`; None for its defaults if a column is a join key.
+        consent: `{"mode": "attested"}`, or `presented` with the `issuers`' keys; None for no consent.
+        privacy: `{"epsilon": "1.0", "delta": "0", "days": 365}`: only noisy results within this budget.
+        price: keyword arguments of `price_of`.
     """
     wanted = {name: uses(value) for name, value in (columns or {}).items()}
     functions = list(functions)
@@ -112,22 +149,34 @@ def grant(
         "disclose": list(disclose),
         "approval": approval,
         "quota": {"runs_per_day": runs_per_day, "calls_per_day": calls_per_day, "rows_per_day": rows_per_day},
+        "rate": dict(rate) if rate is not None else None,
         "join": join_bounds(**(join or {})) if joined else None,
-        "price": dict(price) if price is not None else None,
+        "consent": {"mode": "none", "issuers": [], **(consent or {})},
+        "privacy": dict(privacy) if privacy is not None else None,
+        "price": price_of(**price) if price is not None else None,
     }
 
 
 def asset(
     name: str, provider: str, *, columns: Iterable[Mapping[str, Any]] = (), grants: Iterable[Json] = (),
-    type: str = "dataset",
+    type: str = "dataset", content: str | None = None, quality: Iterable[str] = (), findings: Iterable[str] = (),
 ) -> Json:  # fmt: skip
-    """An asset at its provider's node."""
+    """An asset at its provider's node.
+
+    Args:
+        content: digest of the file that a rule, model or script is.
+        quality: figures that grantees may see, such as `rows` or `nulls:debt`.
+        findings: categories in which grantees may report back, such as `stale`.
+    """
     return {
         "name": name,
         "provider": provider,
         "host": provider,
         "type": type,
+        "content": content,
         "columns": [column(c) for c in columns],
+        "quality": list(quality),
+        "findings": list(findings),
         "grants": list(grants),
     }
 
@@ -142,6 +191,8 @@ def agreement(
     jurisdiction: str | None = None,
     silence_seconds: int = 10,
     grace_seconds: int = 600,
+    witnesses: Mapping[str, Any] | None = None,
+    replay: Mapping[str, Any] | None = None,
 ) -> Json:
     """A draft of version 1, without an identifier: the node that proposes it draws one.
 
@@ -149,6 +200,8 @@ def agreement(
         signatories: display name of each key.
         days: of validity.
         now: beginning of validity, aware; None for a minute ago.
+        witnesses: `{"quorum": 1, "members": [{"name": ..., "key": ..., "address": ...}]}`; None for none.
+        replay: `{"keep_days": 30}`: what a replay audit needs is kept so long; None for no replay.
     """
     start = now or datetime.now(UTC) - timedelta(minutes=1)
     ends = start + timedelta(days=days)
@@ -163,6 +216,9 @@ def agreement(
         "jurisdiction": jurisdiction,
         "silence_seconds": silence_seconds,
         "grace_seconds": grace_seconds,
+        "offers": [],
+        "witnesses": {"pad": 1, "seconds": 60, **witnesses} if witnesses is not None else None,
+        "replay": {"hosts": [], **replay} if replay is not None else None,
         "assets": list(assets),
     }
 

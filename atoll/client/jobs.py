@@ -241,15 +241,19 @@ class Service:
         self.id = job
         self._path = f"/v1/services/{segment(job)}"
 
-    def call(self, payload: bytes) -> bytes:
+    def call(self, payload: bytes, consent: str | None = None) -> bytes:
         """One call and its answer.
 
+        Args:
+            payload: at most the plan's bound.
+            consent: digest of the data subject's authorisation, where the agreement asks for one; see `consents`.
+
         Raises:
-            AtollError: `E_TOO_LARGE` over the plan's bound, `E_QUOTA`, `E_STATE` if the service has ended,
-                `E_PEER_SILENT`.
+            AtollError: `E_TOO_LARGE` over the plan's bound, `E_CONSENT`, `E_QUOTA`, `E_STATE` if the service has
+                ended, `E_PEER_SILENT`.
         """
         sent = base64.b64encode(payload).decode()
-        answer = self._transport.call("POST", f"{self._path}/call", {"payload": sent})
+        answer = self._transport.call("POST", f"{self._path}/call", {"payload": sent, "consent": consent})
         try:
             return base64.b64decode(answer["payload"], validate=True)
         except (binascii.Error, KeyError, TypeError):

@@ -356,9 +356,25 @@ class Ledger(Resource):
         """Entries of this node's own log of an agreement, with bodies."""
         return objects(self._call("GET", f"/v1/ledgers/{segment(agreement)}", start=start, count=count))
 
+    def forks(self, agreement: str) -> list[Json]:
+        """Proofs that a log of an agreement has two histories."""
+        return objects(self._call("GET", f"/v1/ledgers/{segment(agreement)}/forks"))
+
+    def private(self, start: int = 0, count: int = 100) -> list[Json]:
+        """Entries of the node's private log of its logs, for its own auditor."""
+        return objects(self._call("GET", "/v1/ledgers/private", start=start, count=count))
+
     def list(self) -> list[Json]:
         """Every log held here: size, checkpoint, cosignatures and how far they are behind."""
         return objects(self._call("GET", "/v1/ledgers"))
+
+    def standing(self) -> Json:
+        """Whether the node may record, which partners it waits for, which own logs it fetches back."""
+        return dict(self._call("GET", "/v1/ledgers/standing"))
+
+    def go_on_without(self, partners: Iterable[str]) -> Json:
+        """While the node recovers: does not wait for these partners, who may hold entries that it lost."""
+        return dict(self._call("POST", "/v1/ledgers/standing/without", {"partners": list(partners)}))
 
     def export(self, agreement: str, path: str | Path, bodies: bool = True) -> Path:
         """Writes all logs of an agreement into one file that anyone can verify offline."""
@@ -392,13 +408,16 @@ class Persons(Resource):
         self._call("DELETE", f"/v1/tokens/{segment(token)}")
 
 
-def verify_ledger(path: str | Path, keys: Mapping[str, str] | None = None) -> Report:
+def verify_ledger(
+    path: str | Path, keys: Mapping[str, str] | None = None, witnesses: Mapping[str, str] | None = None
+) -> Report:
     """Checks an exported ledger offline, with no node and no network.
 
     Args:
         path: a file that `ledger.export` wrote.
         keys: the signatories' identifiers by display name, from a source other than the file. Without them
             the file's own keys are used, and the report says so.
+        witnesses: identifiers of independent witnesses whose cosignatures count, by any name.
 
     Returns:
         A report: `.ok`, `.lines("en")`, `.first_bad`, `.require()` to raise `E_LEDGER`.
@@ -412,10 +431,33 @@ def verify_ledger(path: str | Path, keys: Mapping[str, str] | None = None) -> Re
     from atoll.ledger.export import verify_export
 
     trusted = {name: PublicKey.parse(key) for name, key in keys.items()} if keys else None
-    return verify_export(Path(path), datetime.now(UTC), trusted)
+    outside = {name: PublicKey.parse(key) for name, key in (witnesses or {}).items()}
+    return verify_export(Path(path), datetime.now(UTC), trusted, outside=outside)
+
+
+def verify_fork(proof: Mapping[str, Any], key: str) -> tuple[int, int]:
+    """Checks a proof that the owner of a key signed two histories of one log; needs nothing but the proof.
+
+    Args:
+        proof: as `ledger.forks` gives it, under `proof`.
+        key: the owner's identifier, from a source other than the proof.
+
+    Returns:
+        The sizes of the two histories.
+
+    Raises:
+        AtollError: `E_LEDGER` or `E_SIGNATURE` if it proves nothing, or is about another key.
+    """
+    from atoll.ledger.fork import ForkProof
+
+    found = ForkProof.from_json(dict(proof))
+    if str(found.key) != key:
+        raise AtollError("E_LEDGER", f"the proof is about {found.key}, not about {key}")
+    first, second = found.verify()
+    return first.size, second.size
 
 
 __all__ = [
     "Agreements", "Data", "Jobs", "Ledger", "Peers", "Persons", "Policy", "Schedules", "Services", "drafts",
-    "verify_ledger",
+    "verify_fork", "verify_ledger",
 ]  # fmt: skip

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from atoll.crypto import canonical
-from atoll.crypto.suite import DEFAULT, PublicKey, SigningKey, Suite, digest
+from atoll.crypto.suite import DEFAULT, PublicKey, SigningKey, Suite, digest, verify_many
 from atoll.errors import AtollError
 
 Envelope = dict[str, Any]
@@ -91,18 +91,53 @@ def identifier(envelope: Envelope, using: Suite = DEFAULT) -> str:
     return digest(_pae(envelope["payloadType"], payload), using)
 
 
-def signers(envelope: Envelope) -> set[str]:
-    """Identifiers of the keys whose signatures verify. Unknown algorithms and bad signatures do not count."""
+def opened(envelope: Envelope, using: Suite = DEFAULT) -> tuple[bytes, str]:
+    """`payload_bytes` and `identifier` of an envelope, in one go."""
+    payload = payload_bytes(envelope)
+    return payload, digest(_pae(envelope["payloadType"], payload), using)
+
+
+def _claims(envelope: Envelope) -> list[tuple[str, tuple[PublicKey, bytes, bytes]]]:
+    """Each signature that can be tried: the identifier that it states; key, signed bytes and signature."""
     payload = payload_bytes(envelope)
     message = _pae(envelope["payloadType"], payload)
-    good = set()
+    found = []
     for entry in envelope["signatures"]:
         try:
             signature = base64.b64decode(entry["sig"], validate=True)
-            if PublicKey.parse(entry["keyid"]).verify(message, signature):
-                good.add(entry["keyid"])
+            found.append((entry["keyid"], (PublicKey.parse(entry["keyid"]), message, signature)))
         except (AtollError, binascii.Error, ValueError):
             continue
+    return found
+
+
+def signers(envelope: Envelope) -> set[str]:
+    """Identifiers of the keys whose signatures verify. Unknown algorithms and bad signatures do not count."""
+    return {name for name, (key, message, signature) in _claims(envelope) if key.verify(message, signature)}
+
+
+def signers_many(envelopes: Sequence[Envelope], threads: int = 1) -> list[set[str]]:
+    """What `signers` says of each envelope, with the signatures of all verified together.
+
+    Raises:
+        AtollError: `E_FORMAT` for a malformed envelope, with its position from 0, or if `threads` is not 1 to 1024.
+    """
+    good: list[set[str]] = []
+    stated: list[tuple[int, str]] = []
+    items: list[tuple[PublicKey, bytes, bytes]] = []
+    for number, envelope in enumerate(envelopes):
+        good.append(set())
+        try:
+            claims = _claims(envelope)
+        except AtollError as error:
+            raise AtollError(error.code, f"envelope {number}: {error.text}") from None
+        for name, item in claims:
+            stated.append((number, name))
+            items.append(item)
+    failed = set(verify_many(items, threads))
+    for at, (number, name) in enumerate(stated):
+        if at not in failed:
+            good[number].add(name)
     return good
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,7 +48,9 @@ class Signature:
     """A signature algorithm over 32-byte seeds.
 
     `note_type` is the algorithm byte of a signed note's key (C2SP signed-note), `cosign_type` that of a
-    timestamped cosignature (C2SP tlog-cosignature).
+    timestamped cosignature (C2SP tlog-cosignature). `verify_many`, for an algorithm that has something faster
+    than one by one, takes (key, message, signature) of any lengths and a number of threads, and gives the rising
+    positions of those that `verify` refuses or that have a wrong length.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Signature:
     verify: Callable[[bytes, bytes, bytes], bool]
     note_type: bytes = b"\x01"
     cosign_type: bytes = b"\x04"
+    verify_many: Callable[[list[tuple[bytes, bytes, bytes]], int], list[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,15 @@ def register(suite: Suite) -> None:
 DEFAULT = Suite(
     "atoll-1",
     Hash("sha256", 32, lambda data: hashlib.sha256(data).digest()),
-    Signature("ed25519", 32, 64, _core.ed25519_public, _core.ed25519_sign, _core.ed25519_verify),
+    Signature(
+        "ed25519",
+        32,
+        64,
+        _core.ed25519_public,
+        _core.ed25519_sign,
+        _core.ed25519_verify,
+        verify_many=_core.ed25519_verify_many,
+    ),
 )
 register(DEFAULT)
 
@@ -98,12 +110,14 @@ def suite(name: str) -> Suite:
 
 def _split(text: str, what: str) -> tuple[str, bytes]:
     name, colon, body = text.partition(":")
-    if not colon or body != body.lower():
-        raise AtollError("E_FORMAT", f"{what} is written as algorithm:hex")
     try:
-        return name, bytes.fromhex(body)
+        raw = bytes.fromhex(body)
     except ValueError:
         raise AtollError("E_FORMAT", f"{what} is written as algorithm:hex") from None
+    # `fromhex` reads capitals and spaces too; a value has one spelling.
+    if not colon or raw.hex() != body:
+        raise AtollError("E_FORMAT", f"{what} is written as algorithm:hex")
+    return name, raw
 
 
 def hash_named(name: str) -> Hash:
@@ -171,10 +185,7 @@ class PublicKey:
     @classmethod
     def parse(cls, text: str) -> PublicKey:
         """Reads `algorithm:hex`; `E_FORMAT` if the algorithm is unknown or the length is wrong."""
-        name, raw = _split(text, "a key")
-        if name not in _SIGNATURES or len(raw) != _SIGNATURES[name].public_size:
-            raise AtollError("E_FORMAT", f"not a public key of a known algorithm: {text[:80]!r}")
-        return cls(name, raw)
+        return _read_key(text)
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.raw.hex()}"
@@ -187,9 +198,44 @@ class PublicKey:
     def verify(self, message: bytes, signature: bytes) -> bool:
         """True when `signature` over `message` verifies under this key."""
         scheme = self.scheme
-        if len(signature) != scheme.signature_size:
+        if len(self.raw) != scheme.public_size or len(signature) != scheme.signature_size:
             return False
         return scheme.verify(self.raw, message, signature)
+
+
+def verify_many(items: Sequence[tuple[PublicKey, bytes, bytes]], threads: int = 1) -> list[int]:
+    """Which of many (key, message, signature) do not verify: their positions, rising; empty if all do.
+
+    Says of each what `PublicKey.verify` says of it alone, whatever `threads` (1 to 1024) is. Ed25519 has batches:
+    a third of the cost for the signatures of few keys, six tenths if every key is another, more than the cost of
+    one by one (at most three times) if many are bad.
+
+    Raises:
+        AtollError: `E_FORMAT` if `threads` is out of range.
+    """
+    if not 1 <= threads <= 1024:
+        raise AtollError("E_FORMAT", f"threads is 1 to 1024, got {threads}")
+    positions: dict[str, list[int]] = {}
+    for at, (key, _, _) in enumerate(items):
+        positions.setdefault(key.algorithm, []).append(at)
+    failed: list[int] = []
+    for algorithm, group in positions.items():
+        together = _SIGNATURES[algorithm].verify_many
+        if together is None:
+            failed += (at for at in group if not items[at][0].verify(*items[at][1:]))
+        else:
+            raw = [(key.raw, message, signature) for key, message, signature in (items[at] for at in group)]
+            failed += (group[at] for at in together(raw, threads))
+    return sorted(failed)
+
+
+# The same few keys stand in every document of a file of thousands.
+@lru_cache(maxsize=4096)
+def _read_key(text: str) -> PublicKey:
+    name, raw = _split(text, "a key")
+    if name not in _SIGNATURES or len(raw) != _SIGNATURES[name].public_size:
+        raise AtollError("E_FORMAT", f"not a public key of a known algorithm: {text[:80]!r}")
+    return PublicKey(name, raw)
 
 
 class SigningKey:

@@ -13,8 +13,10 @@ Language = Literal["zh", "en"]
 # {bytes}.
 _TEMPLATES: dict[Kind, dict[Language, str]] = {
     "size": {
-        "en": "{to} {learns} how many distinct values of {columns} stand in {owner}'s table {asset}.",
-        "zh": "{to}获知{owner}的表“{asset}”中{columns}的不同取值个数。",
+        "en": "{to} {learns} how many distinct values of {columns} stand in {owner}'s table {asset}, and by how "
+        "many it differs from the nearest one that {owner} joined with it before.",
+        "zh": "{to}获知{owner}的表“{asset}”中{columns}的不同取值个数，"
+        "以及与{owner}此前同其匹配过的最接近的表相差的个数。",
     },
     "membership": {
         "en": "{to} {learns} which of its own values of {columns} also stand in {owner}'s table {asset}.",
@@ -42,6 +44,15 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
         "en": "{to} {learns} that {owner} makes a call, when, and how long the call is "
         "(at most {bytes} bytes).",
         "zh": "{to}获知{owner}发起了调用、调用的时间以及请求的长度（不超过 {bytes} 字节）。",
+    },
+    "hits": {
+        "en": "{to} {learns} how many of {owner}'s calls in each block {owner} declares as hits.",
+        "zh": "{to}获知{owner}申报的每批调用中的命中次数。",
+    },
+    "authorisation": {
+        "en": "{to} {learns} the data subject's authorisation that {owner} presents with each call; the subject "
+        "stands in it as a salted commitment.",
+        "zh": "{to}获知{owner}随每次调用出示的数据主体授权；其中主体仅以加盐承诺出现。",
     },
     "sum": {
         "en": "{to} {learns} the sum of {columns}{by}, added over {parties} institutions together: {owners}.",
@@ -115,6 +126,8 @@ _KIND_NAMES: dict[Kind, dict[Language, str]] = {
     "order": {"en": "order of rows", "zh": "行的顺序"},
     "timing": {"en": "time that a computation takes", "zh": "计算所用时间"},
     "call": {"en": "that a call was made", "zh": "发生了调用"},
+    "hits": {"en": "number of declared hits", "zh": "申报的命中次数"},
+    "authorisation": {"en": "data subjects' authorisations", "zh": "数据主体的授权"},
     "sum": {"en": "sums over all institutions", "zh": "各机构合计的总和"},
     "count": {"en": "counts over all institutions", "zh": "各机构合计的行数"},
     "suppressed_groups": {"en": "number of withheld groups", "zh": "未公布分组的个数"},

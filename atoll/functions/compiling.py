@@ -178,6 +178,7 @@ def frame(
     person: str,
     now: datetime,
     job: str,
+    salt: str,
     inputs: list[Json],
     operators: list[Json],
     outputs: list[Json],
@@ -197,6 +198,7 @@ def frame(
     plan: Json = {
         "format": "atoll.plan/v1",
         "id": job,
+        "salt": salt,
         "function": function,
         "purpose": request.purpose,
         "asker": me,

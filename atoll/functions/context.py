@@ -9,6 +9,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from atoll.crypto import dsse
+from atoll.errors import AtollError
+from atoll.functions.calls import CallBook
+
 
 class Channel(Protocol):
     """One named, ordered channel to one peer."""
@@ -75,11 +79,31 @@ class Context(Protocol):
     def progress(self, done: int, total: int, step: str) -> None:
         """Reports progress. Also raises `E_CANCELLED` once the job was cancelled."""
 
-    def call(self) -> tuple[int, bytes] | None:
-        """Standing services, at the asker: the next call to make; None when the service stops."""
+    def call(self, timeout: float | None = None) -> Call | None:
+        """Standing services, at the asker: the next call to make; None when the service stops.
+
+        Raises:
+            TimeoutError: none came in `timeout` seconds.
+        """
 
     def reply(self, call: int, payload: bytes) -> None:
         """Standing services, at the asker: the answer to a call."""
+
+    def deny(self, call: int, error: AtollError) -> None:
+        """Standing services, at the asker: the owner answered a call with a refusal."""
+
+    def admit(self, shown: Shown | None) -> None:
+        """Standing services, at the owner: lets one call pass.
+
+        Raises:
+            AtollError: `E_CONSENT` or `E_QUOTA` if its authorisation or the agreed rate does not allow it.
+        """
+
+    def calls(self) -> CallBook:
+        """Standing services: an empty book for the calls of the next block, in this party's folder."""
+
+    def close_block(self, book: CallBook, hits: int | None) -> None:
+        """Standing services: reports a block whose end both sides know, for its receipt."""
 
     def checkpoint(self, state: Callable[[], bytes]) -> None:
         """Long jobs: makes the state durable together with the positions of all channels, every few seconds.
@@ -89,6 +113,32 @@ class Context(Protocol):
 
     def restored(self) -> bytes | None:
         """Long jobs: the state of the last checkpoint of this attempt, if this is a restart."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a call shows of the data subject's authorisation.
+
+    Attested: the salted `commitment`, and at the asker its `opening`. Presented: the signed `envelope`.
+    """
+
+    commitment: str | None = None
+    opening: bytes | None = None
+    envelope: dict[str, Any] | None = None
+
+    @property
+    def recorded(self) -> str | None:
+        """What a call's record names: the commitment, or the digest of what was presented."""
+        return self.commitment if self.envelope is None else dsse.identifier(self.envelope)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call that the asker's user makes of a standing service."""
+
+    number: int
+    payload: bytes
+    shown: Shown | None = None
 
 
 @dataclass

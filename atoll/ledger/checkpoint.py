@@ -50,11 +50,19 @@ class Checkpoint:
         return "".join(f"{line}\n" for line in lines)
 
 
+class WrongEmptyRoot(AtollError):  # noqa: N818
+    """`E_LEDGER`: well-formed, but of no entries and with a root that is not the empty tree's."""
+
+    def __init__(self) -> None:
+        super().__init__("E_LEDGER", "the checkpoint of an empty log has a root that is not the empty tree's")
+
+
 def parse_text(text: str) -> Checkpoint:
     """Reads the text of a checkpoint's note.
 
     Raises:
-        AtollError: `E_LEDGER` if it is not one, has an unknown extension line, or an impossible size or root.
+        AtollError: `E_LEDGER` if it is not one, has an unknown extension line, or an impossible size or root;
+            as `WrongEmptyRoot` if only the root of an empty log is wrong.
     """
     lines = text.split("\n")
     if len(lines) not in (4, 5) or lines[-1] != "" or not all(lines[:-1]):
@@ -74,7 +82,7 @@ def parse_text(text: str) -> Checkpoint:
     if len(value) != hashing.size:
         raise AtollError("E_LEDGER", f"a checkpoint's root has {hashing.size} bytes")
     if int(size) == 0 and value != merkle.empty_root(hashing):
-        raise AtollError("E_LEDGER", "the checkpoint of an empty log has a root that is not the empty tree's")
+        raise WrongEmptyRoot
     return Checkpoint(note.check_name(name), int(size), value, hashing)
 
 

@@ -78,9 +78,16 @@ def verify(text: str, signature: Signature, who: Verifier) -> Cosigned:
 
 
 def cosigners(signed: Note, known: list[Verifier]) -> list[Cosigned]:
-    """The verified cosignatures of a note by known witnesses; lines by others are ignored.
+    """The verified cosignatures of a note by known witnesses, of each key the latest; lines by others are ignored.
 
     Raises:
         AtollError: `E_SIGNATURE` if a line by a known witness does not verify.
     """
-    return [verify(signed.text, line, who) for who in known for line in signed.signatures if line.by(who)]
+    latest: dict[PublicKey, Cosigned] = {}
+    for who in known:
+        for line in signed.signatures:
+            if line.by(who):
+                seen = verify(signed.text, line, who)
+                # Lines are counted for a quorum: one key is one witness, under whatever names.
+                latest[who.key] = max(seen, latest.get(who.key, seen), key=lambda found: found.time)
+    return list(latest.values())

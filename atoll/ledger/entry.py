@@ -76,8 +76,8 @@ def format_time(now: datetime) -> str:
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def seal(record: Record, now: datetime, using: Suite = DEFAULT) -> Entry:
-    """A leaf for a record, with a fresh opening.
+def seal(record: Record, time: str, using: Suite = DEFAULT) -> Entry:
+    """A leaf for a record of that time (`format_time`), with a fresh opening.
 
     Raises:
         AtollError: `E_FORMAT` for a document that canonical JSON cannot hold or a malformed kind,
@@ -85,7 +85,7 @@ def seal(record: Record, now: datetime, using: Suite = DEFAULT) -> Entry:
     """
     if not _KIND.fullmatch(record.kind):
         raise AtollError("E_FORMAT", f"a kind is written as name/v1, not {record.kind[:60]!r}")
-    body = canonical.dumps({"kind": record.kind, "time": format_time(now), "document": record.document})
+    body = canonical.dumps({"kind": record.kind, "time": time, "document": record.document})
     if len(body) > canonical.MAX_BYTES:
         raise AtollError("E_TOO_LARGE", f"a ledger body of {len(body)} bytes is over {canonical.MAX_BYTES}")
     opened = Opened(body, opening())
@@ -128,6 +128,20 @@ def open_leaf(leaf: bytes, opened: Opened) -> Body:
     ):
         raise AtollError("E_LEDGER", "a body has exactly kind, time and document")
     return Body(value["kind"], value["time"], value["document"])
+
+
+def read_body(opened: Opened) -> Body:
+    """A body that this node keeps, and checked when it came; `E_LEDGER` if it is none."""
+    try:
+        value = canonical.loads(opened.body)
+        return Body(str(value["kind"]), str(value["time"]), value["document"])
+    except (AtollError, KeyError, TypeError):
+        raise AtollError("E_LEDGER", "a kept body is not one") from None
+
+
+def read_time(opened: Opened) -> str:
+    """The claimed time of a body that this node keeps; `E_LEDGER` if it is none."""
+    return read_body(opened).time
 
 
 def encode_bodies(bodies: Sequence[Opened | None]) -> bytes:

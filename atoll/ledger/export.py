@@ -172,6 +172,7 @@ def _manifest(data: bytes) -> Mapping[str, Any]:
     for items, field in ((logs, "key"), (witnesses, "name")):
         order = [item[field] for item in items]
         need(order == sorted(set(order)), "its lists are out of order")
+    need(len({w["key"] for w in witnesses}) == len(witnesses), "it lists a witness twice")
     return dict(value)
 
 
@@ -212,6 +213,7 @@ def verify_export(
     now: datetime,
     trusted: Mapping[str, PublicKey] | None = None,
     seen: Sequence[bytes] = (),
+    outside: Mapping[str, PublicKey] | None = None,
 ) -> Report:
     """Checks an exported file with nothing but the file and, better, the signatories' keys.
 
@@ -219,8 +221,11 @@ def verify_export(
         path: the file.
         now: the verifier's clock, aware.
         trusted: the signatories' keys by display name, from the agreement. Every one must have its log in the
-            file, and no other key counts. Without it the file's own keys are used, and the report says so.
+            file, and no other key counts. Without it the file's own keys and names are used, and the report says
+            so.
         seen: checkpoints of these logs that the verifier has from elsewhere.
+        outside: keys, by display name, of witnesses that are no signatories and whose cosignatures count.
+            Without `trusted` it is not needed.
 
     Raises:
         AtollError: `E_NOT_FOUND` if the file cannot be read. What is wrong with its content is in the report.
@@ -241,12 +246,14 @@ def verify_export(
     except AtollError as error:
         return Report((Finding("manifest", {"reason": error.text}),))
     findings: list[Finding] = []
-    witnesses = {w["name"]: PublicKey.parse(w["key"]) for w in manifest["witnesses"]}
+    # Who cosigned is called by the name that the verifier knows: the file's own may be anything.
+    names_of = {str(key): name for known in (outside, trusted) for name, key in (known or {}).items()}
+    witnesses = {names_of.get(w["key"], w["name"]): PublicKey.parse(w["key"]) for w in manifest["witnesses"]}
     if trusted is None:
         listed = ", ".join(log["key"] for log in manifest["logs"])
         findings.append(Finding("keys", {"keys": listed}))
     else:
-        findings += _trust(manifest, witnesses, trusted)
+        findings += _trust(manifest, witnesses, trusted, outside or {})
     for log in manifest["logs"]:
         if log["size"]:
             findings += _verify_log(manifest, log, content.members, witnesses, now, seen)
@@ -260,11 +267,15 @@ def verify_export(
 
 
 def _trust(
-    manifest: Mapping[str, Any], witnesses: Mapping[str, PublicKey], trusted: Mapping[str, PublicKey]
+    manifest: Mapping[str, Any],
+    witnesses: Mapping[str, PublicKey],
+    trusted: Mapping[str, PublicKey],
+    outside: Mapping[str, PublicKey],
 ) -> Iterator[Finding]:
     known = {str(key) for key in trusted.values()}
     present = {log["key"] for log in manifest["logs"]}
-    for key in sorted((present | {str(key) for key in witnesses.values()}) - known):
+    cosigning = {str(key) for key in witnesses.values()} - {str(key) for key in outside.values()}
+    for key in sorted((present | cosigning) - known):
         yield Finding("untrusted", {"key": key})
     for key in sorted(known - present):
         yield Finding("absent", {"key": key})

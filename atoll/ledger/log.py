@@ -14,10 +14,24 @@ from atoll.crypto.suite import DEFAULT, Hash, PublicKey, SigningKey, Suite
 from atoll.errors import AtollError
 from atoll.ledger import checkpoint, cosignature, merkle, note, tiles
 from atoll.ledger.checkpoint import Checkpoint
-from atoll.ledger.entry import Body, Entry, Record, open_leaf, seal
-from atoll.ledger.merkle import Node
+from atoll.ledger.entry import Body, Entry, Record, format_time, open_leaf, read_time, seal
+from atoll.ledger.merkle import Frontier, Node
 from atoll.ledger.storage import Storage, StoredCosignature
-from atoll.ledger.tiles import Tile
+
+_LOOK_BACK = 16
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The end of an own log as one append left it, so that the next one need not read it again.
+
+    It counts only while the storage's newest checkpoint is `head`: after a transaction that was rolled back, or
+    another writer's, it is out of date and is not used.
+    """
+
+    head: bytes
+    time: str
+    edge: Frontier
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,7 @@ class Appended:
     root: bytes
     checkpoint: bytes
     entries: tuple[Entry, ...]
+    tail: Tail
 
 
 class Log:
@@ -93,7 +108,7 @@ class Log:
         self.entries(index, index + 1)
         self.storage.put_body(index, None)
 
-    def file(self, tile: Tile) -> bytes:
+    def file(self, tile: tiles.Tile) -> bytes:
         """The bytes of a tile or an entry bundle of this log."""
         if tile.level is None:
             start = tile.number * tiles.WIDTH
@@ -102,7 +117,7 @@ class Log:
 
     def checkpoint(self) -> note.Note | None:
         """The newest checkpoint with the cosignatures that it has; None for a log without one."""
-        stored = self.storage.checkpoint()
+        stored = self.storage.head()
         if stored is None:
             return None
         signed = note.parse(stored)
@@ -124,25 +139,33 @@ class Log:
             by_size.setdefault(item.size, []).append(note.parse_signature(item.line.rstrip("\n")))
         return by_size
 
-    def add_cosignature(self, size: int, line: str, witness: PublicKey, name: str | None = None) -> None:
-        """Keeps a witness's cosignature on the checkpoint of `size`, unless a newer one is here.
+    def add_cosignature(self, signed: bytes, line: str, witness: PublicKey, name: str | None = None) -> None:
+        """Keeps a witness's cosignature on a checkpoint of this log, unless a newer one is here.
 
         Args:
+            signed: the checkpoint's note.
             line: the signature line as the witness sent it.
             name: of a witness that is not a node.
 
         Raises:
-            AtollError: `E_LEDGER` without such a checkpoint, `E_SIGNATURE` if the line does not verify.
+            AtollError: `E_LEDGER` or `E_SIGNATURE` if the note is no checkpoint of this log, the size is not here or
+                has another root, or the line does not verify.
         """
-        stored = self.storage.checkpoint(size)
-        if stored is None:
-            raise AtollError("E_LEDGER", f"{self.origin} has no checkpoint of size {size}")
+        whole = note.parse(signed)
+        point = checkpoint.open_note(whole, self.origin, self.owner)
+        if point.size > self.storage.size() or self.root(point.size) != point.root:
+            raise AtollError(
+                "E_LEDGER", f"{self.origin} has no checkpoint of {point.size} entries with that root"
+            )
         signature = note.parse_signature(line.rstrip("\n"))
-        cosignature.verify(note.parse(stored).text, signature, cosignature.verifier(witness, name))
-        for kept in self.storage.cosignatures():
-            if kept.witness == str(witness) and kept.size > size:
-                return
-        self.storage.put_cosignature(StoredCosignature(str(witness), size, signature.line))
+        cosignature.verify(whole.text, signature, cosignature.verifier(witness, name))
+        kept = self.storage.cosignatures()
+        if any(item.witness == str(witness) and item.size > point.size for item in kept):
+            return
+        self.storage.put_checkpoint(point.size, checkpoint.by_owner(signed, self.origin, self.owner))
+        self.storage.put_cosignature(StoredCosignature(str(witness), point.size, signature.line))
+        before = {item.size for item in kept}
+        self.storage.drop_checkpoints(sorted(before - {item.size for item in self.storage.cosignatures()}))
 
     def _extend(self, entries: Sequence[Entry]) -> tuple[bytes, list[Node]]:
         """Root and new hashes of this log after more entries; stores nothing."""
@@ -157,17 +180,48 @@ class OwnLog(Log):
     Args:
         key: the owner's signing key.
         using: suite of commitments and tree.
+        tail: what the append before gave, or None.
     """
 
-    def __init__(self, storage: Storage, agreement: str, key: SigningKey, using: Suite = DEFAULT) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        agreement: str,
+        key: SigningKey,
+        using: Suite = DEFAULT,
+        tail: Tail | None = None,
+    ) -> None:
         super().__init__(storage, agreement, key.public, using.hash)
         self._key = key
         self._suite = using
+        self._tail = tail
+
+    def sign(self, size: int) -> bytes:
+        """A signed checkpoint of the first `size` entries: of the own log, every prefix may be shown."""
+        head = self.storage.head()
+        if head is not None and checkpoint.parse_text(note.parse(head).text).size == size:
+            return head
+        return checkpoint.sign(Checkpoint(self.origin, size, self.root(size), self.hash), self._key).encode()
+
+    def _end(self) -> tuple[Frontier, str]:
+        """The right edge and the last time; `E_LEDGER` if the storage does not hold what was signed."""
+        head, size = self.storage.head(), self.storage.size()
+        if self._tail is not None and self._tail.head == head and self._tail.edge.size == size:
+            return self._tail.edge.copy(), self._tail.time
+        if head is not None:
+            before = checkpoint.parse_text(note.parse(head).text)
+            if before.size > size or self.root(before.size) != before.root:
+                raise AtollError(
+                    "E_LEDGER",
+                    f"{self.origin} does not hold the {before.size} entries that it signed; recover it",
+                )
+        return merkle.load_frontier(size, self.storage.hashes, self.hash), last_time(self.storage, size)
 
     def append(self, records: Sequence[Record], now: datetime) -> Appended:
         """Adds records in order and signs the new checkpoint, all within the storage's transaction.
 
-        A record is evidence only once that transaction is durable: send nothing before.
+        A record is evidence only once that transaction is durable: send nothing before. Claimed times never go
+        back: a clock that does is ignored until it has caught up.
 
         Args:
             records: at least one.
@@ -180,19 +234,21 @@ class OwnLog(Log):
         """
         if not records:
             raise AtollError("E_FORMAT", "nothing to append")
-        entries = tuple(seal(record, now, self._suite) for record in records)
-        first = self.storage.size()
-        stored = self.storage.checkpoint()
-        if stored is not None:
-            before = checkpoint.parse_text(note.parse(stored).text)
-            if before.size > first or self.root(before.size) != before.root:
-                raise AtollError(
-                    "E_LEDGER",
-                    f"{self.origin} does not hold the {before.size} entries that it signed; recover it",
-                )
-        root, nodes = self._extend(entries)
-        point = Checkpoint(self.origin, first + len(entries), root, self.hash)
+        edge, time = self._end()
+        time = max(time, format_time(now))
+        first = edge.size
+        entries = tuple(seal(record, time, self._suite) for record in records)
+        nodes = [node for e in entries for node in edge.append(merkle.leaf_hash(e.leaf, self.hash))]
+        point = Checkpoint(self.origin, edge.size, edge.root(), self.hash)
         signed = checkpoint.sign(point, self._key).encode()
         self.storage.append(entries, nodes)
-        self.storage.put_checkpoint(point.size, signed)
-        return Appended(first, point.size, root, signed, entries)
+        self.storage.put_head(signed)
+        return Appended(first, point.size, point.root, signed, entries, Tail(signed, time, edge))
+
+
+def last_time(storage: Storage, size: int) -> str:
+    """The claimed time of the newest entry that can still be opened, among the last few; empty if none can."""
+    for opened in reversed(storage.bodies(max(0, size - _LOOK_BACK), size)):
+        if opened is not None:
+            return read_time(opened)
+    return ""

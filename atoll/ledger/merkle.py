@@ -89,6 +89,10 @@ class Frontier:
         self._hashes = list(hashes)
         self._using = using
 
+    def copy(self) -> Frontier:
+        """Another edge of the same tree, which grows apart from this one."""
+        return Frontier(self.size, self._hashes, self._using)
+
     def append(self, leaf: bytes) -> list[Node]:
         """Adds a leaf by its hash; the hashes of all subtrees that it completes, itself first."""
         place, value = Place(0, self.size), leaf

@@ -9,7 +9,7 @@ from atoll.ledger import checkpoint, fork, note
 from atoll.ledger.checkpoint import Checkpoint
 from atoll.ledger.entry import Entry, open_leaf, parse_leaf
 from atoll.ledger.fork import Branch, ForkProof
-from atoll.ledger.log import Log
+from atoll.ledger.log import Log, last_time
 from atoll.ledger.storage import MemoryStorage
 
 
@@ -46,16 +46,16 @@ class Replica(Log):
         size = self.storage.size()
         if not 0 <= first <= size or point.size != first + len(entries) or point.hash.name != self.hash.name:
             raise AtollError("E_LEDGER", f"{self.origin}: entries from {first} do not follow the {size} here")
-        known = self.storage.checkpoint(point.size)
-        if known is not None and checkpoint.parse_text(note.parse(known).text).root != point.root:
-            raise Forked(ForkProof(self.origin, self.owner, Branch(known), Branch(signed)))
-        for offset, entry in enumerate(entries):
-            try:
-                parse_leaf(entry.leaf)
-                if entry.opened is not None:
-                    open_leaf(entry.leaf, entry.opened)
-            except AtollError as error:
-                raise AtollError("E_LEDGER", f"{self.origin}, entry {first + offset}: {error.text}") from None
+        head = self.storage.head()
+        newest = checkpoint.parse_text(note.parse(head).text) if head is not None else None
+        if (
+            head is not None
+            and newest is not None
+            and newest.size == point.size
+            and newest.root != point.root
+        ):
+            raise Forked(ForkProof(self.origin, self.owner, Branch(head), Branch(signed)))
+        self._check_bodies(first, entries)
         overlap = min(size - first, len(entries))
         for offset, (here, given) in enumerate(
             zip(self.entries(first, first + overlap), entries, strict=False)
@@ -75,9 +75,26 @@ class Replica(Log):
         for offset, entry in enumerate(entries[:overlap]):
             if entry.opened is not None:
                 self.storage.put_body(first + offset, entry.opened)
-        if known is None:
-            self.storage.put_checkpoint(point.size, checkpoint.by_owner(signed, self.origin, self.owner))
+        if newest is None or newest.size < point.size:
+            self.storage.put_head(checkpoint.by_owner(signed, self.origin, self.owner))
         return point
+
+    def _check_bodies(self, first: int, entries: Sequence[Entry]) -> None:
+        """Each entry is of the one form, each body opens its entry, and no claimed time goes back."""
+        before = last_time(self.storage, first)
+        for offset, entry in enumerate(entries):
+            try:
+                parse_leaf(entry.leaf)
+                if entry.opened is None:
+                    continue
+                time = open_leaf(entry.leaf, entry.opened).time
+                if time < before:
+                    raise AtollError(
+                        "E_LEDGER", f"it claims the time {time}, before that of an earlier entry"
+                    )
+                before = time
+            except AtollError as error:
+                raise AtollError("E_LEDGER", f"{self.origin}, entry {first + offset}: {error.text}") from None
 
     def accuse(self, leaves: Sequence[bytes], signed: bytes) -> ForkProof | None:
         """Compares a whole other history that the owner signed, as another signatory received it, with this
@@ -94,7 +111,7 @@ class Replica(Log):
             AtollError: `E_LEDGER` if this copy has no checkpoint yet or the leaves are not those of `signed`,
                 `E_SIGNATURE` if the owner did not sign.
         """
-        here = self.storage.checkpoint()
+        here = self.storage.head()
         point = checkpoint.open_note(note.parse(signed), self.origin, self.owner)
         if here is None or point.hash.name != self.hash.name:
             raise AtollError("E_LEDGER", f"nothing here to compare with the checkpoint of {self.origin}")

@@ -11,8 +11,10 @@ from atoll.errors import AtollError
 Level = Literal["ok", "note", "bad"]
 Language = Literal["zh", "en"]
 
-# code: (level, English, Chinese). Fields in braces are filled from the finding's facts.
-TEXTS: dict[str, tuple[Level, str, str]] = {
+Texts = Mapping[str, tuple[Level, str, str]]
+"""code: (level, English, Chinese). Fields in braces are filled from the finding's facts."""
+
+TEXTS: Texts = {
     "container": ("bad", "The file is damaged: {reason}", "文件已损坏：{reason}"),
     "member-damaged": (
         "bad",
@@ -106,9 +108,9 @@ TEXTS: dict[str, tuple[Level, str, str]] = {
         "{origin} 最后 {count} 条记录尚无伙伴见证，其所有者仍可能替换它们。",
     ),
     "backwards": (
-        "note",
-        "The claimed time of entry {index} of {origin} lies before that of the entry before it.",
-        "{origin} 第 {index} 条记录声称的时间早于前一条。",
+        "bad",
+        "Entry {index} of {origin} claims a time before that of the entry before it: it was back-dated.",
+        "{origin} 第 {index} 条记录声称的时间早于前一条：属于倒填日期。",
     ),
     "log": (
         "ok",
@@ -131,19 +133,20 @@ TEXTS: dict[str, tuple[Level, str, str]] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding: a code of `TEXTS` and the facts that fill its text."""
+    """One finding: a code of `texts` and the facts that fill its text."""
 
     code: str
     facts: Mapping[str, object] = field(default_factory=dict)
+    texts: Texts = field(default_factory=lambda: TEXTS, repr=False, compare=False)
 
     @property
     def level(self) -> Level:
         """`bad` if the copy must not be relied on."""
-        return TEXTS[self.code][0]
+        return self.texts[self.code][0]
 
     def text(self, language: Language = "en") -> str:
         """The sentence in that language."""
-        return TEXTS[self.code][1 if language == "en" else 2].format(**self.facts)
+        return self.texts[self.code][1 if language == "en" else 2].format(**self.facts)
 
 
 @dataclass(frozen=True)

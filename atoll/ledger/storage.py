@@ -1,7 +1,7 @@
 """What a log needs of a database, and the same in memory.
 
 A storage holds one log. The node's implementation joins the transaction that also holds quota and job state:
-`append`, `put_checkpoint` and what the job changes become durable together or not at all.
+`append`, `put_head` and what the job changes become durable together or not at all.
 """
 
 from __future__ import annotations
@@ -48,11 +48,20 @@ class Storage(Protocol):
     def put_body(self, index: int, opened: Opened | None) -> None:
         """Keeps what opens an entry, or with None erases it beyond recovery by this storage."""
 
-    def put_checkpoint(self, size: int, note: bytes) -> None:
-        """Keeps a signed checkpoint. Older ones without a cosignature may be dropped."""
+    def head(self) -> bytes | None:
+        """The newest signed checkpoint; None if there is none."""
 
-    def checkpoint(self, size: int | None = None) -> bytes | None:
-        """The checkpoint of that size, or the newest; None if there is none."""
+    def put_head(self, note: bytes) -> None:
+        """Replaces the newest signed checkpoint."""
+
+    def checkpoint(self, size: int) -> bytes | None:
+        """The signed checkpoint of that size that a cosignature stands on; None if there is none."""
+
+    def put_checkpoint(self, size: int, note: bytes) -> None:
+        """Keeps a signed checkpoint that a cosignature stands on."""
+
+    def drop_checkpoints(self, sizes: Sequence[int]) -> None:
+        """Forgets the checkpoints of these sizes: no cosignature stands on them any more."""
 
     def put_cosignature(self, cosignature: StoredCosignature) -> None:
         """Keeps a witness's cosignature in place of its older one."""
@@ -68,6 +77,7 @@ class MemoryStorage:
         self._leaves: list[bytes] = []
         self._bodies: list[Opened | None] = []
         self._levels: list[list[bytes]] = []
+        self._head: bytes | None = None
         self._checkpoints: dict[int, bytes] = {}
         self._cosignatures: dict[str, StoredCosignature] = {}
 
@@ -109,15 +119,26 @@ class MemoryStorage:
         """See `Storage`."""
         self._bodies[index] = opened
 
+    def head(self) -> bytes | None:
+        """See `Storage`."""
+        return self._head
+
+    def put_head(self, note: bytes) -> None:
+        """See `Storage`."""
+        self._head = note
+
+    def checkpoint(self, size: int) -> bytes | None:
+        """See `Storage`."""
+        return self._checkpoints.get(size)
+
     def put_checkpoint(self, size: int, note: bytes) -> None:
         """See `Storage`."""
         self._checkpoints[size] = note
 
-    def checkpoint(self, size: int | None = None) -> bytes | None:
+    def drop_checkpoints(self, sizes: Sequence[int]) -> None:
         """See `Storage`."""
-        if size is None:
-            size = max(self._checkpoints, default=-1)
-        return self._checkpoints.get(size)
+        for size in sizes:
+            self._checkpoints.pop(size, None)
 
     def put_cosignature(self, cosignature: StoredCosignature) -> None:
         """See `Storage`."""

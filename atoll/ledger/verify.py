@@ -16,7 +16,7 @@ from atoll.ledger import checkpoint, cosignature, merkle, note, tiles
 from atoll.ledger.checkpoint import Checkpoint
 from atoll.ledger.entry import decode_bodies, format_time, open_leaf, parse_leaf
 from atoll.ledger.merkle import Frontier
-from atoll.ledger.note import Note, Verifier
+from atoll.ledger.note import Note, Signature, Verifier
 from atoll.ledger.report import Finding
 from atoll.ledger.tiles import HEIGHT, WIDTH, Tile
 
@@ -45,27 +45,43 @@ class _Stop(Exception):  # noqa: N818
         self.finding = finding
 
 
-def _open(copy: Copy, origin: str, data: bytes, witnesses: Mapping[str, Verifier]) -> tuple[Checkpoint, Note]:
-    """A checkpoint whose every signature line is by the owner or a listed witness and verifies."""
+def _by(line: Signature, key: PublicKey) -> Verifier | None:
+    """The verifier of a cosignature line that claims to be by this key, under whatever name: a witness that
+    is no node has a name of its own, and a line's identifier covers name and key."""
+    who = cosignature.verifier(key, line.name)
+    return who if line.by(who) else None
+
+
+def _open(
+    copy: Copy, origin: str, data: bytes, witnesses: Mapping[str, PublicKey]
+) -> tuple[Checkpoint, Note]:
+    """A checkpoint whose every signature line is by the owner or a listed witness, each once; cosignatures are
+    not verified yet."""
     try:
         signed = note.parse(data)
         point = checkpoint.open_note(signed, origin, copy.owner)
     except AtollError as error:
         raise _Stop(Finding("checkpoint", {"origin": origin, "reason": error.text})) from None
     owner = Verifier.of(origin, copy.owner)
+    used: set[tuple[bool, PublicKey]] = set()
     for line in signed.signatures:
-        if not line.by(owner) and not any(line.by(w) for w in witnesses.values()):
-            reason = f"{line.name[:120]} is not among the witnesses"
+        own = line.by(owner)
+        key = copy.owner if own else next((k for k in witnesses.values() if _by(line, k)), None)
+        if key is None or (own, key) in used:
+            # A cosignature does not cover its name: under a second one it would seem to be another's.
+            reason = f"{line.name[:120]} {'signed twice' if key else 'is not among the witnesses'}"
             raise _Stop(Finding("cosignature", {"origin": origin, "reason": reason}))
+        used.add((own, key))
     return point, signed
 
 
 def _cosignatures(
-    origin: str, point: Checkpoint, signed: Note, witnesses: Mapping[str, Verifier], now: datetime
+    origin: str, point: Checkpoint, signed: Note, witnesses: Mapping[str, PublicKey], now: datetime
 ) -> Iterator[Finding]:
-    for label, who in witnesses.items():
+    for label, key in witnesses.items():
         for line in signed.signatures:
-            if not line.by(who):
+            who = _by(line, key)
+            if who is None:
                 continue
             try:
                 seen = cosignature.verify(signed.text, line, who)
@@ -243,18 +259,17 @@ def verify_copy(
         seen: a checkpoint of this log that the verifier holds from elsewhere.
     """
     origin = checkpoint.origin(copy.agreement, copy.owner)
-    known_witnesses = {name: cosignature.verifier(key) for name, key in witnesses.items()}
     findings: list[Finding] = []
     try:
-        newest, signed = _open(copy, origin, copy.checkpoint, known_witnesses)
-        findings += _cosignatures(origin, newest, signed, known_witnesses, now)
+        newest, signed = _open(copy, origin, copy.checkpoint, witnesses)
+        findings += _cosignatures(origin, newest, signed, witnesses, now)
         cosigned_size = newest.size if findings else 0
         known: dict[int, bytes] = {}
         for data in copy.cosigned:
-            point, older = _open(copy, origin, data, known_witnesses)
+            point, older = _open(copy, origin, data, witnesses)
             if point.size >= newest.size or point.hash.name != newest.hash.name or point.size in known:
                 raise _Stop(Finding("checkpoint", {"origin": origin, "reason": "out of order"}))
-            findings += _cosignatures(origin, point, older, known_witnesses, now)
+            findings += _cosignatures(origin, point, older, witnesses, now)
             known[point.size] = point.root
             cosigned_size = max(cosigned_size, point.size)
         if seen is not None:

@@ -67,6 +67,10 @@ class Channel:
         """Payload of the next message; as `receive`."""
         return self._session._receive(self._lane, timeout).payload
 
+    def sent_chain(self) -> bytes:
+        """The transcript's chain after the last message that was sent here."""
+        return self._lane.sent.chain
+
     def readable(self) -> bool:
         """True while a message waits."""
         return self._session._ask(lambda: self._lane.readable)

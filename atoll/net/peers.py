@@ -6,6 +6,7 @@ import random
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +39,9 @@ class LinkManager:
     the same time, the link dialed by the smaller identity stays; the other ends once it is idle.
     """
 
-    def __init__(self, local: Local) -> None:
-        self._local = local
+    def __init__(self, local: Local, connected: Callable[[str], None] = lambda identity: None) -> None:
+        """`connected` hears of every peer that is linked anew, on a thread of its own."""
+        self._local, self._connected = local, connected
         self._known: dict[str, _Known] = {}
         self._retired: list[Link] = []
         self._change = threading.Condition()
@@ -205,6 +207,7 @@ class LinkManager:
             "peer.connected", {"peer": identity, "name": link.peer.name, "dialed": link.peer.dialed}
         )
         link.on_close(self._forget)
+        threading.Thread(target=self._connected, args=(link.peer.identity,), daemon=True).start()
 
     def _forget(self, link: Link) -> None:
         with self._change:

@@ -85,6 +85,12 @@ class Agreements:
         in_force = [r for r in rows if r.state in ("active", "revoked")]
         return (in_force or rows)[-1]
 
+    def in_force(self) -> list[Agreement]:
+        """Every agreement that all have signed and none has revoked, in its newest version."""
+        with self._store.read() as session:
+            rows = session.scalars(select(Row).where(Row.state == "active")).all()
+        return [opened(row)[0] for row in rows]
+
     def state(self, identifier: str, digest: str | None = None) -> AgreementState:
         """What policy needs to know of the version in force, or of the version with that digest."""
         with self._store.read() as session:

@@ -110,6 +110,22 @@ SETTINGS: tuple[Setting, ...] = (
         0,
         36_500,
     ),
+    Setting(
+        "ledger",
+        "standing_seconds",
+        5,
+        "At a start the node asks its partners how much of its own logs they hold, and records nothing before\n"
+        "they answered. Partners that do not answer are waited for so long. Seconds.",
+        0,
+        3600,
+    ),
+    Setting(
+        "ledger",
+        "witness_for",
+        [],
+        "Names of partners whose logs this node cosigns as an independent witness, where their agreements name\n"
+        "it. It sees sizes, roots and times of their logs, and nothing of what they hold.",
+    ),
     Setting("logs", "level", "info", "debug, info, warning or error. No level logs data values."),
     Setting("logs", "format", "json", "json or text."),
 )
@@ -120,6 +136,7 @@ SECTIONS = {
     "state": "Where the node keeps its state.",
     "jobs": "Budgets of the worker processes.",
     "data": "Reading of tables.",
+    "ledger": "Evidence.",
     "logs": "Structured logs, on standard error.",
 }
 

@@ -16,6 +16,7 @@ from atoll.net.identity import NodeKeys
 from atoll.node.access import Access
 from atoll.node.clock import Clock, system_clock
 from atoll.node.config import Config, load, render
+from atoll.node.evidence.mark import mark
 from atoll.node.files import write_private
 from atoll.node.state import Store
 
@@ -112,6 +113,40 @@ def init(
         shutil.rmtree(work, ignore_errors=True)
         raise
     return Home.open(path)
+
+
+def recover(path: Path, passphrase: str, clock: Clock = system_clock) -> bool:
+    """Prepares a folder that was restored, or whose state store was lost: keys and settings are needed.
+
+    The node will record nothing before every partner has said what it holds of this node's logs, and fetches its own
+    entries back. Where the state store has no administrator's token, as when it was lost, a new one is made.
+
+    Returns:
+        Whether the store was lost.
+
+    Raises:
+        AtollError: `E_CONFIG` without keys, `E_PASSPHRASE`, `E_STATE` while the node runs.
+    """
+    home = Home.open(path)
+    home.keys(passphrase)
+    with home.only_one():
+        store = home.store()
+        try:
+            access = Access(store, clock)
+            lost = not access.people()
+            if lost:
+                access.add_person(FIRST_PERSON)
+                token = access.issue(FIRST_PERSON, "administrator", "made by atoll recover")
+                # What the folder keeps was issued by the lost store, and is worth nothing now.
+                shutil.rmtree(home.path / TOKENS, ignore_errors=True)
+                (home.path / TOKENS).mkdir(mode=0o700)
+                write_token(home.path, FIRST_PERSON, "administrator", token)
+        finally:
+            store.close()
+        mark(home.path)
+    for file in home.path.glob("state.sqlite*"):
+        file.chmod(0o600)
+    return lost
 
 
 def token_file(path: Path, person: str, role: str) -> Path:

@@ -46,6 +46,10 @@ class Metrics:
             "atoll_quality_alerts", "Quality alerts of which nobody took note", registry=self.registry
         )
 
+        self.forks = Counter(
+            "atoll_ledger_forks", "Findings that a log has two histories", registry=self.registry
+        )
+
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self.registry)

@@ -11,13 +11,18 @@ from atoll.errors import AtollError
 from atoll.node.access import Access
 from atoll.node.agreements import Agreements
 from atoll.node.clock import Clock, system_clock
+from atoll.node.evidence.audits import Audits
+from atoll.node.evidence.billing import Billing
+from atoll.node.evidence.evidence import Evidence
+from atoll.node.evidence.shelf import Shelf
 from atoll.node.home import Home
 from atoll.node.jobs.desk import Desk
+from atoll.node.jobs.inputs import note_use
 from atoll.node.jobs.manager import Jobs
-from atoll.node.ledgers import Ledgers
 from atoll.node.logs import logger
 from atoll.node.metrics import Metrics
 from atoll.node.partners import Partners
+from atoll.node.publishing.consents import Consents
 from atoll.node.quality.results import Results
 from atoll.node.quality.schedule import Quality
 from atoll.node.quality.sharing import Sharing
@@ -45,8 +50,17 @@ class Node:
         self.results = Results(self.store, clock, self.metrics)
         self.tables = Tables(home.path, self.config, self.store, vault, self.nursery, clock, self.results)
         self.row_proofs = RowProofs(self.store, self.tables)
-        self.ledgers = Ledgers(self.store, self.partners, self.keys.signing, clock)
+        shelf = Shelf(self.store, self.partners, self.keys.signing, clock, self.metrics)
+        self.evidence = Evidence(
+            shelf,
+            home.path,
+            standing_seconds=float(self.config["ledger.standing_seconds"]),
+            witness_for=self.config["ledger.witness_for"],
+            note_use=lambda *what: note_use(self.jobs.desk, *what),
+        )
+        self.ledgers = self.evidence.ledgers
         self.agreements = Agreements(self.store, self.partners, self.keys.signing, clock, self._record)
+        self.consents = Consents(self.store, self.partners, self.agreements, vault, self.keys.signing, clock)
         self.quality = Quality(self.store, self.tables, self.results, clock)
         self.sharing = Sharing(
             self.store,
@@ -71,8 +85,13 @@ class Node:
                 tables=self.tables,
                 nursery=self.nursery,
                 record=self._record,
+                require=self.evidence.standing.require,
+                receipted=lambda session, envelope: self.billing.note(session, envelope),
             )
         )
+        self.billing = Billing(shelf, self.jobs.desk, self.evidence.restore)
+        self.consents.on_withdrawn = self.jobs.runs.withdrawn
+        self.audits = Audits(shelf, self.ledgers, self.jobs.desk, self.consents)
         self._log = logger("node")
         self.ready = False
 
@@ -90,9 +109,10 @@ class Node:
         self.nursery.start()
         self.tables.start()
         self.quality.start()
+        self.jobs.look_back()
         self.partners.start()
-        self.ledgers.start()
-        self.jobs.start()
+        self.evidence.start()
+        self.jobs.start(self.evidence.standing.wait)
         self.ready = True
         self._log.info(
             "node started", name=self.name, identity=self.keys.identity, partners=self.partners.address
@@ -105,13 +125,19 @@ class Node:
         self.ready = False
         self.jobs.stop()
         self.partners.outbox.flush(timeout=2.0)
-        self.ledgers.stop()
+        self.evidence.stop()
         self.partners.stop()
         self.quality.stop()
         self.tables.stop()
         self.nursery.stop()
         self.store.close()
         self._log.info("node stopped", name=self.name)
+
+    def call(self, job: str, payload: bytes, consent: str | None) -> bytes:
+        """One call of a standing service that this node asks, on a data subject's authorisation where one is needed."""
+        terms = self.jobs.consent_of(job)
+        shown = self.consents.shown(consent, **terms) if terms else None
+        return self.jobs.runs.call(job, payload, shown)
 
     def describe(self) -> dict[str, Any]:
         """What the API says of the node itself."""

@@ -23,7 +23,7 @@ from atoll.node.state.store import Store
 
 _LONGEST_PAUSE = 60.0
 # What another try cannot cure: the partner understood the message and refused it for good.
-_RETRY = {"E_UNREACHABLE", "E_PEER_SILENT", "E_INTERNAL", "E_PEER_ABORT", "E_TIME"}
+_RETRY = {"E_UNREACHABLE", "E_PEER_SILENT", "E_INTERNAL", "E_PEER_ABORT", "E_TIME", "E_RECOVERY"}
 
 
 class Outbox:

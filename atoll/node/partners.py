@@ -70,6 +70,7 @@ class Partners:
         self.links: LinkManager
         self.outbox = Outbox(store, clock, self.request)
         self.on_active: Callable[[str], None] = lambda identity: None
+        self.on_linked: Callable[[str], None] = lambda identity: None
         self.on_removed: Callable[[str], None] = lambda identity: None
         self.handle("pair.confirm", self._confirmed_there)
         self.handle("unpair", self._unpaired_there)
@@ -85,7 +86,7 @@ class Partners:
             host, _, port = self.listener.address.rpartition(":")
             stated = self._config["partners.address"]
             self._address = stated or (None if host in ("0.0.0.0", "::", "[::]") else f"{host}:{port}")  # noqa: S104
-        self.links = LinkManager(self._local(dict(self._handlers), self._admit))
+        self.links = LinkManager(self._local(dict(self._handlers), self._admit), self._linked)
         self.links.start()
         with self._store.read() as session:
             for peer in session.scalars(select(Peer).where(Peer.state != "removed")):
@@ -100,9 +101,20 @@ class Partners:
         self.links.stop()
 
     @property
+    def name(self) -> str:
+        """This institution's name."""
+        name: str = self._config["node.name"]
+        return name
+
+    @property
     def address(self) -> str | None:
         """The host:port that partners dial, or None on a dial-only node."""
         return self._address
+
+    def _linked(self, identity: str) -> None:
+        """A link is up: what waits for the partner goes out at once."""
+        self.outbox.reconnected(identity)
+        self.on_linked(identity)
 
     def _net_log(self, event: str, facts: dict[str, Any]) -> None:
         if "refused" in event:

@@ -14,6 +14,8 @@ from typing import Any
 
 from atoll.agreements import model as agreement_model
 from atoll.agreements.model import Agreement
+from atoll.agreements.receipt import Derived
+from atoll.agreements.terms import ConsentMode
 from atoll.disclosure import Security, Statement, to_json, weakest
 from atoll.errors import AtollError
 from atoll.plan.flow import Flow, KeySet, Release, clear, wrong
@@ -38,6 +40,8 @@ class Derivation:
     keysets: dict[str, KeySet]
     releases: dict[str, Release]
     block_calls: int | None
+    consent: ConsentMode
+    declares_hits: bool
 
     @property
     def function(self) -> str:
@@ -49,6 +53,11 @@ class Derivation:
         if input_id not in self.keysets:
             return None
         return next(other for other in self.keysets if other != input_id)
+
+    @property
+    def stated(self) -> Derived:
+        """What a receipt must state alike."""
+        return Derived(self.protocols, self.security, self.disclosures, self.consent, self.declares_hits)
 
     def statement_json(self) -> list[dict[str, Any]]:
         """The disclosure statement as JSON documents."""
@@ -241,4 +250,6 @@ def check(document: Any, agreements: Mapping[str, Any]) -> Derivation:
             f.inputs[0]: f.release for f in flows.values() if f.release is not None and f.owner is not None
         },
         block_calls=flows[joint[0].id].block_calls,
+        consent=flows[joint[0].id].consent,
+        declares_hits=flows[joint[0].id].declares_hits,
     )

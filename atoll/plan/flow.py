@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from atoll.agreements.terms import ConsentMode
 from atoll.crypto import canonical
 from atoll.crypto.document import Document
 from atoll.crypto.suite import digest
@@ -65,6 +66,8 @@ class Flow:
         keyset: of keys.
         group, domain, totals, counted, release: of a holder's vector of sums.
         block_calls: of a service, the calls that one release opens.
+        consent: how each call shows the data subject's authorisation.
+        declares_hits: whether the asker declares its hits to the other party.
         delivers: for each receiver of a joint step, the columns that may stand in its output.
     """
 
@@ -82,6 +85,8 @@ class Flow:
     counted: bool = False
     release: Release | None = None
     block_calls: int | None = None
+    consent: ConsentMode = "none"
+    declares_hits: bool = False
     delivers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def column(self, name: str, step: str) -> InputColumn:

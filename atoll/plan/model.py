@@ -36,6 +36,7 @@ OperatorKind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}/
 ProtocolId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}/v[1-9][0-9]{0,3}$")]
 Positive = Annotated[int, Field(ge=1, le=2**53 - 1)]
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Salt = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 MAX_KEYS = 64
 
 
@@ -164,10 +165,15 @@ class Estimate(Document):
 
 
 class Plan(Document):
-    """What will be computed, on what, by whom, and who learns what."""
+    """What will be computed, on what, by whom, and who learns what.
+
+    `salt` is fresh for each plan. The plan's digest stands in receipts; without the salt nobody who reads one
+    can test a guess of what the plan says, such as a filter's value.
+    """
 
     format: Literal["atoll.plan/v1"]
     id: JobId
+    salt: Salt
     function: Name
     purpose: Name
     asker: Key

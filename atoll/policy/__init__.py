@@ -4,11 +4,12 @@ Public names, as the node uses them:
 
     decide(derivation, *, me: key, agreements: Mapping[id, AgreementState], facts: Facts, now,
            final: bool = False) -> Decision
-    accounts(derivation, me) -> {Account: period lengths in days}    the counters that `decide` must be given
+    accounts(derivation, me) -> {Account: Windows(days, seconds)}    the counters that `decide` must be given
     periods(agreement) -> every period length that its join bounds count keys for
     Account(agreement id, asset name, provider key, partner key)
     Facts(declared {input id: Declared(version, mode, keys, change)}, counters {Account: Counters(...)})
-    Counters(runs_today, calls_today, rows_today, keys_in_period {days: keys}, charged, last)
+    Counters(runs_today, calls_today, rows_today, keys_in_period {days: keys}, runs_in_window {seconds: runs},
+             charged, last)
         `charged` and `last` hold key set digests: `derivation.keysets[input].identify(version)`
     Decision: outcome "approve" | "refuse" | "steward", reasons, debits, awaiting, grants, calls_left
         While `awaiting` is not empty, decide again with `final=True` once all approvals are there.
@@ -23,7 +24,7 @@ Public names, as the node uses them:
 
 from atoll.policy.decide import accounts, decide, periods
 from atoll.policy.explain import ColumnReport, Explanation, PassingGrant, explain
-from atoll.policy.model import Account, Counters, Debit, Decision, Declared, Facts, Reason
+from atoll.policy.model import Account, Counters, Debit, Decision, Declared, Facts, Reason, Windows
 
 __all__ = [
     "Account",
@@ -36,6 +37,7 @@ __all__ = [
     "Facts",
     "PassingGrant",
     "Reason",
+    "Windows",
     "accounts",
     "decide",
     "explain",

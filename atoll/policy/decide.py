@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from atoll.agreements.lifecycle import AgreementState
-from atoll.agreements.model import Agreement, Asset, Grant
+from atoll.agreements.model import Agreement, Asset
+from atoll.agreements.terms import Grant
 from atoll.crypto.document import parse_time
 from atoll.disclosure import QUALIFIERS, about
 from atoll.errors import AtollError
 from atoll.plan import Derivation, Input
 from atoll.policy.judge import ORACLE, Finding, JoinNeed, Need, blank, fits, judge, no_grant
-from atoll.policy.model import Account, Debit, Decision, Facts, Reason
+from atoll.policy.model import Account, Debit, Decision, Facts, Reason, Windows
 from atoll.policy.text import sentence
 
 
@@ -41,16 +42,20 @@ def partners(derivation: Derivation, item: Input) -> tuple[str, ...]:
     return tuple(sorted((learners | {*derivation.receivers, derivation.plan.asker}) - {item.party}))
 
 
-def accounts(derivation: Derivation, me: str) -> dict[Account, frozenset[int]]:
-    """The accounts whose counters a decision needs, each with the period lengths (days) to count keys for."""
-    out: dict[Account, frozenset[int]] = {}
+def accounts(derivation: Derivation, me: str) -> dict[Account, Windows]:
+    """The accounts whose counters a decision needs, each with the windows to count in."""
+    out: dict[Account, Windows] = {}
     for item in derivation.plan.inputs:
         asset = derivation.agreements[item.agreement].asset_at(item.party, item.asset)
         if item.party == me and asset is not None:
             for key in partners(derivation, item):
-                days = {g.join.distinct_keys_per_period.days for g in asset.grants if g.join and key in g.to}
+                grants = [g for g in asset.grants if key in g.to]
+                windows = Windows(
+                    frozenset(g.join.distinct_keys_per_period.days for g in grants if g.join),
+                    frozenset(g.rate.seconds for g in grants if g.rate),
+                )
                 account = Account(item.agreement, item.asset, me, key)
-                out[account] = out.get(account, frozenset()) | days
+                out[account] = out.get(account, Windows()) | windows
     return out
 
 
@@ -96,6 +101,7 @@ def _need(derivation: Derivation, item: Input, partner: str, facts: Facts, final
         release=derivation.releases.get(item.id),
         join=join,
         block_calls=derivation.block_calls,
+        consent=derivation.consent,
         counters=facts.counters[account],
     )
 

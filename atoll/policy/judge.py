@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atoll.agreements import build
-from atoll.agreements.model import Grant
+from atoll.agreements.terms import ConsentMode, Grant, consent_at_least
 from atoll.disclosure import Kind, Security, at_least, render_kind
 from atoll.errors import AtollError
 from atoll.plan import Release
@@ -53,6 +53,8 @@ class Need:
     join: JoinNeed | None
     block_calls: int | None
     """For a service, the calls that one release opens."""
+    consent: ConsentMode
+    """How the plan's calls show the data subject's authorisation."""
     counters: Counters
 
     @property
@@ -120,6 +122,12 @@ def _scope(need: Need, grant: Grant) -> list[Finding]:
         # A plan without any protection cannot be granted at all.
         possible = change if need.security != "none" else None
         out.append(_find(need, "security", possible, security=need.security, minimum=grant.minimum_security))
+    if need.asks and not consent_at_least(need.consent, grant.consent.mode):
+        change = {"consent": {"mode": need.consent, "issuers": []}}
+        out.append(_find(need, "consent", change, consent=need.consent, minimum=grant.consent.mode))
+    if grant.privacy is not None:
+        # No protocol of this version adds noise: every result is exact, which no budget covers.
+        out.append(_find(need, "privacy", {"privacy": None}, epsilon=grant.privacy.epsilon))
     missing = [kind for kind in need.kinds if kind not in grant.disclose]
     change = {"disclose": [*grant.disclose, *missing]}
     out += [
@@ -201,6 +209,15 @@ def _quota(need: Need, grant: Grant) -> list[Finding]:
     if quota.runs_per_day is not None and used.runs_today >= quota.runs_per_day:
         patch = {"quota": {"runs_per_day": used.runs_today + 1}}
         out.append(_find(need, "runs", patch, maximum=quota.runs_per_day))
+    if grant.rate is not None and not need.block_calls:
+        # A service's calls are counted where they are answered.
+        if grant.rate.seconds not in used.runs_in_window:
+            raise AtollError("E_INTERNAL", f"The runs of {grant.rate.seconds} s were not counted.")
+        if used.runs_in_window[grant.rate.seconds] >= grant.rate.most:
+            patch = {
+                "rate": {"most": used.runs_in_window[grant.rate.seconds] + 1, "seconds": grant.rate.seconds}
+            }
+            out.append(_find(need, "rate", patch, maximum=grant.rate.most, seconds=grant.rate.seconds))
     calls = used.calls_today + (need.block_calls or 0)
     if need.block_calls and quota.calls_per_day is not None and calls > quota.calls_per_day:
         patch = {"quota": {"calls_per_day": calls}}

@@ -38,17 +38,30 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Counters:
-    """What stands on an account: today (UTC), in the periods that `accounts` asks for, and ever.
+class Windows:
+    """Over which spans an account is to be counted: keys in days, runs in seconds, both up to now."""
 
-    `keys_in_period` maps a period's length in days to the keys charged in it, up to now. `charged` holds the
-    key sets ever charged, `last` the one last used (`KeySet.identify`); both without limit of time.
+    days: frozenset[int] = frozenset()
+    seconds: frozenset[int] = frozenset()
+
+    def __or__(self, other: Windows) -> Windows:
+        return Windows(self.days | other.days, self.seconds | other.seconds)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What stands on an account: today (UTC), in the windows that `accounts` asks for, and ever.
+
+    `keys_in_period` maps a period's length in days to the keys charged in it, up to now, `runs_in_window` a
+    length in seconds to the runs charged in it. `charged` holds the key sets ever charged, `last` the one last
+    used (`KeySet.identify`); both without limit of time.
     """
 
     runs_today: int = 0
     calls_today: int = 0
     rows_today: int = 0
     keys_in_period: Mapping[int, int] = field(default_factory=dict)
+    runs_in_window: Mapping[int, int] = field(default_factory=dict)
     charged: frozenset[str] = frozenset()
     last: str | None = None
 

@@ -115,6 +115,22 @@ _SENTENCES: dict[str, tuple[str, str, str]] = {
         "{partner} has used its {maximum} runs of today on {asset}.",
         "{partner}今日对资产“{asset}”的 {maximum} 次运行额度已用完。",
     ),
+    "rate": (
+        "E_QUOTA",
+        "{partner} has run {maximum} times on {asset} within {seconds} s, which is the agreed rate.",
+        "{partner}在 {seconds} 秒内已对资产“{asset}”运行 {maximum} 次，达到约定的频率上限。",
+    ),
+    "consent": (
+        "E_CONSENT",
+        "The plan's calls show consent that is {consent}; the grant on {asset} to {partner} asks for {minimum}.",
+        "计划的调用出示授权的方式为 {consent}，资产“{asset}”对{partner}的授权要求 {minimum}。",
+    ),
+    "privacy": (
+        "E_POLICY",
+        "The plan's result is exact; the grant on {asset} to {partner} permits only results with noise, within a "
+        "privacy budget of {epsilon}.",
+        "计划的结果为精确值；资产“{asset}”对{partner}的授权只允许加噪且在隐私预算 {epsilon} 之内的结果。",
+    ),
     "calls": (
         "E_QUOTA",
         "With the next block of calls {partner} would have made {total} calls today on {asset}; the grant "

@@ -115,6 +115,8 @@ class Net:
         silence_seconds: int = 10,
         grace_seconds: int = 600,
         parties: Sequence[str] = (),
+        witnesses: Json | None = None,
+        replay: Json | None = None,
         **grant: Any,
     ) -> Json:
         """A draft of an agreement; arguments as `agreement`."""
@@ -127,7 +129,7 @@ class Net:
                 assets.append(self._asset(self[name], asset, terms, others, grant))
         return drafts.agreement(
             {key: name for name, key in keys.items()}, assets, title=title, days=days,
-            silence_seconds=silence_seconds, grace_seconds=grace_seconds,
+            silence_seconds=silence_seconds, grace_seconds=grace_seconds, witnesses=witnesses, replay=replay,
         )  # fmt: skip
 
     @staticmethod
@@ -141,7 +143,7 @@ class Net:
             return drafts.asset(name, node.identity, grants=[drafts.grant(others, **given)], type="service")
         columns = node.steward.data.show(name)["columns"]
         own = dict(terms) if isinstance(terms, Mapping) else {"columns": terms}
-        if not set(own) & {"columns", "grant", "grants"} and own:
+        if not set(own) & {"columns", "grant", "grants", "quality", "findings"} and own:
             own = {"columns": own}
         wanted = own.get("columns")
         if wanted is None or wanted == "*":
@@ -153,7 +155,8 @@ class Net:
         if not any("join_key" in drafts.uses(value) for value in given["columns"].values()):
             del given["join"]
         grants = own.get("grants") or [drafts.grant(given.pop("to", others), **given)]
-        return drafts.asset(name, node.identity, columns=columns, grants=grants)
+        told = {"quality": own.get("quality", ()), "findings": own.get("findings", ())}
+        return drafts.asset(name, node.identity, columns=columns, grants=grants, **told)
 
     def agreement(self, tables: Mapping[str, Mapping[str, Any]], **terms: Any) -> str:
         """Makes an agreement, signs it at all nodes, waits until it is in force everywhere; gives its identifier.
@@ -164,10 +167,11 @@ class Net:
             tables: for each node, its tables (names of tables that it has) with what partners may use them
                 for: `"*"` (each column as join key, group key and to add), a mapping of column to uses, a
                 mapping with `columns` and `grant` (arguments of `drafts.grant` for this table) or with
-                `grants` (whole grants); `"service"` for an echo service.
-            terms: `title`, `days`, `parties` (nodes that bring nothing), `silence_seconds`, `grace_seconds`;
-                anything else goes to `drafts.grant` for every table. Unless said otherwise: purpose `test`,
-                functions `join` and `totals`, automatic approval, bounds that refuse nothing.
+                `grants` (whole grants), `quality` (figures) and `findings` (categories); `"service"` for an
+                echo service.
+            terms: `title`, `days`, `parties` (nodes that bring nothing), `silence_seconds`, `grace_seconds`,
+                `witnesses`, `replay`; anything else goes to `drafts.grant` for every table. Unless said otherwise:
+                purpose `test`, functions `join` and `totals`, automatic approval, bounds that refuse nothing.
         """
         document = self.draft(tables, **terms)
         return self.sign(document)

@@ -98,12 +98,15 @@ def test_a_provisional_receipt_is_for_one_attempt_on_these_versions() -> None:
     )
     assert code(open_provisional, envelope, **{**wanted, "receiver": w.BOB}) == "E_SIGNATURE"
     assert code(build_provisional, at=w.NOW, **{**wanted, "attempt": 0}) == "E_FORMAT"
-    block = build_provisional(at=w.NOW, batch={"calls": 10, "first": 11, "last": 20}, **wanted)
-    assert block["batch"]["last"] == 20
-    assert (
-        code(build_provisional, at=w.NOW, batch={"calls": 10, "first": 11, "last": 21}, **wanted)
-        == "E_FORMAT"
+    block = {"number": 2, "first": 11, "calls": 10}
+    reserved = dsse.sign(
+        "provisional/v1", build_provisional(at=w.NOW, block=block, **wanted), w.SIGNERS["alice"]
     )
+    assert open_provisional(reserved, block=block, **wanted).block.first == 11
+    assert code(open_provisional, reserved, block={**block, "calls": 9}, **wanted) == "E_RECEIPT"
+    assert code(open_provisional, reserved, **wanted) == "E_RECEIPT"
+    assert code(open_provisional, envelope, block=block, **wanted) == "E_RECEIPT"
+    assert code(build_provisional, at=w.NOW, block={**block, "calls": 0}, **wanted) == "E_FORMAT"
 
 
 def record(name: str, peer: str, **changes: Any) -> dict[str, Any]:
@@ -112,19 +115,24 @@ def record(name: str, peer: str, **changes: Any) -> dict[str, Any]:
         "times": {"started": "2026-11-23T12:00:00Z", "finished": "2026-11-23T12:00:05Z"},
         "meters": {
             "rows": 1000,
-            "keys": 1000,
             "calls": 0,
+            "hits": None,
             "bytes_sent": 10,
             "bytes_received": 10,
-            "cpu_ms": 5,
-            "memory_bytes": 1,
+            "cpu_seconds": 1,
         },
         "transcripts": {
             w.KEYS[peer]: {
                 "n4": {"sent": sent, "received": received, "messages": [3, 3], "bytes": [9, 9]},
             }
         },
-        "output": {"commitment": w.version("out"), "rows": 7} if name == "alice" else None,
+        "output": {"commitment": w.version("out")} if name == "alice" else None,
+        "execution": {
+            "build": w.version("build"),
+            "threads": 2,
+            "inputs": ["in0" if name == "alice" else "in1"],
+        },
+        "grants": {"in1": 0} if name == "bob" else {},
         **changes,
     }
 
@@ -132,23 +140,13 @@ def record(name: str, peer: str, **changes: Any) -> dict[str, Any]:
 def receipt(**changes: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "attempt": 1,
-        "protocols": DERIVED.protocols,
-        "security": DERIVED.security,
-        "disclosures": DERIVED.disclosures,
         "parties": {w.ALICE: record("alice", "bob"), w.BOB: record("bob", "alice")},
     }
-    return build_receipt(PLAN, APPROVALS, **{**facts, **changes})
+    return build_receipt(PLAN, APPROVALS, DERIVED.stated, **{**facts, **changes})
 
 
 def checked(document: dict[str, Any], approvals: Any = None) -> None:
-    check_receipt(
-        parse_receipt(document),
-        PLAN,
-        approvals or APPROVALS,
-        protocols=DERIVED.protocols,
-        security=DERIVED.security,
-        disclosures=DERIVED.disclosures,
-    )
+    check_receipt(parse_receipt(document), PLAN, approvals or APPROVALS, DERIVED.stated, DERIVED.agreements)
 
 
 def test_a_receipt_is_signed_by_all_and_matches_plan_and_approvals() -> None:
@@ -169,9 +167,12 @@ CHANGES: dict[str, Any] = {
     "protocols": [],
     "security": "malicious",
     "disclosures": [],
-    "inputs": {"in0": {"version": w.version("alice"), "mode": "snapshot"}},
+    "asker": w.BOB,
+    "purpose": "marketing",
+    "shape": "long",
+    "consent": "attested",
+    "inputs": {"in0": receipt()["inputs"]["in0"]},
     "parties": {w.ALICE: record("alice", "bob", transcripts={})},
-    "batch": {"calls": 1, "first": 1, "last": 1},
 }
 
 
@@ -189,7 +190,7 @@ def test_a_live_source_stands_as_such_in_the_receipt() -> None:
 def test_outputs_belong_to_receivers_only() -> None:
     stolen = {
         w.ALICE: record("alice", "bob"),
-        w.BOB: record("bob", "alice", output={"commitment": w.version("o"), "rows": 1}),
+        w.BOB: record("bob", "alice", output={"commitment": w.version("o")}),
     }
     assert code(checked, receipt(parties=stolen)) == "E_RECEIPT"
     lost = {w.ALICE: record("alice", "bob", output=None), w.BOB: record("bob", "alice")}
@@ -223,3 +224,45 @@ def test_a_failed_job_has_a_receipt_with_its_reason() -> None:
     checked(failed)
     assert code(receipt, outcome="failed") == "E_FORMAT"
     assert code(receipt, error={"code": "E_PEER_SILENT"}) == "E_FORMAT"
+
+
+@pytest.mark.parametrize(
+    ("party", "field", "value"),
+    [
+        ("alice", "rows", 999),
+        ("alice", "rows", None),
+        ("alice", "hits", 1),
+        ("bob", "hits", 0),
+    ],
+)
+def test_meters_say_what_the_plan_discloses_and_no_more(party: str, field: str, value: Any) -> None:
+    document = receipt()
+    document["parties"][w.KEYS[party]]["meters"][field] = value
+    with pytest.raises(AtollError) as caught:
+        checked(document)
+    assert (caught.value.code, caught.value.party) == ("E_RECEIPT", w.KEYS[party])
+    assert f"meters.{field}" in caught.value.text
+
+
+@pytest.mark.parametrize("grants", [{}, {"in1": 1}, {"in1": 7}, {"in0": 0}, {"in0": 0, "in1": 0}])
+def test_an_owner_names_the_one_grant_that_its_input_was_used_under(grants: dict[str, int]) -> None:
+    parties = {w.ALICE: record("alice", "bob"), w.BOB: record("bob", "alice", grants=grants)}
+    assert code(checked, receipt(parties=parties)) == "E_RECEIPT"
+
+
+def test_whoever_exchanged_messages_says_how_it_ran() -> None:
+    parties = {w.ALICE: record("alice", "bob", execution=None), w.BOB: record("bob", "alice")}
+    assert code(checked, receipt(parties=parties)) == "E_RECEIPT"
+
+
+def test_a_block_stands_on_services_only() -> None:
+    block = {"number": 1, "first": 1, "calls": 0, "root": w.version("root")}
+    assert code(receipt, block=block) == "E_FORMAT"
+
+
+def test_the_receipt_holds_no_row_count_of_the_result() -> None:
+    """The number of matched rows is the receiver's alone: the peer signs the receipt, and must not learn it."""
+    assert set(receipt()["parties"][w.ALICE]["output"]) == {"commitment"}
+    assert set(receipt()["parties"][w.ALICE]["meters"]) == {
+        "rows", "calls", "hits", "bytes_sent", "bytes_received", "cpu_seconds"
+    }  # fmt: skip

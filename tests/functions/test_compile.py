@@ -185,10 +185,12 @@ def test_the_asker_must_be_a_signatory_and_the_agreement_in_force() -> None:
     }
     stranger = "ed25519:" + "0" * 64
     with pytest.raises(AtollError) as caught:
-        compile_join(request, w.terms(), me=stranger, person="x", now=w.NOW, job=w.JOB)
+        compile_join(request, w.terms(), me=stranger, person="x", now=w.NOW, job=w.JOB, salt=w.SALT)
     assert caught.value.code == "E_AGREEMENT"
     with pytest.raises(AtollError) as caught:
-        compile_join(request, w.terms(), me=w.ALICE, person="x", now=w.NOW.replace(year=2028), job=w.JOB)
+        compile_join(
+            request, w.terms(), me=w.ALICE, person="x", now=w.NOW.replace(year=2028), job=w.JOB, salt=w.SALT
+        )
     assert caught.value.code == "E_EXPIRED"
 
 
@@ -202,7 +204,14 @@ def test_estimates_grow_with_the_declared_rows_and_follow_the_calibration() -> N
             "right": {**SIDE, "rows": rows},
         }
         plan = compile_join(
-            request, w.terms(), me=w.ALICE, person="x", now=w.NOW, job=w.JOB, calibration=calibration
+            request,
+            w.terms(),
+            me=w.ALICE,
+            person="x",
+            now=w.NOW,
+            job=w.JOB,
+            salt=w.SALT,
+            calibration=calibration,
         )
         assert plan["estimate"]["bytes"] == 96 * rows
         return float(plan["estimate"]["seconds"])
@@ -227,6 +236,7 @@ def test_every_function_has_a_compiler_that_takes_a_checked_agreement() -> None:
         person="Li Wei",
         now=w.NOW,
         job=w.JOB,
+        salt=w.SALT,
     )
     assert plan == w.echo_plan()
     assert asset("echo", w.BOB, type="service")["columns"] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -19,6 +19,7 @@ from atoll.ledger.note import Verifier
 from atoll.ledger.tiles import Tile
 
 NOW = datetime(2026, 11, 23, 16, 30, tzinfo=UTC)
+TIME = entry.format_time(NOW)
 ALICE = SigningKey(b"\x01" * 32)
 BOB = SigningKey(b"\x02" * 32)
 ORIGIN = checkpoint.origin("agr-0011223344556677", ALICE.public)
@@ -250,6 +251,24 @@ def test_cosignature_form() -> None:
     assert note.verify(signed, {"bob": Verifier.of(name, BOB.public)}) == set()
 
 
+def test_one_key_is_one_witness() -> None:
+    names = (None, "w.example")
+    known = [cosignature.verifier(BOB.public, name) for name in names]
+    lines = [
+        cosignature.cosign(point().text, BOB, NOW + timedelta(hours=hours), name)
+        for name in names
+        for hours in (0, 2, 1)
+    ]
+    signed = checkpoint.sign(point(), ALICE).with_signatures(*lines)
+    assert len(signed.signatures) == 7
+    (seen,) = cosignature.cosigners(signed, known)
+    assert seen.at == NOW + timedelta(hours=2)
+    # One that does not verify is not outvoted by those that do.
+    wrong = note.Signature(lines[0].name, lines[0].key_id, bytes(8) + lines[0].value[8:])
+    with pytest.raises(AtollError, match="E_SIGNATURE"):
+        cosignature.cosigners(signed.with_signatures(wrong), known)
+
+
 def test_wrong_cosignatures() -> None:
     who = cosignature.verifier(BOB.public)
     line = cosignature.cosign(point().text, BOB, NOW)
@@ -268,12 +287,12 @@ def test_wrong_cosignatures() -> None:
 
 
 def test_entry_form() -> None:
-    sealed = entry.seal(entry.Record("receipt/v1", {"rows": 3}), NOW)
+    sealed = entry.seal(entry.Record("receipt/v1", {"rows": 3}), TIME)
     assert sealed.opened is not None
     assert sealed.opened.body == b'{"document":{"rows":3},"kind":"receipt/v1","time":"2026-11-23T16:30:00Z"}'
     assert len(sealed.opened.opening) == 16
     assert entry.open_leaf(sealed.leaf, sealed.opened).document == {"rows": 3}
-    again = entry.seal(entry.Record("receipt/v1", {"rows": 3}), NOW)
+    again = entry.seal(entry.Record("receipt/v1", {"rows": 3}), TIME)
     assert again.leaf != sealed.leaf
     assert "rows" not in repr(sealed) + repr(sealed.opened)
     wrong = entry.Opened(sealed.opened.body.replace(b"3}", b"4}"), sealed.opened.opening)
@@ -312,11 +331,11 @@ def test_bodies_round_trip(bodies: list[bytes | None]) -> None:
 def test_records_are_checked() -> None:
     for kind in ("receipt", "Receipt/v1", "receipt/v0", "a/b/v1"):
         with pytest.raises(AtollError, match="E_FORMAT"):
-            entry.seal(entry.Record(kind, {}), NOW)
+            entry.seal(entry.Record(kind, {}), TIME)
     with pytest.raises(AtollError, match="E_FORMAT"):
-        entry.seal(entry.Record("receipt/v1", 1.5), NOW)
+        entry.seal(entry.Record("receipt/v1", 1.5), TIME)
     with pytest.raises(AtollError, match="E_FORMAT"):
-        entry.seal(entry.Record("receipt/v1", {}), NOW.replace(tzinfo=None))
+        entry.format_time(NOW.replace(tzinfo=None))
 
 
 # a second suite
@@ -337,7 +356,7 @@ def test_a_second_suite_needs_no_change_here() -> None:
     key, witness = SigningKey(b"\x03" * 32, other), SigningKey(b"\x04" * 32, other)
     origin = checkpoint.origin("agr-1", key.public)
     edge = merkle.Frontier(using=other.hash)
-    sealed = entry.seal(entry.Record("receipt/v1", {}), NOW, other)
+    sealed = entry.seal(entry.Record("receipt/v1", {}), TIME, other)
     edge.append(merkle.leaf_hash(sealed.leaf, other.hash))
     signed = checkpoint.sign(Checkpoint(origin, 1, edge.root(), other.hash), key)
     signed = signed.with_signatures(cosignature.cosign(signed.text, witness, NOW))

@@ -97,7 +97,7 @@ def test_a_restored_backup_signs_nothing() -> None:
     log = own(3, storage)
     ahead = own(3)
     ahead.append(records(4), NOW)
-    storage.put_checkpoint(7, newest(ahead))
+    storage.put_head(newest(ahead))
     with pytest.raises(AtollError, match="recover"):
         log.append(records(1), NOW)
     assert log.size == 3
@@ -165,10 +165,10 @@ def test_a_copy_takes_what_was_signed_and_no_more() -> None:
 
 
 def refused(copy: Replica, first: int, entries: Any, signed: bytes) -> AtollError:
-    before = (copy.size, copy.root(), copy.storage.checkpoint())
+    before = (copy.size, copy.root(), copy.storage.head())
     with pytest.raises(AtollError) as caught:
         copy.extend(first, entries, signed)
-    assert (copy.size, copy.root(), copy.storage.checkpoint()) == before
+    assert (copy.size, copy.root(), copy.storage.head()) == before
     assert caught.value.code in ("E_LEDGER", "E_SIGNATURE")
     return caught.value
 
@@ -204,7 +204,7 @@ def test_a_copy_stores_no_lines_of_strangers() -> None:
     copy = copy_of(log)
     signed = note.parse(newest(log)).with_signatures(note.Signature("stranger", b"1234", b"x" * 64))
     copy.extend(0, log.entries(0, 2), signed.encode())
-    assert copy.storage.checkpoint() == newest(log)
+    assert copy.storage.head() == newest(log)
 
 
 def test_bodies_may_come_later() -> None:
@@ -224,14 +224,14 @@ def test_a_witness_follows_a_growing_log() -> None:
     log = own(3)
     witness = Witness(BOB, MemorySeen())
     line = witness.update(log.origin, log.owner, 0, [], newest(log), NOW)
-    log.add_cosignature(3, line.line, BOB.public)
+    log.add_cosignature(newest(log), line.line, BOB.public)
     assert len(note.parse(newest(log)).signatures) == 2
     log.append(records(4), NOW)
     assert len(note.parse(newest(log)).signatures) == 1
     assert [checkpoint.parse_text(n.text).size for n in log.cosigned()] == [3]
     later = NOW + timedelta(hours=1)
     line = witness.update(log.origin, log.owner, 3, log.consistency_proof(3), newest(log), later)
-    log.add_cosignature(7, line.line, BOB.public)
+    log.add_cosignature(newest(log), line.line, BOB.public)
     assert [checkpoint.parse_text(n.text).size for n in log.cosigned()] == [7]
     assert witness.size(log.origin) == 7
     # The same checkpoint again gets a newer time; an older one is answered with where the witness stands.
@@ -261,7 +261,7 @@ def split(common: int, left: int, right: int) -> tuple[OwnLog, OwnLog, list[Appe
         two_storage = two.storage
         nodes = two._extend(first.entries)[1]
         two_storage.append(first.entries, nodes)
-        two_storage.put_checkpoint(first.size, first.checkpoint)
+        two_storage.put_head(first.checkpoint)
     done.append(one.append(records(left, "left"), NOW))
     done.append(two.append(records(right, "right"), NOW))
     return one, two, done
@@ -366,10 +366,10 @@ def test_a_cosignature_is_kept_only_if_it_verifies() -> None:
     log = own(3)
     line = Witness(BOB, MemorySeen()).update(log.origin, log.owner, 0, [], newest(log), NOW)
     with pytest.raises(AtollError, match="E_SIGNATURE"):
-        log.add_cosignature(3, line.line, ALICE.public)
+        log.add_cosignature(newest(log), line.line, ALICE.public)
     with pytest.raises(AtollError, match="no checkpoint"):
-        log.add_cosignature(2, line.line, BOB.public)
-    log.add_cosignature(3, line.line, BOB.public)
+        log.add_cosignature(newest(own(2)), line.line, BOB.public)
+    log.add_cosignature(newest(log), line.line, BOB.public)
     assert len(log.storage.cosignatures()) == 1
 
 

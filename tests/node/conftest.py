@@ -91,7 +91,7 @@ class Records:
         return self.rows("select * from charges where job = ? order by id", job)
 
     def receipts(self, job: str, kind: str) -> list[dict[str, Any]]:
-        return self.rows("select * from receipts where job = ? and kind = ? order by batch", job, kind)
+        return self.rows("select * from receipts where job = ? and kind = ? order by block", job, kind)
 
     def ledger(self, kind: str, job: str) -> list[dict[str, Any]]:
         """Documents of one kind in the node's own logs that name a job."""
@@ -170,41 +170,20 @@ def kill_workers() -> Callable[[NodeProcess], int]:
     return kill
 
 
-# What agreements permit of a table's quality stands in a file; limits of a day are what the module says.
-_PERMIT = """
-import json
-from pathlib import Path
-from atoll.node.quality import sharing
-
-def allowed(agreement, asset, partner):
-    found = json.loads(Path({file!r}).read_text()).get(asset, {{}})
-    return set(found.get("figures", [])), set(found.get("categories", []))
-
-sharing.deny_all = allowed
-sharing.ANSWERS_A_DAY, sharing.FINDINGS_A_DAY = {limits!r}
-"""
-
-
-class Permits:
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.set()
-
-    def set(self, **tables: Any) -> None:
-        self._file.write_text(json.dumps(tables))
-
-
 @pytest.fixture(scope="module")
-def permits(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Permits]:
-    """Nodes that are started after this one is asked for permit what it is told."""
-    limits = getattr(request.module, "LIMITS", (96, 1000))
-    folder = tmp_path_factory.mktemp("permits")
-    file = folder / "permits.json"
-    (folder / "sitecustomize.py").write_text(_PERMIT.format(file=str(file), limits=limits))
+def quality_limits(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[None]:
+    """Nodes that are started after this answer and take only as often in a day as the module's `LIMITS` say."""
+    folder = tmp_path_factory.mktemp("limits")
+    (folder / "sitecustomize.py").write_text(
+        "from atoll.node.quality import sharing\n"
+        f"sharing.ANSWERS_A_DAY, sharing.FINDINGS_A_DAY = {request.module.LIMITS!r}\n"
+    )
     with pytest.MonkeyPatch.context() as patch:
         before = os.environ.get("PYTHONPATH")
         patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *([before] if before else [])]))
-        yield Permits(file)
+        yield
 
 
 # What a node keeps about others' requests: nothing of it may change by a message that was refused.
@@ -289,7 +268,7 @@ class Mallory:
         }  # fmt: skip
         return compile_join(
             request | how, self.agreement, me=self.me, person="Mallory", now=datetime.now(UTC),
-            job=f"job-{secrets.token_hex(16)}",
+            job=f"job-{secrets.token_hex(16)}", salt=secrets.token_hex(16),
         )  # fmt: skip
 
     def approval(self, plan: dict[str, Any], keys: int = 60, **changed: Any) -> dict[str, Any]:
@@ -331,7 +310,17 @@ def mallory(net: Net) -> Iterator[Mallory]:
     node.steward.data.add("loans", {"id": [str(i) for i in range(60)]})
     victim.steward.data.add("taxes", {"id": [str(i) for i in range(30, 90)]})
     agreement = net.agreement(
-        {"mallory": {"loans": {"id": "join_key"}}, "victim": {"taxes": {"id": "join_key"}}}, silence_seconds=3
+        {
+            "mallory": {"loans": {"id": "join_key"}},
+            "victim": {
+                "taxes": {
+                    "columns": {"id": "join_key"},
+                    "quality": ["rows"],
+                    "findings": ["stale", "missing"],
+                }
+            },
+        },
+        silence_seconds=3,
     )
     job = node.analyst.join(agreement, "loans", "taxes", on="id", purpose="test", reveal="size").wait(
         timeout=60

@@ -34,7 +34,9 @@ from atoll.testing import Net, NodeProcess, nodes, until
 
 VERBS = (
     "agreement.offer", "agreement.revoke", "job.abort", "job.final", "job.part", "job.provisional", "job.receipt",
-    "job.start", "ledger.extend", "pair.confirm", "plan.decision", "plan.propose", "quality.figures", "quality.report",
+    "job.start", "ledger.extend", "ledger.fetch", "ledger.fork", "ledger.gossip", "ledger.leaves", "ledger.standing",
+    "consent.withdraw", "pair.confirm", "plan.decision", "plan.propose", "witness.cosign",
+    "quality.figures", "quality.report",
 )  # fmt: skip
 
 
@@ -60,11 +62,18 @@ FIELDS = {
     "agreement.revoke": ("envelope",),
     "job.abort": ("job", "abort"),
     "job.final": ("receipt", "job"),
-    "job.part": ("job", "attempt", "part"),
-    "job.provisional": ("job", "attempt", "batch"),
+    "job.part": ("job", "attempt", "block", "part", "called"),
+    "job.provisional": ("job", "attempt", "block"),
     "job.receipt": ("receipt", "job"),
     "job.start": ("job", "attempt", "nonce", "approvals", "routes"),
     "ledger.extend": ("agreement", "old", "proof", "checkpoint", "entries"),
+    "ledger.fetch": ("agreement", "start", "count"),
+    "ledger.fork": ("agreement", "proof"),
+    "ledger.gossip": ("agreement", "checkpoints"),
+    "ledger.leaves": ("agreement", "owner", "start", "count"),
+    "ledger.standing": ("held",),
+    "consent.withdraw": ("consent", "withdrawal"),
+    "witness.cosign": ("request",),
     "pair.confirm": ("state", "confirmed"),
     "plan.decision": ("approval", "job"),
     "plan.propose": ("plan", "approval"),
@@ -379,17 +388,18 @@ def test_a_receipt_that_changes_the_others_part_is_refused(mallory: Any, net: Ne
 
 def test_a_provisional_receipt_is_not_given_for_what_does_not_run(mallory: Any, unchanged: None) -> None:
     for attempt in (1, 2, 0):
-        body = {"job": mallory.job, "attempt": attempt, "batch": None}
+        body = {"job": mallory.job, "attempt": attempt, "block": None}
         assert mallory.refused("job.provisional", body) == "E_STATE"
     assert (
-        mallory.refused("job.provisional", {"job": "job-" + "0" * 32, "attempt": 1, "batch": None})
+        mallory.refused("job.provisional", {"job": "job-" + "0" * 32, "attempt": 1, "block": None})
         == "E_NOT_FOUND"
     )
 
 
 def test_a_part_of_anothers_job_is_refused(mallory: Any, unchanged: None) -> None:
     part = mallory.receipt["parties"][mallory.victim.identity]
-    assert mallory.refused("job.part", {"job": mallory.job, "attempt": 1, "part": part}) == "E_RECEIPT"
+    body = {"job": mallory.job, "attempt": 1, "block": 0, "part": part, "called": None}
+    assert mallory.refused("job.part", body) == "E_RECEIPT"
 
 
 def test_an_abort_after_the_end_changes_nothing(mallory: Any, net: Net) -> None:

@@ -18,8 +18,7 @@ SALT = b"o" * 16
 
 
 @pytest.fixture(scope="module")
-def net(permits) -> Iterator[Net]:
-    permits.set(taxes={"figures": ["rows"], "categories": ["stale", "missing"]})
+def net(quality_limits) -> Iterator[Net]:
     with nodes("mallory", "victim") as made:
         yield made
 

@@ -176,7 +176,7 @@ def finish(net: Net, records: Any, service: str) -> None:
     assert not job.receipt(20)["missing"]
     charged = records(net.bob).charges(service)
     assert len([c for c in charged if c["kind"] == "run"]) == 1
-    assert len({(c["kind"], c["batch"]) for c in charged}) == len(charged)
+    assert len({(c["kind"], c["block"]) for c in charged}) == len(charged)
 
 
 def test_a_clean_stop_tells_the_other_side_why_and_a_service_comes_back(
@@ -329,7 +329,7 @@ def agree(records: Any, net: Net, job: str, debited: bool) -> None:
     """Each debit of the owner is in charges, receipts and ledger, or in none; kinds are charged once."""
     owner = records(net.bob)
     charges = owner.charges(job)
-    assert len({(c["kind"], c["batch"], c["asset"], c["partner"]) for c in charges}) == len(charges)
+    assert len({(c["kind"], c["block"], c["asset"], c["partner"]) for c in charges}) == len(charges)
     stored = [bool(charges), bool(owner.receipts(job, "provisional")), bool(owner.ledger("release", job))]
     assert stored == [debited] * 3
     given = records(net.alice)

@@ -16,7 +16,7 @@ from atoll.testing import Net, NodeProcess, nodes, until
 
 
 @pytest.fixture(scope="module")
-def net(permits) -> Iterator[Net]:
+def net() -> Iterator[Net]:
     with nodes("alice", "bob", "carol") as made:
         yield made
 
@@ -247,14 +247,18 @@ FIGURES = ["rows", "nulls:debt", "duplicates", "failing_rules", "freshness_days"
 
 
 @pytest.fixture(scope="module")
-def shared(net, permits, folder) -> str:
-    """Bob's table `loans`, in an agreement of all three that does not name its column `day`."""
+def shared(net, folder) -> str:
+    """Bob's table `loans` for Alice, in an agreement of all three that does not name its column `day`."""
     rows = [*(f"s{i},{4000 + i if i % 3 else ''},2026-01-01" for i in range(119)), "s1,1,2026-01-02"]
     (folder / "loans.csv").write_text("id,debt,day\n" + "\n".join(rows) + "\n")
     words = {"columns": {"id": {"type": "string"}, "debt": {"type": "int64"}, "day": {"type": "date"}}}
     net.bob.steward.data.add("loans", folder / "loans.csv", declaration=words, keys=["id"])
     net.bob.steward.quality.set_rules("loans", [{"kind": "nulls", "column": "debt"}])
-    document = net.draft({"bob": {"loans": {"id": "join_key"}}}, parties=["alice", "carol"])
+    terms = {
+        "columns": {"id": "join_key"}, "grant": {"to": [net.alice.identity]},
+        "quality": FIGURES, "findings": ["stale", "duplicate"],
+    }  # fmt: skip
+    document = net.draft({"bob": {"loans": terms}}, parties=["alice", "carol"])
     (asset,) = document["assets"]
     asset["columns"] = [c for c in asset["columns"] if c["name"] != "day"]
     return net.sign(document)
@@ -265,9 +269,9 @@ def entries(node: NodeProcess, agreement: str, kind: str) -> list[dict[str, Any]
     return [e["document"] for e in found if e["kind"] == f"{kind}/v1"]
 
 
-def test_without_a_word_in_the_agreement_nothing_is_shown_or_taken(net, permits, shared):
-    permits.set()
+def test_without_a_word_in_the_agreement_nothing_is_shown_or_taken(net, shared):
     alice = net.alice.analyst
+    shared = net.agreement({"bob": {"loans": {"id": "join_key"}}}, parties=["alice"])
     assert code_of(lambda: alice.quality.figures("bob/loans", shared)).code == "E_POLICY"
     assert code_of(lambda: alice.quality.figures("bob/loans", shared, ["rows"])).code == "E_POLICY"
     error = code_of(lambda: alice.quality.report("bob/loans", shared, category="stale", extent="few"))
@@ -276,8 +280,14 @@ def test_without_a_word_in_the_agreement_nothing_is_shown_or_taken(net, permits,
     assert net.bob.steward.quality.shown() == net.bob.steward.quality.findings() == []
 
 
-def test_agreed_figures_are_shown_signed_and_recorded(net, permits, shared, records):
-    permits.set(loans={"figures": FIGURES})
+def test_a_signatory_to_whom_the_table_is_not_granted_sees_and_reports_nothing(net, shared):
+    carol = net.carol.analyst
+    assert code_of(lambda: carol.quality.figures("bob/loans", shared)).code == "E_POLICY"
+    error = code_of(lambda: carol.quality.report("bob/loans", shared, category="stale", extent="few"))
+    assert error.code == "E_POLICY"
+
+
+def test_agreed_figures_are_shown_signed_and_recorded(net, shared, records):
     found = net.alice.analyst.quality.figures("bob/loans", shared)
     want = {
         "rows": "120",
@@ -305,8 +315,7 @@ def test_agreed_figures_are_shown_signed_and_recorded(net, permits, shared, reco
         assert check_commitment(payload, bytes.fromhex(last["opening"]), last["commitment"])
 
 
-def test_a_third_signatory_learns_that_figures_were_shown_and_none_of_them(net, permits, shared, records):
-    permits.set(loans={"figures": FIGURES})
+def test_a_third_signatory_learns_that_figures_were_shown_and_none_of_them(net, shared, records):
     net.alice.analyst.quality.figures("bob/loans", shared)
     until("bob's log is cosigned", lambda: all(
         c["behind"] == 0 for log in net.bob.auditor.ledger.list() if log["own"] for c in log["cosignatures"]
@@ -323,15 +332,13 @@ def test_a_third_signatory_learns_that_figures_were_shown_and_none_of_them(net, 
     (["stability:debt"], "E_POLICY"), (["rows", "nulls:id"], "E_POLICY"), (["rows "], "E_FORMAT"),
     (["everything"], "E_FORMAT"), (["nulls:"], "E_FORMAT"),
 ])  # fmt: skip
-def test_other_figures_are_refused_whole(net, permits, shared, wanted, code):
-    permits.set(loans={"figures": FIGURES})
+def test_other_figures_are_refused_whole(net, shared, wanted, code):
     before = len(net.bob.steward.quality.shown())
     assert code_of(lambda: net.alice.analyst.quality.figures("bob/loans", shared, wanted)).code == code
     assert len(net.bob.steward.quality.shown()) == before
 
 
-def test_who_may_not_ask(net, permits, shared):
-    permits.set(loans={"figures": FIGURES, "categories": ["stale"]}, kept={"figures": FIGURES})
+def test_who_may_not_ask(net, shared):
     ask = net.alice.analyst.quality.figures
     assert code_of(lambda: ask("bob/kept", shared)).code == "E_NOT_FOUND"  # a table outside the agreement
     assert code_of(lambda: ask("carol/loans", shared)).code == "E_NOT_FOUND"
@@ -347,8 +354,7 @@ def test_who_may_not_ask(net, permits, shared):
     assert code_of(lambda: net.alice.auditor.quality.figures("bob/loans", shared)).code == "E_ROLE"
 
 
-def test_findings_are_taken_signed_and_recorded_once(net, permits, shared):
-    permits.set(loans={"categories": ["stale", "duplicate"]})
+def test_findings_are_taken_signed_and_recorded_once(net, shared):
     report = net.alice.analyst.quality.report
     sent = report("bob/loans", shared, category="stale", extent="some", column="id")
     assert (sent["direction"], sent["partner"]) == ("sent", "bob")
@@ -379,9 +385,8 @@ def test_findings_are_taken_signed_and_recorded_once(net, permits, shared):
     ({"column": "nobody"}, "E_COLUMN", "nobody"), ({"column": ""}, "E_FORMAT", None),
     ({"column": "id\n"}, "E_FORMAT", None),
 ])  # fmt: skip
-def test_other_words_are_refused(net, permits, shared, changed, code, column):
+def test_other_words_are_refused(net, shared, changed, code, column):
     """`day` is a column of the table, but none that the agreement names."""
-    permits.set(loans={"categories": ["stale"]})
     before = len(net.bob.steward.quality.findings())
     how = {"category": "stale", "extent": "few"} | changed
     error = code_of(lambda: net.alice.analyst.quality.report("bob/loans", shared, **how))
@@ -389,12 +394,12 @@ def test_other_words_are_refused(net, permits, shared, changed, code, column):
     assert len(net.bob.steward.quality.findings()) == before
 
 
-def test_a_table_that_was_never_measured(net, permits):
+def test_a_table_that_was_never_measured(net):
     """As one that is live and has no rules."""
     name = "unmeasured"
     file = net.bob.folder.parent / f"{name}.csv"
     file.write_text("id\na\n")
     net.bob.steward.data.add(name, file, declaration={"columns": {"id": {"type": "string"}}}, mode="live")
-    agreement = net.agreement({"bob": {name: {"id": "join_key"}}}, parties=["alice"])
-    permits.set(**{name: {"figures": ["rows"]}})
+    terms = {"columns": {"id": "join_key"}, "quality": ["rows"]}
+    agreement = net.agreement({"bob": {name: terms}}, parties=["alice"])
     assert code_of(lambda: net.alice.analyst.quality.figures(f"bob/{name}", agreement)).code == "E_STATE"

@@ -109,7 +109,13 @@ def test_agreement_plan_and_revocation(keys: tuple[SigningKey, SigningKey]) -> N
         "left": {"asset": "loans", "keys": ["id"]}, "right": {"asset": "taxes", "keys": ["id"]},
     }  # fmt: skip
     plan = compile_join(
-        request, parsed, me=str(keys[0].public), person="Li Wei", now=NOW, job="job-" + "0" * 32
+        request,
+        parsed,
+        me=str(keys[0].public),
+        person="Li Wei",
+        now=NOW,
+        job="job-" + "0" * 32,
+        salt="0" * 32,
     )
     signed_plan = dsse.sign(PLAN_KIND, plan, keys[0])
     assert dsse.verify(PLAN_KIND, signed_plan, [keys[0].public]) == plan
@@ -137,7 +143,7 @@ def test_ledger(witness: Suite) -> None:
     assert copy.root() == log.root()
     other = SigningKey.generate(witness)
     line = Witness(other, MemorySeen()).update(log.origin, owner.public, 0, [], point.encode(), NOW).line
-    log.add_cosignature(5, line, other.public)
+    log.add_cosignature(point.encode(), line, other.public)
     assert len(log.cosigned()) == 1
     spoiled = note.parse(point.encode().replace(b"\n5\n", b"\n4\n"))
     with pytest.raises(AtollError):

@@ -1,4 +1,4 @@
-"""A standing service: a thousand calls in one warm worker, under one batched receipt that all sign."""
+"""A standing service: a thousand calls in one warm worker, receipted in blocks that both sign."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ def test_a_thousand_calls_under_one_receipt(records: Any) -> None:
         job = net.alice.analyst.jobs.get(service.id).wait(timeout=60)
         receipt = job.receipt(30)
         assert not receipt["missing"]
-        assert receipt["document"]["batch"] == {"calls": CALLS, "first": 1, "last": CALLS}
+        assert receipt["document"]["block"] is None
         assert {p["meters"]["calls"] for p in receipt["document"]["parties"].values()} == {CALLS}
-        reserved = [c["amount"] for c in records(net.bob).charges(service.id) if c["kind"] == "calls"]
-        assert sum(reserved) >= CALLS, "every call was reserved before it was answered"
+        blocks = receipt["blocks"]
+        assert [(b["number"], b["first"], b["calls"]) for b in blocks] == [
+            (i + 1, 100 * i + 1, 100) for i in range(CALLS // 100)
+        ]
+        assert {b["evidence"] for b in blocks} == {"final"}
+        charged = [c["amount"] for c in records(net.bob).charges(service.id) if c["kind"] == "calls"]
+        assert sum(charged) == CALLS

@@ -59,7 +59,8 @@ def text_of(path: Path) -> str | None:
 def test_no_source_file_is_too_long() -> None:
     long = {}
     for path in files():
-        if path.suffix in CODE and path.name != "LICENSE":
+        # Migrations are written by alembic from the models.
+        if path.suffix in CODE and path.name != "LICENSE" and "migrations" not in path.parts:
             lines = (text_of(path) or "").count("\n")
             if lines > MAX_LINES:
                 long[path.relative_to(ROOT).as_posix()] = lines

@@ -102,7 +102,10 @@ def expected(plan: Any) -> tuple[dict[str, dict[str, set[str]]], set[tuple[str, 
                 if part["minimum_group"] > 1:
                     told |= {("small_group_exists", me, k) for k in o["at"] if k != me}
         if o["kind"] == "echo/v1":
-            told |= {(what, plan["asker"], o["at"][1]) for what in ("call", "value")}
+            kinds = {"call", "value"}
+            kinds |= {"authorisation"} if p["consent"] == "presented" else set()
+            kinds |= {"hits"} if p["declare_hits"] else set()
+            told |= {(what, plan["asker"], o["at"][1]) for what in kinds}
     return uses, told
 
 
@@ -127,7 +130,7 @@ def accepted(plan: Any) -> bool:
 
 # Leaves whose change alters no meaning that the checker could derive: who asks by name, when, how long, how
 # much.
-FREE = {"id", "purpose", "person", "created", "expires", "limits", "estimate"}
+FREE = {"id", "salt", "purpose", "person", "created", "expires", "limits", "estimate"}
 
 
 @pytest.mark.parametrize("name", PLANS)

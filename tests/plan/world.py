@@ -19,6 +19,7 @@ from atoll.policy import Counters, Declared, Facts, accounts
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ID = "agr-0123456789abcdef"
+SALT = "5a" * 16
 JOB = "job-" + "ab" * 16
 NAMES = ("alice", "bob", "carol", "dave")
 SIGNERS = dict(
@@ -138,19 +139,21 @@ def join_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[st
         },
         changes,
     )
-    return compile_join(request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB)
+    return compile_join(request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB, salt=SALT)
 
 
 def totals_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     request = _request(
         {"assets": "loans", "group": "segment", "values": ["debt", "apps"], "subject": "id"}, changes
     )
-    return compile_totals(request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB)
+    return compile_totals(
+        request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB, salt=SALT
+    )
 
 
 def echo_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     request = _request({"asset": "echo"}, changes)
-    return compile_echo(request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB)
+    return compile_echo(request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB, salt=SALT)
 
 
 _DEFAULT = parse(terms())
@@ -177,7 +180,8 @@ def facts(
 ) -> Facts:
     """Facts in which every input has so many keys and nothing was charged before, unless said otherwise."""
     needed = accounts(derivation, me)
-    days = {d: 0 for all_days in needed.values() for d in all_days}
+    days = {d: 0 for windows in needed.values() for d in windows.days}
+    runs = {s: 0 for windows in needed.values() for s in windows.seconds}
     stated = {
         i.id: Declared(
             version(table), "snapshot", mine if i.party == me else theirs, None if i.party == me else change
@@ -185,4 +189,7 @@ def facts(
         for i in derivation.plan.inputs
         if declared or i.party == me
     }
-    return Facts(stated, {account: counters or Counters(keys_in_period=days) for account in needed})
+    return Facts(
+        stated,
+        {account: counters or Counters(keys_in_period=days, runs_in_window=runs) for account in needed},
+    )

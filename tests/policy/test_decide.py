@@ -12,7 +12,7 @@ import pytest
 from atoll.agreements import Revocation, join_bounds, parse
 from atoll.crypto.document import format_time
 from atoll.errors import AtollError
-from atoll.policy import Account, Counters, Declared, Facts, accounts, decide
+from atoll.policy import Account, Counters, Declared, Facts, Windows, accounts, decide
 
 ACCOUNT = Account(w.ID, "loans", w.BOB, w.ALICE)
 
@@ -306,7 +306,7 @@ def test_counters_that_were_not_looked_up_are_a_defect_and_never_a_zero() -> Non
     with pytest.raises(AtollError) as caught:
         decide(derivation, me=w.BOB, agreements=w.state(document), facts=Facts(declared), now=w.NOW)
     assert caught.value.code == "E_INTERNAL"
-    assert accounts(derivation, w.BOB) == {ACCOUNT: frozenset({30})}
+    assert accounts(derivation, w.BOB) == {ACCOUNT: Windows(frozenset({30}))}
     with pytest.raises(AtollError) as caught:
         judged(w.join_plan(document), document, counters=Counters())
     assert caught.value.code == "E_INTERNAL"

@@ -27,6 +27,8 @@ _load("atoll_scenario_world", "world.py")
 _load("atoll_scenario_table", "table.py")
 _load("atoll_scenario_data_actions", "data_actions.py")
 _load("atoll_scenario_data_table", "data_table.py")
+_load("atoll_scenario_evidence_actions", "evidence_actions.py")
+_load("atoll_scenario_evidence_table", "evidence_table.py")
 
 
 @pytest.fixture(scope="session")

@@ -139,7 +139,8 @@ class CliActions(Actions):
 
     def report(self, node: NodeProcess, table: str, agreement: str, category: str, extent: str) -> Json:
         return self.driver.run(
-            node, "analyst", "data", "report", table, "--agreement", agreement, "--category", category, "--extent", extent,
+            node, "analyst", "data", "report", table, "--agreement", agreement,
+            "--category", category, "--extent", extent,
         )  # fmt: skip
 
 

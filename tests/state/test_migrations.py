@@ -120,7 +120,7 @@ def test_a_transaction_is_whole_or_not_there(store: Store) -> None:
 
 def charge(**changed: Any) -> Charge:
     facts = {
-        "job": "job-1", "batch": 0, "kind": "run", "agreement": "agr-1", "asset": "loans", "partner": "ed25519:1",
+        "job": "job-1", "block": 0, "kind": "run", "agreement": "agr-1", "asset": "loans", "partner": "ed25519:1",
         "amount": 1, "keyset": None, "at": "2026-11-23T16:30:00.000Z",
     }  # fmt: skip
     if "provider" in Charge.__table__.columns:
@@ -138,7 +138,7 @@ def test_the_database_itself_refuses_a_second_charge(store: Store) -> None:
     with pytest.raises(IntegrityError), store.write() as session:
         session.add(charge())
     with store.write() as session:
-        session.add(charge(batch=1))
+        session.add(charge(block=1))
     with store.read() as session:
         assert sorted(c.amount for c in session.query(Charge)) == [1, 1, 2**40]
 

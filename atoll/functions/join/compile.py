@@ -111,6 +111,7 @@ def compile(
     person: str,
     now: datetime,
     job: str,
+    salt: str,
     calibration: Calibration = DEFAULT_CALIBRATION,
 ) -> Json:
     """The plan document of a join.
@@ -122,6 +123,7 @@ def compile(
         person: who asks, by the name that the asker's node knows.
         now: the time of asking.
         job: `job-` and 32 hex digits, drawn by the caller.
+        salt: 32 hex digits, drawn by the caller.
         calibration: costs for the estimate.
 
     Raises:
@@ -176,6 +178,7 @@ def compile(
         person=person,
         now=now,
         job=job,
+        salt=salt,
         inputs=[side["input"] for side in sides],
         operators=[op for side in sides for op in side["operators"]] + [joint],
         outputs=outputs,

@@ -182,6 +182,7 @@ def compile(
     person: str,
     now: datetime,
     job: str,
+    salt: str,
     calibration: Calibration = DEFAULT_CALIBRATION,
 ) -> Json:
     """The plan document of totals; arguments as in `atoll.functions.join.compile`.
@@ -232,6 +233,7 @@ def compile(
         person=person,
         now=now,
         job=job,
+        salt=salt,
         inputs=[item for item, _ in parts],
         operators=[op for _, operators in parts for op in operators] + [joint],
         outputs=[

@@ -33,10 +33,11 @@ class Answer(BaseModel):
 
 
 class Call(BaseModel):
-    """A call of a standing service: bytes in base64."""
+    """A call of a standing service: bytes in base64, and the authorisation that it rests on, by its digest."""
 
     model_config = ConfigDict(extra="forbid")
     payload: str
+    consent: str | None = None
 
 
 class NewSchedule(BaseModel):
@@ -171,7 +172,7 @@ def call(node: Here, job: str, body: Call) -> dict[str, str]:
         payload = base64.b64decode(body.payload, validate=True)
     except (binascii.Error, ValueError):
         raise AtollError("E_FORMAT", "payload is not base64") from None
-    return {"payload": base64.b64encode(node.jobs.runs.call(job, payload)).decode()}
+    return {"payload": base64.b64encode(node.call(job, payload, body.consent)).decode()}
 
 
 @router.on("POST", "/services/{job}/stop", "analyst", "operator")

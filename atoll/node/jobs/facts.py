@@ -14,7 +14,7 @@ from atoll.node.clock import stamp
 from atoll.node.jobs.desk import Desk
 from atoll.node.state.models import Charge
 from atoll.plan import Derivation
-from atoll.policy import Account, Counters, Declared, Facts, accounts
+from atoll.policy import Account, Counters, Declared, Facts, Windows, accounts
 from atoll.policy.model import DebitKind
 
 Kind = DebitKind | Literal["calls"]
@@ -40,7 +40,7 @@ def _of(account: Account) -> tuple[Any, ...]:
     )
 
 
-def _counters(session: Session, desk: Desk, account: Account, periods: frozenset[int], job: str) -> Counters:
+def _counters(session: Session, desk: Desk, account: Account, windows: Windows, job: str) -> Counters:
     now = desk.clock()
     day = stamp(now.replace(hour=0, minute=0, second=0, microsecond=0))
     keys = {
@@ -53,7 +53,19 @@ def _counters(session: Session, desk: Desk, account: Account, periods: frozenset
             )
         )
         or 0
-        for days in periods
+        for days in windows.days
+    }
+    runs = {
+        seconds: session.scalar(
+            select(func.coalesce(func.sum(Charge.amount), 0)).where(
+                *_of(account),
+                Charge.kind == "run",
+                Charge.at > stamp(now - timedelta(seconds=seconds)),
+                Charge.job != job,
+            )
+        )
+        or 0
+        for seconds in windows.seconds
     }
     sets = session.scalars(
         select(Charge.keyset)
@@ -66,6 +78,7 @@ def _counters(session: Session, desk: Desk, account: Account, periods: frozenset
         calls_today=_sum_today(session, account, "calls", day, job),
         rows_today=_sum_today(session, account, "rows", day, job),
         keys_in_period=keys,
+        runs_in_window=runs,
         charged=frozenset(used),
         last=used[-1] if used else None,
     )
@@ -94,7 +107,7 @@ def gather(
             version=facts["version"], mode=facts["mode"], keys=facts["keys"], change=facts["change"]
         )
     counters = {
-        account: _counters(session, desk, account, periods, derivation.plan.id)
-        for account, periods in accounts(derivation, desk.me).items()
+        account: _counters(session, desk, account, windows, derivation.plan.id)
+        for account, windows in accounts(derivation, desk.me).items()
     }
     return Facts(declared=declared, counters=counters)

@@ -10,13 +10,14 @@ from typing import Any
 import cbor2
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy import select
 
-from atoll.agreements import Approval
+from atoll.agreements import Approval, Grant
 from atoll.errors import AtollError
 from atoll.net.listener import Listener
 from atoll.node.jobs.desk import Desk
 from atoll.node.jobs.inputs import is_table
-from atoll.node.state.models import Job
+from atoll.node.state.models import Consent, Job
 from atoll.node.worker.supervise import Worker
 
 
@@ -108,6 +109,31 @@ def _inputs(desk: Desk, plan: dict[str, Any], own: Approval) -> dict[str, dict[s
     return found
 
 
+def admission(desk: Desk, row: Job, plan: dict[str, Any]) -> dict[str, Any] | None:
+    """What the owner of a service lets calls pass by: consent and rate of the grant that it is used under."""
+    if plan["shape"] != "service" or row.asker == desk.me:
+        return None
+    terms: list[Grant] = []
+    for name, index in (row.terms or {}).items():
+        entry = next(i for i in plan["inputs"] if i["id"] == name)
+        agreement = desk.agreements.state(entry["agreement"], entry["agreement_digest"]).agreement
+        asset = agreement.asset_at(entry["party"], entry["asset"])
+        if asset is not None:
+            terms.append(asset.grants[index])
+    with desk.store.read() as session:
+        withdrawn = session.scalars(select(Consent.digest).where(Consent.withdrawn.is_not(None))).all()
+    rates = [g.rate.document() for g in terms if g.rate is not None]
+    return {
+        "mode": desk.derive(plan).consent,
+        "issuers": sorted({key for g in terms for key in g.consent.issuers}),
+        "asker": row.asker,
+        "purpose": plan["purpose"],
+        "function": plan["function"],
+        "rate": min(rates, key=lambda r: r["most"] / r["seconds"], default=None),
+        "withdrawn": list(withdrawn),
+    }
+
+
 def launch(
     desk: Desk,
     row: Job,
@@ -131,6 +157,8 @@ def launch(
         "folder": str(desk.folder(row.id)),
         "inputs": _inputs(desk, plan, approvals[desk.me]),
         "declared_keys": {name: fed.keys for a in approvals.values() for name, fed in a.inputs.items()},
+        "keep": any(s.agreement.replay is not None for s in desk.states(plan).values()),
+        "admission": admission(desk, row, plan),
         "tls": {k: kept[k] for k in ("certificate", "private_key", "not_before", "not_after")},
         "silence_seconds": limits["silence_seconds"],
         "grace_seconds": max((s.agreement.grace_seconds for s in desk.states(plan).values()), default=0),

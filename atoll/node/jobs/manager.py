@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 
-from atoll.agreements import parse_receipt
+from atoll.agreements import grants_to, parse_receipt
 from atoll.crypto import dsse
 from atoll.disclosure import render
 from atoll.errors import AtollError
@@ -23,7 +24,7 @@ from atoll.node.jobs.receipts import Receipts
 from atoll.node.jobs.release import Releases
 from atoll.node.jobs.run import Runs
 from atoll.node.logs import logger
-from atoll.node.state.models import Approval, Charge, Job, JobEvent, Receipt, Schedule
+from atoll.node.state.models import Approval, Block, Charge, Job, JobEvent, Receipt, Schedule
 from atoll.policy import explain
 
 
@@ -31,20 +32,38 @@ class Jobs:
     """The whole life of jobs at one node."""
 
     def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+        self.desk = self._desk = desk
         self._log = logger("jobs")
-        self.runs = Runs(desk, Releases(desk), Receipts(desk))
+        releases = Releases(desk)
+        self.runs = Runs(desk, releases, Receipts(desk, releases.settle_block))
         self.proposals = Proposals(desk, ready=self.runs.start, fail=self.runs.fail, tell=self.runs.tell)
         self._stopping = threading.Event()
+        self._left: list[str] = []
         self._thread = threading.Thread(target=self._schedule_loop, name="schedules", daemon=True)
         desk.agreements.on_revoked = self._agreement_revoked
         desk.partners.on_removed = self._partner_removed
 
-    def start(self) -> None:
-        """Takes up what a stop of the node left, and the schedules."""
-        self.runs.after_restart()
-        self.proposals.after_restart()
-        self._thread.start()
+    def look_back(self) -> None:
+        """Finds what a stop of the node left; called before the partner port opens."""
+        self._left = self.runs.look_back()
+
+    def start(self, wait: Callable[[], None]) -> None:
+        """Takes up what a stop of the node left, and the schedules, once records may be made: after `wait()`."""
+        left = self._left
+
+        def take_up() -> None:
+            nonlocal left
+            wait()
+            while left and not self._stopping.is_set():
+                left = [job for job in left if not self.runs.take_up(job)]
+                if left:
+                    self._stopping.wait(timeout=1.0)
+            if not self._stopping.is_set():
+                self.runs.resume_receipts()
+                self.proposals.after_restart()
+                self._thread.start()
+
+        threading.Thread(target=take_up, name="take up", daemon=True).start()
 
     def stop(self) -> None:
         """Ends running jobs with a reason that the partners hear."""
@@ -78,6 +97,7 @@ class Jobs:
             person=person,
             now=desk.clock(),
             job=f"job-{secrets.token_hex(16)}",
+            salt=secrets.token_hex(16),
         )
 
     def ask(self, request: dict[str, Any], person: str, schedule: str | None = None) -> dict[str, Any]:
@@ -209,9 +229,10 @@ class Jobs:
         plan = self._desk.plan(row)
         with self._desk.store.read() as session:
             rows = session.scalars(
-                select(Receipt).where(Receipt.job == job).order_by(Receipt.kind, Receipt.batch)
+                select(Receipt).where(Receipt.job == job).order_by(Receipt.kind, Receipt.block)
             ).all()
-        final = next((r for r in rows if r.kind == "final"), None)
+            blocks = session.scalars(select(Block).where(Block.job == job).order_by(Block.number)).all()
+        final = next((r for r in rows if r.kind == "final" and r.block == 0), None)
         body: dict[str, Any] = {
             "job": job,
             "evidence": row.evidence,
@@ -222,12 +243,13 @@ class Jobs:
                 {
                     "kind": r.kind,
                     "party": self._desk.names(plan).get(r.party, r.party),
-                    "batch": r.batch,
+                    "block": r.block,
                     "envelope": r.envelope,
                 }
                 for r in rows
                 if r.kind != "final"
             ],
+            "blocks": [self._describe_block(block, rows) for block in blocks],
             "final": final.envelope if final else None,
             "document": None,
         }
@@ -243,6 +265,41 @@ class Jobs:
             }
         return body
 
+    @staticmethod
+    def _describe_block(block: Block, receipts: Sequence[Receipt]) -> dict[str, Any]:
+        """A block of a service's calls, with its receipt as far as it is signed."""
+        held = next((r for r in receipts if r.kind == "final" and r.block == block.number), None)
+        return {
+            "number": block.number,
+            "first": block.first,
+            "reserved": block.reserved,
+            "calls": block.used,
+            "evidence": block.evidence,
+            "opened": block.opened,
+            "closed": block.closed,
+            "receipt": held.envelope if held else None,
+        }
+
+    def consent_of(self, job: str) -> dict[str, Any] | None:
+        """How calls of a service that this node asks show consent; None where they show none."""
+        desk = self._desk
+        plan = desk.plan(desk.job(job))
+        mode = desk.derive(plan).consent
+        if mode == "none":
+            return None
+        issuers: set[str] = set()
+        for entry in plan["inputs"]:
+            agreement = desk.agreements.state(entry["agreement"], entry["agreement_digest"]).agreement
+            asset = agreement.asset_at(entry["party"], entry["asset"])
+            grants = grants_to(asset, plan["asker"], plan["purpose"], plan["function"]) if asset else []
+            issuers |= {key for _, grant in grants for key in grant.consent.issuers}
+        return {
+            "mode": mode,
+            "issuers": sorted(issuers),
+            "purpose": plan["purpose"],
+            "function": plan["function"],
+        }
+
     def charges(self, agreement: str | None, job: str | None, limit: int) -> list[dict[str, Any]]:
         """Debits of quota and join bounds at this node, newest first."""
         query = select(Charge).order_by(Charge.id.desc()).limit(limit)
@@ -256,7 +313,7 @@ class Jobs:
             {
                 "id": r.id,
                 "job": r.job,
-                "batch": r.batch,
+                "block": r.block,
                 "kind": r.kind,
                 "agreement": r.agreement,
                 "asset": r.asset,

@@ -67,6 +67,7 @@ class Proposals:
             row.request, row.schedule = request, schedule
             session.add(row)
             desk.event(session, row.id, "proposed", person=plan["person"])
+            desk.record(session, row.agreement, "plan", {"envelope": envelope}, row.id)
         decision = decide(derivation, me=desk.me, agreements=desk.states(plan), facts=facts, now=desk.clock())
         if decision.outcome == "refuse":
             error = self._refusal(decision)
@@ -159,6 +160,7 @@ class Proposals:
                     )
                 )
                 desk.event(session, row.id, "received", peer=remote.name, person=plan["person"])
+                desk.record(session, row.agreement, "plan", {"envelope": body["plan"]}, row.id)
         threading.Thread(target=self._decide_safely, args=(row.id, None), daemon=True, name="decide").start()
         return {}
 

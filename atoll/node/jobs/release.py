@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from atoll.agreements import build_provisional, open_provisional
-from atoll.agreements.receipt import PROVISIONAL_KIND
+from atoll.agreements.provisional import PROVISIONAL_KIND
 from atoll.crypto import dsse
 from atoll.errors import AtollError
 from atoll.net.link import Peer as Remote
@@ -15,7 +16,7 @@ from atoll.node.clock import stamp
 from atoll.node.jobs.desk import Desk
 from atoll.node.jobs.facts import gather
 from atoll.node.jobs.inputs import note_use
-from atoll.node.state.models import Charge, Job, Receipt
+from atoll.node.state.models import Block, Charge, Job, Receipt
 from atoll.plan import Derivation
 from atoll.policy import Account, Debit, accounts, decide
 
@@ -46,8 +47,8 @@ class Releases:
         plan = desk.plan(row)
         if plan["shape"] != "service" and self._stands(row, receivers):
             return
-        batch = self._next_batch(row, plan)
-        body = {"job": job, "attempt": row.attempt, "batch": batch}
+        block = self._next_block(row, plan)
+        body = {"job": job, "attempt": row.attempt, "block": block}
         words = {}
         for receiver in receivers:
             answer = desk.partners.request(
@@ -57,26 +58,21 @@ class Releases:
                 raise AtollError(
                     "E_RECEIPT", "the receiver gave no provisional receipt", party=desk.names(plan)[receiver]
                 )
-            found = open_provisional(
+            open_provisional(
                 answer["provisional"],
                 job=job,
                 plan=row.plan_digest,
                 attempt=row.attempt,
                 receiver=receiver,
                 inputs=self._versions(row),
+                block=block,
             )
-            if (found.batch.document() if found.batch else None) != batch:
-                raise AtollError(
-                    "E_RECEIPT",
-                    "the provisional receipt is for another batch",
-                    party=desk.names(plan)[receiver],
-                )
             words[receiver] = answer["provisional"]
         with desk.locked(job), desk.store.write() as session:
             stored = session.get_one(Job, job)
             if stored.state not in ("running", "released") or stored.attempt != row.attempt:
                 raise AtollError("E_STATE", f"the job is {stored.state}, in attempt {stored.attempt}")
-            self._settle(session, stored, plan, words, batch)
+            self._settle(session, stored, plan, words, block)
 
     def _stands(self, row: Job, receivers: list[str]) -> bool:
         """Whether this attempt was released already, as after a restart from a checkpoint."""
@@ -87,19 +83,43 @@ class Releases:
             for r in held
         )
 
-    def _next_batch(self, row: Job, plan: dict[str, Any]) -> dict[str, int] | None:
-        """The block of calls that this release opens, for a standing service."""
+    def _next_block(self, row: Job, plan: dict[str, Any]) -> dict[str, int] | None:
+        """The block of calls that this release opens, for a standing service.
+
+        A block whose end was never known, as when a worker died, counts as used up.
+        """
         if plan["shape"] != "service":
             return None
-        block = next(
+        calls = next(
             op["parameters"]["block_calls"] for op in plan["operators"] if "block_calls" in op["parameters"]
         )
         with self._desk.store.read() as session:
-            opened = (
-                session.query(Receipt).filter(Receipt.job == row.id, Receipt.kind == "provisional").count()
+            last = session.scalars(
+                select(Block).where(Block.job == row.id).order_by(Block.number.desc()).limit(1)
+            ).first()
+        if last is None:
+            return {"number": 1, "first": 1, "calls": calls}
+        used = last.reserved if last.used is None else last.used
+        return {"number": last.number + 1, "first": last.first + used, "calls": calls}
+
+    def open_block(self, session: Session, row: Job, block: dict[str, int]) -> None:
+        """Notes a block that begins; asked again for the same one in the same attempt, nothing changes."""
+        known = session.get(Block, (row.id, block["number"]))
+        if known is not None and known.attempt == row.attempt:
+            return
+        earlier = session.query(Block).filter(Block.job == row.id, Block.attempt == row.attempt).count()
+        session.merge(
+            Block(
+                job=row.id,
+                number=block["number"],
+                attempt=row.attempt,
+                book=earlier + 1,
+                first=block["first"],
+                reserved=block["calls"],
+                evidence="provisional",
+                opened=stamp(self._desk.clock()),
             )
-        first = opened * block + 1
-        return {"calls": block, "first": first, "last": first + block - 1}
+        )
 
     def _settle(
         self,
@@ -107,7 +127,7 @@ class Releases:
         row: Job,
         plan: dict[str, Any],
         words: dict[str, Any],
-        batch: dict[str, int] | None,
+        block: dict[str, int] | None,
     ) -> None:
         desk = self._desk
         derivation = desk.derive(plan)
@@ -117,19 +137,20 @@ class Releases:
         )
         if decision.outcome == "refuse":
             raise decision.reasons[0].error(desk.config["node.name"])
-        number = batch["first"] if batch else 0
-        charged = [debit for debit in decision.debits if self._debit(session, row, debit)]
-        if batch is not None:
-            self._charge_calls(session, row, derivation, decision.calls_left, batch)
+        number = block["number"] if block else 0
+        charged = [row for row in (self._debit(session, row, debit) for debit in decision.debits) if row]
+        if block is not None:
+            charged += self._charge_calls(session, row, derivation, decision.calls_left, block)
+            self.open_block(session, row, block)
         now = stamp(desk.clock())
         for receiver, word in words.items():
             # A new attempt's word takes the place of the old one's, which stays in the ledger.
             session.merge(
-                Receipt(job=row.id, kind="provisional", party=receiver, batch=number, envelope=word, at=now)
+                Receipt(job=row.id, kind="provisional", party=receiver, block=number, envelope=word, at=now)
             )
         note_use(desk, session, row.id, plan, self._versions(row))
         row.state, row.evidence = "released", "provisional"
-        desk.event(session, row.id, "released", receivers=[desk.names(plan)[r] for r in words], batch=batch)
+        desk.event(session, row.id, "released", receivers=[desk.names(plan)[r] for r in words], block=block)
         desk.record(
             session,
             row.agreement,
@@ -138,36 +159,40 @@ class Releases:
                 "job": row.id,
                 "attempt": row.attempt,
                 "provisional": list(words.values()),
-                "debits": [
-                    {
-                        "kind": d.kind,
-                        "asset": d.account.asset,
-                        "partner": d.account.partner,
-                        "amount": str(d.amount),
-                    }
-                    for d in charged
-                ],
+                "block": block,
+                "versions": self._versions(row),
+                "debits": [charge_document(charge) for charge in charged],
             },
             row.id,
         )
 
     def _charge_calls(
-        self, session: Session, row: Job, derivation: Derivation, left: int | None, batch: dict[str, int]
-    ) -> None:
+        self, session: Session, row: Job, derivation: Derivation, left: int | None, block: dict[str, int]
+    ) -> list[Charge]:
         """Reserves a block of a standing service's calls, before the first of them is answered."""
         used = sum(
             c.amount for c in session.query(Charge).filter(Charge.job == row.id, Charge.kind == "calls")
         )
-        if left is not None and used + batch["calls"] > left:
+        if left is not None and used + block["calls"] > left:
             raise AtollError(
                 "E_QUOTA",
-                f"{left - used} calls are left today; a block has {batch['calls']}",
+                f"{left - used} calls are left today; a block has {block['calls']}",
                 party=self._desk.config["node.name"],
             )
-        for account in accounts(derivation, self._desk.me):
-            self._charge(session, row, batch["first"], "calls", account, batch["calls"], None)
+        made = [
+            self._charge(session, row, block["number"], "calls", account, block["calls"], None)
+            for account in accounts(derivation, self._desk.me)
+        ]
+        return [charge for charge in made if charge is not None]
 
-    def _debit(self, session: Session, row: Job, debit: Debit) -> bool:
+    def settle_block(self, session: Session, job: str, number: int, calls: int) -> None:
+        """Gives back what a closed block reserved and did not use, in the transaction that closes it."""
+        for charge in session.query(Charge).filter(
+            Charge.job == job, Charge.block == number, Charge.kind == "calls"
+        ):
+            charge.amount = min(charge.amount, calls)
+
+    def _debit(self, session: Session, row: Job, debit: Debit) -> Charge | None:
         """One charge. A new attempt of a job, or a later block of a service, never charges a run twice."""
         return self._charge(session, row, 0, debit.kind, debit.account, debit.amount, debit.keyset)
 
@@ -180,12 +205,12 @@ class Releases:
         account: Account,
         amount: int,
         keyset: str | None,
-    ) -> bool:
+    ) -> Charge | None:
         known = (
             session.query(Charge)
             .filter(
                 Charge.job == row.id,
-                Charge.batch == number,
+                Charge.block == number,
                 Charge.kind == kind,
                 Charge.asset == account.asset,
                 Charge.provider == account.provider,
@@ -194,29 +219,28 @@ class Releases:
             .first()
         )
         if known is not None:
-            return False
-        session.add(
-            Charge(
-                job=row.id,
-                batch=number,
-                kind=kind,
-                agreement=account.agreement,
-                asset=account.asset,
-                provider=account.provider,
-                partner=account.partner,
-                amount=amount,
-                keyset=keyset,
-                at=stamp(self._desk.clock()),
-            )
+            return None
+        charge = Charge(
+            job=row.id,
+            block=number,
+            kind=kind,
+            agreement=account.agreement,
+            asset=account.asset,
+            provider=account.provider,
+            partner=account.partner,
+            amount=amount,
+            keyset=keyset,
+            at=stamp(self._desk.clock()),
         )
-        return True
+        session.add(charge)
+        return charge
 
     # The receiver.
 
     def _give_word(self, remote: Remote, body: Any) -> Any:
         """Signs that this node is about to receive; only while the job runs here in that attempt."""
         desk = self._desk
-        if not isinstance(body, dict) or set(body) != {"job", "attempt", "batch"}:
+        if not isinstance(body, dict) or set(body) != {"job", "attempt", "block"}:
             raise AtollError("E_WIRE", "not a request for a provisional receipt")
         row = desk.job(str(body["job"]))
         plan = desk.plan(row)
@@ -232,7 +256,8 @@ class Releases:
             raise AtollError(
                 "E_PLAN", "this node receives nothing in that job", party=desk.config["node.name"]
             )
-        batch = body["batch"]
+        block = body["block"]
+        self._check_block(row, plan, block)
         document = build_provisional(
             job=row.id,
             plan=row.plan_digest,
@@ -240,10 +265,10 @@ class Releases:
             receiver=desk.me,
             inputs=self._versions(row),
             at=desk.clock(),
-            batch=batch,
+            block=block,
         )
         envelope = dsse.sign(PROVISIONAL_KIND, document, desk.signing)
-        number = batch["first"] if isinstance(batch, dict) else 0
+        number = block["number"] if block else 0
         with desk.locked(row.id), desk.store.write() as session:
             key = (row.id, "provisional-given", remote.identity, number)
             given = session.get(Receipt, key)
@@ -253,14 +278,66 @@ class Releases:
                         job=row.id,
                         kind="provisional-given",
                         party=remote.identity,
-                        batch=number,
+                        block=number,
                         envelope=envelope,
                         at=stamp(desk.clock()),
                     )
                 )
+                if block:
+                    self.open_block(session, row, block)
                 note_use(desk, session, row.id, plan, self._versions(row))
-                desk.record(session, row.agreement, "provisional", {"envelope": envelope}, row.id)
+                document = {"envelope": envelope, "to": remote.identity}
+                desk.record(session, row.agreement, "provisional", document, row.id)
             stored = session.get_one(Job, row.id)
             if stored.evidence == "none":
                 stored.evidence = "provisional"
         return {"provisional": envelope}
+
+    def _check_block(self, row: Job, plan: dict[str, Any], block: Any) -> None:
+        """A word is given for a block that fits this node's own records, and has the plan's size.
+
+        After a crash the two sides may know different ends of the last block. The owner may ask for a block again
+        that was never closed, and may count from any call that the last block can have ended with.
+        """
+        expected = self._next_block(row, plan)
+        if (block is None) != (expected is None):
+            raise AtollError("E_WIRE", "the word is asked for a block where the plan has none, or for none")
+        if expected is None:
+            return
+        if not _is_block(block) or block["calls"] != expected["calls"]:
+            raise AtollError("E_RECEIPT", "the block has another size than the plan's", step="release")
+        with self._desk.store.read() as session:
+            rows = session.scalars(select(Block).where(Block.job == row.id).order_by(Block.number)).all()
+        known = next((r for r in rows if r.number == block["number"]), None)
+        if known is not None:
+            if known.first != block["first"] or known.used is not None:
+                raise AtollError("E_REWIND", "the owner asked for this block before", step="release")
+            return
+        last = rows[-1] if rows else None
+        least = last.first + (last.used or 0) if last else 1
+        most = last.first + last.reserved if last else 1
+        if block["number"] != expected["number"] or not least <= block["first"] <= most:
+            raise AtollError("E_RECEIPT", "the owner opens another block than the next one", step="release")
+
+
+def _is_block(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"number", "first", "calls"}
+        and all(type(v) is int and 0 < v < 2**53 for v in value.values())
+    )
+
+
+def charge_document(charge: Charge) -> dict[str, Any]:
+    """A charge as the release entry has it: everything that a recovered node needs to count on from there."""
+    return {
+        "block": charge.block,
+        "kind": charge.kind,
+        "agreement": charge.agreement,
+        "asset": charge.asset,
+        "provider": charge.provider,
+        "partner": charge.partner,
+        "amount": str(charge.amount),
+        "keyset": charge.keyset,
+        "at": charge.at,
+    }

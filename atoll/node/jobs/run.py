@@ -56,6 +56,8 @@ class Runs:
         self._progress: dict[str, dict[str, Any]] = {}
         self._calls = Calls(desk)
         self.stopping = False
+        # Jobs that ran when this node was stopped, until they are taken up: whatever ends them, that is the reason.
+        self._left: set[str] = set()
         desk.partners.handle("job.start", self._started_there)
         desk.partners.handle("job.abort", self._aborted_there)
 
@@ -78,7 +80,7 @@ class Runs:
             if row.state != "approved" and not (again and row.state == "failed"):
                 return
             plan = desk.plan(row)
-            self._final_check(row, plan)
+            terms = self._final_check(row, plan)
             self._take_slot()
             routes = {pair: job_name() for pair in talks(plan)}
             with desk.store.write() as session:
@@ -89,7 +91,7 @@ class Runs:
                     None,
                     None,
                 )
-                stored.started, stored.parts, stored.part = stamp(desk.clock()), {}, None
+                stored.started, stored.terms = stamp(desk.clock()), terms
                 stored.start = {"nonce": secrets.token_hex(16), "routes": _routes_of(routes, desk.me)}
                 desk.event(session, job, "started", attempt=stored.attempt)
             row = desk.job(job)
@@ -129,8 +131,11 @@ class Runs:
                 party=self._desk.config["node.name"],
             )
 
-    def _final_check(self, row: Job, plan: dict[str, Any]) -> None:
-        """The decision once more, with everyone's signed sizes and today's counters."""
+    def _final_check(self, row: Job, plan: dict[str, Any]) -> dict[str, int]:
+        """The decision once more, with everyone's signed sizes and today's counters.
+
+        Gives the grant that each own input is used under where another party asks, by its place.
+        """
         desk = self._desk
         derivation = desk.derive(plan)
         with desk.store.read() as session:
@@ -140,6 +145,11 @@ class Runs:
         )
         if decision.outcome == "refuse":
             raise decision.reasons[0].error(desk.config["node.name"])
+        return {
+            name: index
+            for (name, partner), index in decision.grants.items()
+            if partner == plan["asker"] != desk.me
+        }
 
     def _started_there(self, remote: Remote, body: Any) -> Any:
         """At a participant: the asker starts an attempt."""
@@ -178,7 +188,7 @@ class Runs:
             if attempt > 1 and parse(plan["expires"]) <= desk.clock():
                 raise AtollError("E_PLAN", "the proposal is over its date", party=desk.config["node.name"])
             self._take_approvals(row, plan, body["approvals"])
-            self._final_check(row, plan)
+            terms = self._final_check(row, plan)
             before = self._forget(job)
             if before is not None:
                 # The asker gave the earlier attempt up; its abort may still be on the way.
@@ -186,7 +196,7 @@ class Runs:
             self._take_slot()
             with desk.store.write() as session:
                 stored = session.get_one(Job, job)
-                stored.state, stored.attempt, stored.start, stored.part = "running", attempt, start, None
+                stored.state, stored.attempt, stored.start, stored.terms = "running", attempt, start, terms
                 stored.started, stored.error, stored.ended = stamp(desk.clock()), None, None
                 desk.event(session, job, "started", attempt=attempt)
             row = desk.job(job)
@@ -235,7 +245,13 @@ class Runs:
         if kind == "progress":
             self._progress[job] = {k: message[k] for k in ("done", "total", "step")}
         elif kind == "reply":
-            self._calls.answered(job, message["call"], message["payload"])
+            error = AtollError.from_problem(message["error"]) if message["error"] else None
+            if error is not None:
+                self._name_parties(error, self._desk.names(self._desk.plan(self._desk.job(job))))
+            self._calls.answered(job, message["call"], message["payload"], error)
+        elif kind == "block":
+            # In the order of the worker's messages, so that a block is closed before the next one is asked for.
+            self._receipts.close_block(job, attempt, message)
         elif kind in ("release", "sign"):
             # Answered on a thread of its own: a release waits for the peer, and progress must go on meanwhile.
             threading.Thread(target=self._answer, args=(job, attempt, message), daemon=True).start()
@@ -299,13 +315,13 @@ class Runs:
                 part, output = self._receipts.own_part(row, result)
                 with desk.store.write() as session:
                     stored = session.get_one(Job, job)
-                    stored.state, stored.ended, stored.part, stored.output = (
-                        "completed",
-                        stamp(desk.clock()),
-                        part,
-                        output,
-                    )
-                    stored.meters = {**part["meters"], "wall_ms": result["meters"]["wall_ms"]}
+                    stored.state, stored.ended, stored.output = "completed", stamp(desk.clock()), output
+                    stored.meters = {
+                        **result["meters"],
+                        "bytes_sent": part["meters"]["bytes_sent"],
+                        "bytes_received": part["meters"]["bytes_received"],
+                    }
+                    self._receipts.store_part(session, row, part)
                     desk.event(session, job, "completed", rows=result["rows"])
                 desk.metrics.jobs.labels(function=row.function, outcome="completed").inc()
                 desk.metrics.seconds.labels(function=row.function).observe(result["meters"]["wall_ms"] / 1000)
@@ -336,6 +352,9 @@ class Runs:
                 return
             if row.state in ENDED or (attempt is not None and attempt != row.attempt):
                 return
+            if job in self._left:
+                self._left.discard(job)
+                error, state = self._was_stopped(), "failed"
             self._name_parties(error, desk.names(desk.plan(row)))
             worker = self._forget(job)
             if worker is not None:
@@ -345,18 +364,17 @@ class Runs:
                 stored = session.get_one(Job, job)
                 stored.state, stored.error, stored.ended = state, error.to_problem(), stamp(desk.clock())
                 desk.event(session, job, state, code=error.code, text=error.text, released=released)
-                desk.record(
-                    session,
-                    row.agreement,
-                    "outcome",
-                    {
-                        "job": job,
-                        "attempt": row.attempt,
-                        "outcome": "released, unacknowledged" if released else state,
-                        "error": error.to_wire(),
-                    },
-                    job,
-                )
+                document = {
+                    "job": job,
+                    "attempt": row.attempt,
+                    "outcome": "released, unacknowledged" if released else state,
+                    "error": error.to_wire(),
+                }
+                try:
+                    desk.record(session, row.agreement, "outcome", document, job)
+                except AtollError as refused:
+                    # A job ends even where nothing can be recorded any more.
+                    self._log.warning("the end of a job was not recorded", job=job, code=refused.code)
                 if tell:
                     self.tell(session, row, error)
             desk.metrics.jobs.labels(function=row.function, outcome=state).inc()
@@ -463,6 +481,7 @@ class Runs:
             if before >= _RELAUNCHES:
                 return False
             self._forget(job)
+            self._left.discard(job)
             plan = desk.plan(row)
             with desk.store.write() as session:
                 desk.event(session, job, "resumed", attempt=attempt)
@@ -478,19 +497,37 @@ class Runs:
             else:
                 self.fail(job, error)
 
-    def after_restart(self) -> None:
-        """Long jobs go on from their checkpoints; what else ran when this node was stopped ends with the reason."""
+    def look_back(self) -> list[str]:
+        """Finds the jobs that ran when this node was stopped; called before a partner can say anything."""
         with self._desk.store.read() as session:
             rows = session.query(Job).filter(Job.state.in_(("running", "released"))).all()
-            unsigned = Job.evidence.in_(("none", "provisional"))
-            done = session.query(Job).filter(Job.state == "completed", Job.part.is_not(None), unsigned).all()
-        for row in done:  # the stop may have come between the end of a job and the delivery of its part
-            self._receipts.deliver_part(row.id)
-        for row in rows:
-            if not self._relaunch(row.id, row.attempt):
-                name = self._desk.config["node.name"]
-                error = AtollError("E_RESTARTED", "this node was stopped while the job ran", party=name)
-                self.fail(row.id, error)
+        self._left = {row.id for row in rows}
+        return sorted(self._left)
+
+    def take_up(self, job: str) -> bool:
+        """A long job goes on from its checkpoint; any other one that was left running ends with the reason.
+
+        False while nothing may be recorded under its agreement: ask again later.
+        """
+        row = self._desk.job(job)
+        if row.state not in ("running", "released"):
+            return True
+        try:
+            self._desk.require(row.agreement)
+        except AtollError as error:
+            if error.code == "E_RECOVERY":
+                return False
+        if not self._relaunch(row.id, row.attempt):
+            self.fail(row.id, self._was_stopped())
+        return True
+
+    def _was_stopped(self) -> AtollError:
+        name = self._desk.config["node.name"]
+        return AtollError("E_RESTARTED", "this node was stopped while the job ran", party=name)
+
+    def resume_receipts(self) -> None:
+        """Delivers parts of receipts whose delivery a stop came before."""
+        self._receipts.resume()
 
     def progress(self, job: str) -> dict[str, Any] | None:
         """Progress of the current step, if the job runs here."""
@@ -498,9 +535,14 @@ class Runs:
 
     # Standing services.
 
-    def call(self, job: str, payload: bytes) -> bytes:
-        """One call of a standing service that this node asks."""
-        return self._calls.call(self._started_worker(job), job, payload)
+    def call(self, job: str, payload: bytes, shown: dict[str, Any] | None = None) -> bytes:
+        """One call of a standing service that this node asks; `shown` as `functions.context.Shown`."""
+        return self._calls.call(self._started_worker(job), job, payload, shown)
+
+    def withdrawn(self, consent: str) -> None:
+        """An authorisation was withdrawn: the services that this node gives refuse it from now on."""
+        for running in list(self._running.values()):
+            running.worker.send({"kind": "withdrawn", "consent": consent})
 
     def stop_service(self, job: str) -> None:
         """Ends a standing service in order, so that its receipt is made; `E_STATE` if it does not run here."""

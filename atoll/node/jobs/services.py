@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from typing import Any
 
 from atoll.errors import AtollError
 from atoll.node.jobs.desk import Desk
@@ -19,12 +20,19 @@ class Calls:
         self._number = 0
         self._lock = threading.Lock()
 
-    def call(self, worker: Worker | None, job: str, payload: bytes, timeout: float = 30.0) -> bytes:
+    def call(
+        self,
+        worker: Worker | None,
+        job: str,
+        payload: bytes,
+        shown: dict[str, Any] | None = None,
+        timeout: float = 30.0,
+    ) -> bytes:
         """One call of a standing service that this node asks.
 
         Raises:
             AtollError: `E_STATE` if it does not run, `E_TOO_LARGE` beyond the plan's limit, `E_PEER_SILENT` if no
-                answer came in `timeout` seconds.
+                answer came in `timeout` seconds, and what the owner refused the call with.
         """
         row = self._desk.job(job)
         if worker is None or row.shape != "service" or row.asker != self._desk.me:
@@ -38,18 +46,20 @@ class Calls:
             self._number += 1
             number = self._number
             self._waiting[(job, number)] = answer
-        worker.send({"kind": "call", "call": number, "payload": payload})
+        worker.send({"kind": "call", "call": number, "payload": payload, "shown": shown})
         self._desk.metrics.service_calls.labels(function=row.function).inc()
         try:
             return answer.result(timeout)
         except TimeoutError:
             raise AtollError("E_PEER_SILENT", "the service did not answer in time") from None
 
-    def answered(self, job: str, number: int, payload: bytes) -> None:
-        """The worker's answer to a call."""
+    def answered(self, job: str, number: int, payload: bytes, error: AtollError | None) -> None:
+        """The worker's answer to a call, or what it was refused with."""
         with self._lock:
             waiting = self._waiting.pop((job, number), None)
-        if waiting is not None:
+        if waiting is not None and error is not None:
+            waiting.set_exception(error)
+        elif waiting is not None:
             waiting.set_result(payload)
 
     def drop(self, job: str) -> None:

@@ -6,7 +6,7 @@ signatories of the agreement, who receive the logs, learn that there was one and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -29,22 +29,25 @@ from atoll.node.quality.results import Results
 from atoll.node.state.models import Finding, QualityShown
 from atoll.node.state.store import Store
 
-Allowed = Callable[[str, str, str], tuple[set[str], set[str]]]
-"""Of an agreement's identifier, an own asset and a partner's key: figures it may see, categories it may report."""
-
 # Of one partner in a day: the figures of a table, and findings in all.
 ANSWERS_A_DAY = 96
 FINDINGS_A_DAY = 1000
 _DAY = timedelta(days=1)
 
 
-def deny_all(_agreement: str, _asset: str, _partner: str) -> tuple[set[str], set[str]]:
-    """Nothing may be seen or reported."""
-    return set(), set()
+def allowed(agreement: Agreement, asset: str, provider: str, partner: str) -> tuple[set[str], set[str]]:
+    """The figures of an asset that a partner may see, and the categories in which it may report.
+
+    What the agreement states of the asset, for a partner that a grant of it names; nothing for any other.
+    """
+    found = agreement.asset(provider, asset)
+    if found is None or not any(partner in grant.to for grant in found.grants):
+        return set(), set()
+    return set(found.quality), set(found.findings)
 
 
 class Sharing:
-    """Both sides of quality between partners. `allowed` says what an agreement permits."""
+    """Both sides of quality between partners."""
 
     def __init__(
         self,
@@ -60,7 +63,6 @@ class Sharing:
         self._signing, self._clock, self._record = signing, clock, record
         self._me = str(signing.public)
         self._log = logger("quality")
-        self.allowed: Allowed = deny_all
         partners.handle("quality.figures", self._asked)
         partners.handle("quality.report", self._reported)
 
@@ -125,7 +127,7 @@ class Sharing:
             raise AtollError("E_WIRE", "not a question for figures")
         agreement = self._in_force(body["agreement"], remote.identity)
         asset = self._asset(agreement, self._me, body["asset"])
-        may, _ = self.allowed(agreement.id, asset, remote.identity)
+        may, _ = allowed(agreement, asset, self._me, remote.identity)
         names = wanted or sorted(may)
         if not names or not set(names) <= may:
             raise AtollError("E_POLICY", f"{agreement.id} shows {remote.name} no such figures of {asset}")
@@ -216,7 +218,7 @@ class Sharing:
         finding = open_finding(envelope, agreement)
         if finding.by != remote.identity or finding.provider != self._me:
             raise AtollError("E_AGREEMENT", "the finding is another party's, or about another's table")
-        _, may = self.allowed(agreement.id, finding.asset, remote.identity)
+        _, may = allowed(agreement, finding.asset, self._me, remote.identity)
         if finding.category not in may:
             raise AtollError("E_POLICY", f"{agreement.id} lets {remote.name} report nothing of that category")
         with self._store.write() as session:

@@ -252,8 +252,11 @@ class Job(Base):
         JSON, "result file, rows, commitment and its opening, for a receiver", nullable=True
     )
     meters: Mapped[Any | None] = _c(JSON, "this node's meters", nullable=True)
-    part: Mapped[Any] = _c(JSON, "this node's part of the receipt", nullable=True)
-    parts: Mapped[Any] = _c(JSON, "at the asker: the parts of the receipt by party", default=dict)
+    terms: Mapped[Any] = _c(
+        JSON,
+        "for each own input that another party asked for, the place of the grant it is used under",
+        default=dict,
+    )
     evidence: Mapped[str] = _c(String(32), "none, provisional, final or disputed", default="none")
     schedule: Mapped[str | None] = _c(String(64), "schedule that started it", nullable=True)
     request: Mapped[Any | None] = _c(JSON, "the user's request, at the asker", nullable=True)
@@ -289,12 +292,12 @@ class Charge(Base):
 
     __tablename__ = "charges"
     __table_args__ = (
-        UniqueConstraint("job", "batch", "kind", "provider", "asset", "partner", name="charge_once"),
+        UniqueConstraint("job", "block", "kind", "provider", "asset", "partner", name="charge_once"),
         Index("charges_by_use", "agreement", "asset", "partner", "kind", "at"),
     )
     id: Mapped[int] = _c(SERIAL, "order of charges", primary_key=True, autoincrement=True)
     job: Mapped[str] = _c(String(64), "job that caused it")
-    batch: Mapped[int] = _c(Integer, "block of a standing service's calls; 0 otherwise", default=0)
+    block: Mapped[int] = _c(Integer, "block of a standing service's calls; 0 otherwise", default=0)
     kind: Mapped[str] = _c(String(16), "run, keys, rows or calls")
     agreement: Mapped[str] = _c(String(64), "agreement identifier")
     asset: Mapped[str] = _c(String(200), "asset whose grant is debited")
@@ -330,11 +333,111 @@ class Receipt(Base):
     party: Mapped[str] = _c(
         KEY, "the other party of a provisional receipt; empty for the final one", primary_key=True
     )
-    batch: Mapped[int] = _c(
-        Integer, "block of a standing service's calls; 0 otherwise", primary_key=True, default=0
+    block: Mapped[int] = _c(
+        Integer, "block of a standing service's calls; 0 for the whole job", primary_key=True, default=0
     )
     envelope: Mapped[Any] = _c(JSON, "DSSE envelope")
     at: Mapped[str] = _c(TIME, "when it was stored")
+
+
+class ReceiptPart(Base):
+    """A party's part of a receipt: this node's own, and at the asker everyone's."""
+
+    __tablename__ = "receipt_parts"
+    job: Mapped[str] = _c(String(64), "job identifier", primary_key=True)
+    block: Mapped[int] = _c(
+        Integer,
+        "block of a standing service's calls; 0 for the whole job",
+        primary_key=True,
+        autoincrement=False,
+    )
+    party: Mapped[str] = _c(KEY, "whose part it is", primary_key=True)
+    attempt: Mapped[int] = _c(Integer, "attempt of the job that it belongs to")
+    part: Mapped[Any] = _c(JSON, "the part, as it stands in the receipt")
+    called: Mapped[Any] = _c(JSON, "for a block: calls and root of their records", nullable=True)
+
+
+class Block(Base):
+    """A block of a standing service's calls, as this node opened it or gave its word for it."""
+
+    __tablename__ = "blocks"
+    job: Mapped[str] = _c(String(64), "job identifier", primary_key=True)
+    number: Mapped[int] = _c(
+        Integer, "number of the block in the job, from 1", primary_key=True, autoincrement=False
+    )
+    attempt: Mapped[int] = _c(Integer, "attempt of the job that it belongs to")
+    book: Mapped[int] = _c(
+        Integer, "number of the block in its attempt, from 1: names the file of its records"
+    )
+    first: Mapped[int] = _c(BigInteger, "number of its first call in the job, from 1")
+    reserved: Mapped[int] = _c(BigInteger, "calls that were released")
+    used: Mapped[int | None] = _c(
+        BigInteger, "calls that this node knows were answered; null while the block is open", nullable=True
+    )
+    evidence: Mapped[str] = _c(String(16), "provisional, final or disputed")
+    opened: Mapped[str] = _c(TIME, "when it was opened here")
+    closed: Mapped[str | None] = _c(TIME, "when both sides knew its end; null while open", nullable=True)
+
+
+class BillItem(Base):
+    """A use that is billed, written in the transaction that stores the receipt which proves it."""
+
+    __tablename__ = "bill_items"
+    __table_args__ = (Index("bill_items_by_month", "agreement", "provider", "payer", "day"),)
+    job: Mapped[str] = _c(String(64), "job identifier", primary_key=True)
+    block: Mapped[int] = _c(
+        Integer,
+        "block of a standing service's calls; 0 for the whole job",
+        primary_key=True,
+        autoincrement=False,
+    )
+    provider: Mapped[str] = _c(KEY, "whose asset was used", primary_key=True)
+    asset: Mapped[str] = _c(String(200), "the asset", primary_key=True)
+    unit: Mapped[str] = _c(String(8), "run, call, row or hit", primary_key=True)
+    agreement: Mapped[str] = _c(String(64), "agreement identifier")
+    payer: Mapped[str] = _c(KEY, "who asked")
+    day: Mapped[str] = _c(String(10), "day of the use, UTC, by the owner's claim in the receipt")
+    evidence: Mapped[str] = _c(DIGEST, "digest of the receipt")
+    quantity: Mapped[int] = _c(BigInteger, "how many of the unit")
+    price: Mapped[int] = _c(BigInteger, "minor units of the currency for each")
+    currency: Mapped[str] = _c(String(3), "ISO 4217 code")
+    payees: Mapped[Any] = _c(JSON, "key and parts of everybody who shares the price")
+
+
+class Bill(Base):
+    """A month's statement that at least one side has signed, or found to differ."""
+
+    __tablename__ = "bills"
+    agreement: Mapped[str] = _c(String(64), "agreement identifier", primary_key=True)
+    month: Mapped[str] = _c(String(7), "month, as 2026-11", primary_key=True)
+    partner: Mapped[str] = _c(KEY, "the other side", primary_key=True)
+    digest: Mapped[str] = _c(DIGEST, "digest of the statement", primary_key=True)
+    envelope: Mapped[Any] = _c(JSON, "the statement with the signatures that there are")
+    state: Mapped[str] = _c(String(16), "signed (by one side) or agreed (by both)")
+    at: Mapped[str] = _c(TIME, "last change")
+
+
+class Consent(Base):
+    """A data subject's authorisation that this node holds, issued or was shown."""
+
+    __tablename__ = "consents"
+    digest: Mapped[str] = _c(DIGEST, "digest of the authorisation", primary_key=True)
+    issuer: Mapped[str] = _c(KEY, "who signed it", index=True)
+    grantee: Mapped[str] = _c(KEY, "who may ask")
+    envelope: Mapped[Any] = _c(
+        JSON, "DSSE envelope of the authorisation; null where only its end is known", nullable=True
+    )
+    subject: Mapped[bytes | None] = _c(
+        LargeBinary,
+        "subject and opening of its commitment, sealed by the node's vault, at the issuer",
+        nullable=True,
+    )
+    not_after: Mapped[str] = _c(TIME, "end of its validity")
+    created: Mapped[str] = _c(TIME, "when this node first saw it")
+    withdrawn: Mapped[str | None] = _c(
+        TIME, "when its withdrawal became known; null while it holds", nullable=True
+    )
+    withdrawal: Mapped[Any | None] = _c(JSON, "DSSE envelope of the withdrawal", nullable=True)
 
 
 class Schedule(Base):
@@ -372,10 +475,11 @@ class LogName(Base):
     agreement: Mapped[str] = _c(String(64), "agreement identifier", index=True)
     owner: Mapped[str] = _c(KEY, "whose log it is")
     size: Mapped[int] = _c(BigInteger, "number of entries", default=0)
+    head: Mapped[bytes | None] = _c(LargeBinary, "newest signed checkpoint, a signed note", nullable=True)
 
 
 class LogCheckpoint(Base):
-    """Signed checkpoints of each log."""
+    """Signed checkpoints that cosignatures stand on."""
 
     __tablename__ = "log_checkpoints"
     origin: Mapped[str] = _c(String(200), "origin line of the log", primary_key=True)
@@ -383,6 +487,18 @@ class LogCheckpoint(Base):
         BigInteger, "number of entries that it covers", primary_key=True, autoincrement=False
     )
     note: Mapped[bytes] = _c(LargeBinary, "signed note")
+
+
+class LogHeard(Base):
+    """A checkpoint of a third party's log that a partner told of and that the copy here has not reached yet."""
+
+    __tablename__ = "log_heard"
+    origin: Mapped[str] = _c(String(200), "origin line of the log", primary_key=True)
+    source: Mapped[str] = _c(KEY, "who told of it", primary_key=True)
+    agreement: Mapped[str] = _c(String(64), "agreement identifier")
+    size: Mapped[int] = _c(BigInteger, "number of entries that it covers")
+    note: Mapped[bytes] = _c(LargeBinary, "signed note")
+    at: Mapped[str] = _c(TIME, "when it was heard")
 
 
 class LogSeen(Base):
@@ -426,6 +542,9 @@ class Cosignature(Base):
     witness: Mapped[str] = _c(KEY, "who cosigned", primary_key=True)
     size: Mapped[int] = _c(BigInteger, "size of the cosigned checkpoint")
     line: Mapped[str] = _c(Text, "signature line of the note")
+    name: Mapped[str | None] = _c(
+        String(200), "name of a witness that is no signatory; else null", nullable=True
+    )
     at: Mapped[str] = _c(TIME, "when it arrived")
 
 

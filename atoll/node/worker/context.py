@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import resource
 import socket
 import threading
 import time
@@ -14,7 +15,8 @@ from typing import Any
 import cbor2
 
 from atoll.errors import AtollError
-from atoll.functions.context import LocalInput
+from atoll.functions.calls import CallBook
+from atoll.functions.context import Call, LocalInput, Shown
 from atoll.net.channel import Channel
 from atoll.net.dial import dial
 from atoll.net.identity import TlsIdentity
@@ -23,11 +25,19 @@ from atoll.net.session import Session
 from atoll.node.clock import parse, system_clock
 from atoll.node.files import write_private
 from atoll.node.vault import Vault
+from atoll.node.worker.admission import Admission
+from atoll.node.worker.build import build_digest
+from atoll.node.worker.keep import Keeper, KeptChannel
 
 _PROGRESS_SECONDS = 0.25
 _CHECKPOINT_SECONDS = 2.0
 # Standing services stay while a peer is silent.
 _FOREVER = 10 * 365 * 86400.0
+
+
+def book_name(attempt: int, number: int) -> str:
+    """The file of the number-th block of calls that a worker saw in an attempt, from 1."""
+    return f"calls-{attempt}-{number}.cbor"
 
 
 class WorkerContext:
@@ -46,7 +56,7 @@ class WorkerContext:
         self._sessions: dict[str, Session] = {}
         self._accepted: dict[str, queue.Queue[socket.socket]] = {key: queue.Queue() for key in spec["peers"]}
         self._answers: dict[int, queue.Queue[dict[str, Any]]] = {}
-        self._calls: queue.Queue[tuple[int, bytes] | None] = queue.Queue()
+        self._calls: queue.Queue[Call | None] = queue.Queue()
         self._lock = threading.Lock()
         self._asked = 0
         self._cancelled: AtollError | None = None
@@ -62,6 +72,11 @@ class WorkerContext:
             parse(spec["tls"]["not_before"]),
             parse(spec["tls"]["not_after"]),
         )
+
+        self._keeper = Keeper(self.folder, self.attempt, self._vault) if spec["keep"] else None
+        self._kept_channels: dict[tuple[str, str], KeptChannel] = {}
+        self._books = 0
+        self._admission = Admission(spec["admission"], system_clock) if spec["admission"] else None
 
     # What the node sends.
 
@@ -86,7 +101,10 @@ class WorkerContext:
             if waiting is not None:
                 waiting.put(message)
         elif kind == "call":
-            self._calls.put((message["call"], message["payload"]))
+            shown = Shown(**message["shown"]) if message["shown"] else None
+            self._calls.put(Call(message["call"], message["payload"], shown))
+        elif kind == "withdrawn" and self._admission is not None:
+            self._admission.withdraw(message["consent"])
         elif kind == "stop":
             self._calls.put(None)
         elif kind == "cancel":
@@ -123,8 +141,19 @@ class WorkerContext:
             for key, i in self._spec["inputs"].items()
         }
 
-    def channel(self, peer: str, name: str) -> Channel:
-        """The channel of that name; connects to the peer on first use."""
+    def channel(self, peer: str, name: str) -> Channel | KeptChannel:
+        """The channel of that name; connects to the peer on first use. Where replay is agreed on, it keeps notes."""
+        channel = self._channel(peer, name)
+        if self._keeper is None:
+            return channel
+        if (peer, name) not in self._kept_channels:
+            index = self._spec["peers"][peer]["index"]
+            position = (self._position(peer) or {}).get(name, {"received": 0, "sent": 0})
+            start = (position["received"], position["sent"])
+            self._kept_channels[peer, name] = KeptChannel(channel, self._keeper.channel(index, name, start))
+        return self._kept_channels[peer, name]
+
+    def _channel(self, peer: str, name: str) -> Channel:
         with self._lock:
             if self._cancelled:
                 raise self._cancelled
@@ -189,16 +218,70 @@ class WorkerContext:
             self._reported = now
             self._pipe.send({"kind": "progress", "done": done, "total": total, "step": step})
 
-    def call(self) -> tuple[int, bytes] | None:
-        """The next call of a standing service; None when it stops."""
-        found = self._calls.get()
+    # Standing services.
+
+    def call(self, timeout: float | None = None) -> Call | None:
+        """The next call of a standing service; None when it stops; TimeoutError if none came in time."""
+        try:
+            if timeout is not None and timeout <= 0:
+                raise queue.Empty
+            found = self._calls.get(timeout=timeout)
+        except queue.Empty:
+            if self._cancelled:
+                raise self._cancelled from None
+            self._note("idle", None)
+            raise TimeoutError from None
         if self._cancelled:
             raise self._cancelled
+        self._note("call", found and {"number": found.number, "payload": found.payload, "shown": found.shown and
+                                      vars(found.shown)})  # fmt: skip
         return found
 
     def reply(self, call: int, payload: bytes) -> None:
         """The answer to a call of a standing service."""
-        self._pipe.send({"kind": "reply", "call": call, "payload": payload})
+        self._pipe.send({"kind": "reply", "call": call, "payload": payload, "error": None})
+
+    def deny(self, call: int, error: AtollError) -> None:
+        """The refusal of a call of a standing service."""
+        self._pipe.send({"kind": "reply", "call": call, "payload": b"", "error": error.to_problem()})
+
+    def admit(self, shown: Shown | None) -> None:
+        """Lets one call of a standing service pass, or raises why not."""
+        error: AtollError | None = None
+        try:
+            if self._admission is not None:
+                self._admission.check(shown)
+        except AtollError as refused:
+            error = refused
+        self._note("admit", error and error.to_problem())
+        if error is not None:
+            raise error
+
+    def calls(self) -> CallBook:
+        """An empty book for the calls of the next block."""
+        self._books += 1
+        return CallBook(self.folder / book_name(self.attempt, self._books))
+
+    def close_block(self, book: CallBook, hits: int | None) -> None:
+        """Reports a block whose end both sides know."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        self._pipe.send(
+            {
+                "kind": "block",
+                "book": self._books,
+                "calls": book.calls,
+                "root": book.root,
+                "hits": hits,
+                "cpu_ms": int((used.ru_utime + used.ru_stime) * 1000),
+                "execution": self.execution(),
+                "transcripts": self.transcripts(),
+            }
+        )
+
+    def _note(self, kind: str, value: Any) -> None:
+        """Keeps what came from this side alone and a replay must be given again."""
+        if self._keeper is not None:
+            self._keeper.note(kind, value)
 
     # Long jobs.
 
@@ -211,6 +294,8 @@ class WorkerContext:
         now = time.monotonic()
         if not self._long or now - self._kept < _CHECKPOINT_SECONDS:
             return
+        if self._keeper is not None:
+            self._keeper.flush()
         positions = {peer: session.position() for peer, session in self._sessions.items()}
         write_private(
             self._checkpoint,
@@ -239,6 +324,10 @@ class WorkerContext:
 
     # The end.
 
+    def execution(self) -> dict[str, Any]:
+        """How this worker runs: program, threads, own inputs in the order in which they are fed in."""
+        return {"build": build_digest(), "threads": self.threads, "inputs": list(self._spec["inputs"])}
+
     def transcripts(self) -> dict[str, Any]:
         """Transcripts of all channels, by peer."""
         return {peer: session.transcripts() for peer, session in self._sessions.items()}
@@ -247,6 +336,8 @@ class WorkerContext:
         """Ends all sessions in order: what was sent is delivered first."""
         for session in self._sessions.values():
             session.close()
+        if self._keeper is not None:
+            self._keeper.close()
 
     def abort(self, error: AtollError) -> None:
         """Tells every peer the reason, in its wire rendering."""

@@ -76,6 +76,7 @@ def _run(spec: dict[str, Any], pipe: Pipe) -> dict[str, Any]:
         "scalars": outcome.scalars,
         "rows": outcome.rows,
         "transcripts": context.transcripts(),
+        "execution": context.execution(),
         "meters": {
             **outcome.meters,
             "cpu_ms": int((used.ru_utime + used.ru_stime) * 1000),

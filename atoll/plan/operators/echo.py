@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from atoll.agreements.terms import ConsentMode
 from atoll.crypto.document import Document
 from atoll.disclosure import Kind, Statement
 from atoll.disclosure import Parameters as Facts
@@ -18,10 +19,15 @@ PROTOCOL = Protocol("echo/v1", "semi-honest", "transport")
 
 
 class Parameters(Document):
-    """Most bytes in a request, and how many calls one provisional receipt covers."""
+    """Most bytes in a request; a receipt for at most so many calls and seconds; how consent is shown, and
+    whether the asker declares its hits: calls whose answer was not empty.
+    """
 
     maximum_bytes: Annotated[int, Field(ge=1, le=1 << 20)]
     block_calls: Annotated[int, Field(ge=1, le=1_000_000)]
+    block_seconds: Annotated[int, Field(ge=1, le=31 * 86400)]
+    consent: ConsentMode
+    declare_hits: bool
 
 
 def derive(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], plan: Plan) -> Flow:
@@ -32,11 +38,18 @@ def derive(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], plan
     if host == plan.asker or op.at != (plan.asker, host):
         raise wrong(op.id, "stands at the asker and another party, the host, in order")
     edge = Edge(type="bytes", columns=(), rows=None, visibility=clear(*op.at))
-    return Flow(edge, sources[0].inputs, block_calls=parameters.block_calls, delivers={plan.asker: ()})
+    return Flow(
+        edge,
+        sources[0].inputs,
+        block_calls=parameters.block_calls,
+        consent=parameters.consent,
+        declares_hits=parameters.declare_hits,
+        delivers={plan.asker: ()},
+    )
 
 
 def discloses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], plan: Plan) -> list[Statement]:
-    """The host sees that a call is made, and its bytes."""
+    """The host sees that a call is made, its bytes, an authorisation that is presented, and declared hits."""
 
     def say(what: Kind, owner: str | None, to: tuple[str, ...], facts: Facts) -> Statement:
         return Statement(
@@ -52,11 +65,15 @@ def discloses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], p
 
     host = op.at[1]
     limit = parameters.maximum_bytes
-    return [
+    out = [
         say("call", plan.asker, (host,), Facts(maximum_bytes=limit)),
         say("value", plan.asker, (host,), Facts(columns=("request",), maximum_bytes=limit)),
-        say("corruptible", None, op.at, Facts()),
     ]
+    if parameters.consent == "presented":
+        out.append(say("authorisation", plan.asker, (host,), Facts()))
+    if parameters.declare_hits:
+        out.append(say("hits", plan.asker, (host,), Facts()))
+    return [*out, say("corruptible", None, op.at, Facts())]
 
 
 RULE = Rule("echo/v1", Parameters, derive, no_uses, discloses, function="echo", protocol=PROTOCOL)

@@ -1,4 +1,5 @@
-//! Hashes, signatures and key derivation from vetted crates, under the names the rest of Atoll uses.
+//! Canonical JSON, signatures and key derivation from vetted crates, under the names the rest of Atoll uses.
 
+pub mod canonical;
 pub mod sign;
 pub mod stream;

@@ -5,6 +5,7 @@
 
 use pyo3::prelude::*;
 
+mod canonical;
 mod keys;
 mod masks;
 mod psi;
@@ -29,6 +30,7 @@ pub(crate) fn refuse(code: &str, text: impl Into<String>) -> PyErr {
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("CoreError", m.py().get_type::<CoreError>())?;
     m.add("VERSION", env!("CARGO_PKG_VERSION"))?;
+    canonical::register(m)?;
     sign::register(m)?;
     keys::register(m)?;
     psi::register(m)?;

@@ -116,6 +116,91 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "bill_items",
+        sa.Column("job", sa.String(length=64), nullable=False, comment="job identifier"),
+        sa.Column(
+            "block",
+            sa.Integer(),
+            autoincrement=False,
+            nullable=False,
+            comment="block of a standing service's calls; 0 for the whole job",
+        ),
+        sa.Column("provider", sa.String(length=160), nullable=False, comment="whose asset was used"),
+        sa.Column("asset", sa.String(length=200), nullable=False, comment="the asset"),
+        sa.Column("unit", sa.String(length=8), nullable=False, comment="run, call, row or hit"),
+        sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
+        sa.Column("payer", sa.String(length=160), nullable=False, comment="who asked"),
+        sa.Column(
+            "day",
+            sa.String(length=10),
+            nullable=False,
+            comment="day of the use, UTC, by the owner's claim in the receipt",
+        ),
+        sa.Column("evidence", sa.String(length=160), nullable=False, comment="digest of the receipt"),
+        sa.Column("quantity", sa.BigInteger(), nullable=False, comment="how many of the unit"),
+        sa.Column("price", sa.BigInteger(), nullable=False, comment="minor units of the currency for each"),
+        sa.Column("currency", sa.String(length=3), nullable=False, comment="ISO 4217 code"),
+        sa.Column(
+            "payees", sa.JSON(), nullable=False, comment="key and parts of everybody who shares the price"
+        ),
+        sa.PrimaryKeyConstraint("job", "block", "provider", "asset", "unit"),
+    )
+    with op.batch_alter_table("bill_items", schema=None) as batch_op:
+        batch_op.create_index("bill_items_by_month", ["agreement", "provider", "payer", "day"], unique=False)
+
+    op.create_table(
+        "bills",
+        sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
+        sa.Column("month", sa.String(length=7), nullable=False, comment="month, as 2026-11"),
+        sa.Column("partner", sa.String(length=160), nullable=False, comment="the other side"),
+        sa.Column("digest", sa.String(length=160), nullable=False, comment="digest of the statement"),
+        sa.Column(
+            "envelope", sa.JSON(), nullable=False, comment="the statement with the signatures that there are"
+        ),
+        sa.Column(
+            "state", sa.String(length=16), nullable=False, comment="signed (by one side) or agreed (by both)"
+        ),
+        sa.Column("at", sa.String(length=32), nullable=False, comment="last change"),
+        sa.PrimaryKeyConstraint("agreement", "month", "partner", "digest"),
+    )
+    op.create_table(
+        "blocks",
+        sa.Column("job", sa.String(length=64), nullable=False, comment="job identifier"),
+        sa.Column(
+            "number",
+            sa.Integer(),
+            autoincrement=False,
+            nullable=False,
+            comment="number of the block in the job, from 1",
+        ),
+        sa.Column("attempt", sa.Integer(), nullable=False, comment="attempt of the job that it belongs to"),
+        sa.Column(
+            "book",
+            sa.Integer(),
+            nullable=False,
+            comment="number of the block in its attempt, from 1: names the file of its records",
+        ),
+        sa.Column(
+            "first", sa.BigInteger(), nullable=False, comment="number of its first call in the job, from 1"
+        ),
+        sa.Column("reserved", sa.BigInteger(), nullable=False, comment="calls that were released"),
+        sa.Column(
+            "used",
+            sa.BigInteger(),
+            nullable=True,
+            comment="calls that this node knows were answered; null while the block is open",
+        ),
+        sa.Column("evidence", sa.String(length=16), nullable=False, comment="provisional, final or disputed"),
+        sa.Column("opened", sa.String(length=32), nullable=False, comment="when it was opened here"),
+        sa.Column(
+            "closed",
+            sa.String(length=32),
+            nullable=True,
+            comment="when both sides knew its end; null while open",
+        ),
+        sa.PrimaryKeyConstraint("job", "number"),
+    )
+    op.create_table(
         "charges",
         sa.Column(
             "id",
@@ -126,7 +211,7 @@ def upgrade() -> None:
         ),
         sa.Column("job", sa.String(length=64), nullable=False, comment="job that caused it"),
         sa.Column(
-            "batch", sa.Integer(), nullable=False, comment="block of a standing service's calls; 0 otherwise"
+            "block", sa.Integer(), nullable=False, comment="block of a standing service's calls; 0 otherwise"
         ),
         sa.Column("kind", sa.String(length=16), nullable=False, comment="run, keys, rows or calls"),
         sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
@@ -142,10 +227,41 @@ def upgrade() -> None:
         ),
         sa.Column("at", sa.String(length=32), nullable=False, comment="when, by this node's clock"),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("job", "batch", "kind", "provider", "asset", "partner", name="charge_once"),
+        sa.UniqueConstraint("job", "block", "kind", "provider", "asset", "partner", name="charge_once"),
     )
     with op.batch_alter_table("charges", schema=None) as batch_op:
         batch_op.create_index("charges_by_use", ["agreement", "asset", "partner", "kind", "at"], unique=False)
+
+    op.create_table(
+        "consents",
+        sa.Column("digest", sa.String(length=160), nullable=False, comment="digest of the authorisation"),
+        sa.Column("issuer", sa.String(length=160), nullable=False, comment="who signed it"),
+        sa.Column("grantee", sa.String(length=160), nullable=False, comment="who may ask"),
+        sa.Column(
+            "envelope",
+            sa.JSON(),
+            nullable=True,
+            comment="DSSE envelope of the authorisation; null where only its end is known",
+        ),
+        sa.Column(
+            "subject",
+            sa.LargeBinary(),
+            nullable=True,
+            comment="subject and opening of its commitment, sealed by the node's vault, at the issuer",
+        ),
+        sa.Column("not_after", sa.String(length=32), nullable=False, comment="end of its validity"),
+        sa.Column("created", sa.String(length=32), nullable=False, comment="when this node first saw it"),
+        sa.Column(
+            "withdrawn",
+            sa.String(length=32),
+            nullable=True,
+            comment="when its withdrawal became known; null while it holds",
+        ),
+        sa.Column("withdrawal", sa.JSON(), nullable=True, comment="DSSE envelope of the withdrawal"),
+        sa.PrimaryKeyConstraint("digest"),
+    )
+    with op.batch_alter_table("consents", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_consents_issuer"), ["issuer"], unique=False)
 
     op.create_table(
         "cosignatures",
@@ -153,6 +269,12 @@ def upgrade() -> None:
         sa.Column("witness", sa.String(length=160), nullable=False, comment="who cosigned"),
         sa.Column("size", sa.BigInteger(), nullable=False, comment="size of the cosigned checkpoint"),
         sa.Column("line", sa.Text(), nullable=False, comment="signature line of the note"),
+        sa.Column(
+            "name",
+            sa.String(length=200),
+            nullable=True,
+            comment="name of a witness that is no signatory; else null",
+        ),
         sa.Column("at", sa.String(length=32), nullable=False, comment="when it arrived"),
         sa.PrimaryKeyConstraint("origin", "witness"),
     )
@@ -294,9 +416,11 @@ def upgrade() -> None:
             comment="result file, rows, commitment and its opening, for a receiver",
         ),
         sa.Column("meters", sa.JSON(), nullable=True, comment="this node's meters"),
-        sa.Column("part", sa.JSON(), nullable=True, comment="this node's part of the receipt"),
         sa.Column(
-            "parts", sa.JSON(), nullable=False, comment="at the asker: the parts of the receipt by party"
+            "terms",
+            sa.JSON(),
+            nullable=False,
+            comment="for each own input that another party asked for, the place of the grant it is used under",
         ),
         sa.Column(
             "evidence", sa.String(length=32), nullable=False, comment="none, provisional, final or disputed"
@@ -362,6 +486,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("origin", "level", "number"),
     )
     op.create_table(
+        "log_heard",
+        sa.Column("origin", sa.String(length=200), nullable=False, comment="origin line of the log"),
+        sa.Column("source", sa.String(length=160), nullable=False, comment="who told of it"),
+        sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
+        sa.Column("size", sa.BigInteger(), nullable=False, comment="number of entries that it covers"),
+        sa.Column("note", sa.LargeBinary(), nullable=False, comment="signed note"),
+        sa.Column("at", sa.String(length=32), nullable=False, comment="when it was heard"),
+        sa.PrimaryKeyConstraint("origin", "source"),
+    )
+    op.create_table(
         "log_seen",
         sa.Column("origin", sa.String(length=200), nullable=False, comment="origin line of the log"),
         sa.Column("size", sa.BigInteger(), nullable=False, comment="number of entries that it covers"),
@@ -374,6 +508,7 @@ def upgrade() -> None:
         sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
         sa.Column("owner", sa.String(length=160), nullable=False, comment="whose log it is"),
         sa.Column("size", sa.BigInteger(), nullable=False, comment="number of entries"),
+        sa.Column("head", sa.LargeBinary(), nullable=True, comment="newest signed checkpoint, a signed note"),
         sa.PrimaryKeyConstraint("origin"),
     )
     with op.batch_alter_table("logs", schema=None) as batch_op:
@@ -554,6 +689,22 @@ def upgrade() -> None:
         batch_op.create_index("quality_shown_to", ["agreement", "asset", "partner", "at"], unique=False)
 
     op.create_table(
+        "receipt_parts",
+        sa.Column("job", sa.String(length=64), nullable=False, comment="job identifier"),
+        sa.Column(
+            "block",
+            sa.Integer(),
+            autoincrement=False,
+            nullable=False,
+            comment="block of a standing service's calls; 0 for the whole job",
+        ),
+        sa.Column("party", sa.String(length=160), nullable=False, comment="whose part it is"),
+        sa.Column("attempt", sa.Integer(), nullable=False, comment="attempt of the job that it belongs to"),
+        sa.Column("part", sa.JSON(), nullable=False, comment="the part, as it stands in the receipt"),
+        sa.Column("called", sa.JSON(), nullable=True, comment="for a block: calls and root of their records"),
+        sa.PrimaryKeyConstraint("job", "block", "party"),
+    )
+    op.create_table(
         "receipts",
         sa.Column("job", sa.String(length=64), nullable=False, comment="job identifier"),
         sa.Column(
@@ -569,11 +720,14 @@ def upgrade() -> None:
             comment="the other party of a provisional receipt; empty for the final one",
         ),
         sa.Column(
-            "batch", sa.Integer(), nullable=False, comment="block of a standing service's calls; 0 otherwise"
+            "block",
+            sa.Integer(),
+            nullable=False,
+            comment="block of a standing service's calls; 0 for the whole job",
         ),
         sa.Column("envelope", sa.JSON(), nullable=False, comment="DSSE envelope"),
         sa.Column("at", sa.String(length=32), nullable=False, comment="when it was stored"),
-        sa.PrimaryKeyConstraint("job", "kind", "party", "batch"),
+        sa.PrimaryKeyConstraint("job", "kind", "party", "block"),
     )
     op.create_table(
         "schedules",
@@ -626,6 +780,7 @@ def downgrade() -> None:
     op.drop_table("tokens")
     op.drop_table("schedules")
     op.drop_table("receipts")
+    op.drop_table("receipt_parts")
     with op.batch_alter_table("quality_shown", schema=None) as batch_op:
         batch_op.drop_index("quality_shown_to")
 
@@ -653,6 +808,7 @@ def downgrade() -> None:
 
     op.drop_table("logs")
     op.drop_table("log_seen")
+    op.drop_table("log_heard")
     op.drop_table("log_hashes")
     with op.batch_alter_table("log_entries", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_log_entries_job"))
@@ -684,10 +840,20 @@ def downgrade() -> None:
 
     op.drop_table("findings")
     op.drop_table("cosignatures")
+    with op.batch_alter_table("consents", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_consents_issuer"))
+
+    op.drop_table("consents")
     with op.batch_alter_table("charges", schema=None) as batch_op:
         batch_op.drop_index("charges_by_use")
 
     op.drop_table("charges")
+    op.drop_table("blocks")
+    op.drop_table("bills")
+    with op.batch_alter_table("bill_items", schema=None) as batch_op:
+        batch_op.drop_index("bill_items_by_month")
+
+    op.drop_table("bill_items")
     op.drop_table("assets")
     with op.batch_alter_table("asset_versions", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_asset_versions_job"))

@@ -1,0 +1,1 @@
+"""What stays provable afterwards: logs, their copies and witnesses, recovery, statements, audits, replays."""
