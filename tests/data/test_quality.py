@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -473,3 +474,14 @@ def test_answers_that_are_none(answer, wanted):
 
 def test_figures_name_columns():
     assert quality.columns_named(["rows", "nulls:a:b", "stability:c"]) == {"a:b", "c"}
+
+
+def test_the_rules_of_the_how_to_page_are_rules() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "data-quality.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    schema = Schema((Column("id", "string"), Column("debt", "int64"), Column("day", "date")))
+    found = parse_rules(json.loads(example), schema)
+    assert [rule.kind for rule in found.rules] == [
+        "nulls", "range", "freshness", "duplicates", "stability",
+    ]  # fmt: skip
+    assert found.rules[0].stop
