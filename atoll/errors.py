@@ -74,6 +74,11 @@ CODES: dict[str, tuple[int, Fault, str]] = {
     "E_AGREEMENT": (403, "caller", "Make or amend an agreement that covers this use."),
     "E_REVOKED": (403, "caller", "The agreement was revoked. Make a new one."),
     "E_EXPIRED": (403, "caller", "The agreement is outside its validity. Make a new one."),
+    "E_ROSTER": (
+        409,
+        "caller",
+        "Show the roster: it says which version is in force here and what the next one must follow from.",
+    ),
     "E_POLICY": (403, "caller", "Ask the owner for the grant that the message names."),
     "E_JOIN_BOUND": (403, "caller", "Join larger tables, or ask the owner for a wider bound."),
     "E_QUOTA": (429, "caller", "Wait for the next period, or ask the owner for a larger quota."),

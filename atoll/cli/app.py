@@ -21,12 +21,14 @@ _MODULES = (
     "consents",
     "data",
     "jobs",
+    "keys",
     "ledger",
     "nodes",
     "peers",
     "people",
     "proofs",
     "quality",
+    "rosters",
     "services",
 )
 

@@ -35,6 +35,7 @@ from atoll.client.resources import (
     verify_fork,
     verify_ledger,
 )
+from atoll.client.rosters import Rosters
 from atoll.client.transport import Transport, objects
 from atoll.errors import AtollError
 
@@ -69,6 +70,7 @@ class Client:
         self.data = Data(self.transport)
         self.quality = Quality(self.transport)
         self.peers = Peers(self.transport)
+        self.rosters = Rosters(self.transport)
         self.agreements = Agreements(self.transport)
         self.consents = Consents(self.transport)
         self.jobs = Jobs(self.transport)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 from atoll.errors import AtollError
 from atoll.node.access import Access
 from atoll.node.agreements import Agreements
-from atoll.node.clock import Clock, system_clock
+from atoll.node.clock import Clock, seconds, system_clock
 from atoll.node.evidence.audits import Audits
 from atoll.node.evidence.billing import Billing
 from atoll.node.evidence.evidence import Evidence
@@ -26,6 +27,7 @@ from atoll.node.publishing.consents import Consents
 from atoll.node.quality.results import Results
 from atoll.node.quality.schedule import Quality
 from atoll.node.quality.sharing import Sharing
+from atoll.node.rosters.rosters import Rosters
 from atoll.node.rowproofs import RowProofs
 from atoll.node.tables import Tables
 from atoll.node.vault import Vault
@@ -59,6 +61,7 @@ class Node:
             note_use=lambda *what: note_use(self.jobs.desk, *what),
         )
         self.ledgers = self.evidence.ledgers
+        self.rosters = Rosters(self.store, self.partners, self.keys, clock, self.evidence.record_private)
         self.agreements = Agreements(self.store, self.partners, self.keys.signing, clock, self._record)
         self.consents = Consents(self.store, self.partners, self.agreements, vault, self.keys.signing, clock)
         self.quality = Quality(self.store, self.tables, self.results, clock)
@@ -139,6 +142,19 @@ class Node:
         shown = self.consents.shown(consent, **terms) if terms else None
         return self.jobs.runs.call(job, payload, shown)
 
+    def _tls_keys(self) -> list[dict[str, Any]]:
+        """Own TLS keys, the newest first, and how many links there are now over each."""
+        links = Counter(peer.mine.tls for peer in self.partners.links.connected().values())
+        return [
+            {
+                "fingerprint": tls.fingerprint,
+                "not_after": seconds(tls.not_after),
+                "links": links[tls.fingerprint],
+            }
+            for tls in (self.keys.tls, self.keys.older)
+            if tls is not None
+        ]
+
     def describe(self) -> dict[str, Any]:
         """What the API says of the node itself."""
         from atoll import __version__
@@ -147,6 +163,7 @@ class Node:
             "name": self.name,
             "identity": self.keys.identity,
             "tls": self.keys.tls.fingerprint,
+            "tls_keys": self._tls_keys(),
             "version": __version__,
             "partner_address": self.partners.address,
             "language": self.config["node.language"],

@@ -100,6 +100,40 @@ class Net:
         for one, other in wanted:
             pair(one, other)
 
+    def roster(self, name: str = "Consortium", nodes: Sequence[str] = (), quorum: int | None = None) -> str:
+        """Founds a consortium among nodes, as administrators do by files and telephone; gives its identifier.
+
+        Waits until all are paired, but for two of which neither has an address.
+
+        Args:
+            name: of the consortium.
+            nodes: names of its members; all nodes of the net if none are named.
+            quorum: how many members must sign the next version; None for all.
+        """
+        members = [self[n] for n in nodes] or list(self)
+        first, others = members[0], members[1:]
+        cards = [node.administrator.rosters.card() for node in others]
+        drafted = first.administrator.rosters.new(name, cards, quorum)
+        for node in others:
+            drafted = node.administrator.rosters.sign(drafted)
+        identifier = str(drafted["id"])
+        read = {node.name: node.administrator.rosters.accept(drafted)["words"]["en"] for node in members}
+        if len(set(read.values())) != 1:
+            raise AtollError("E_WORDS", f"the nodes show different words: {read}.")
+        for node in members:
+            node.administrator.rosters.confirm(identifier, read[first.name])
+        for one, other in itertools.combinations(members, 2):
+            if one.address or other.address:
+                self.await_pairing(one, other)
+        return identifier
+
+    @staticmethod
+    def await_pairing(one: NodeProcess, other: NodeProcess) -> None:
+        """Waits until two nodes are paired and linked, as both of them see it."""
+        for side, peer in ((one, other), (other, one)):
+            # A side that dials a partner that had not accepted yet waits longer and longer: up to a minute and a half.
+            until(f"{side.name} is paired with {peer.name}", lambda s=side, p=peer: is_paired(s, p), 100)  # type: ignore[misc]
+
     def logs(self) -> str:
         """The end of each node's log, for a failed test's report."""
         return "\n".join(f"--- {node.name}\n{node.log()[-3000:]}" for node in self)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from atoll import AtollError
-from atoll.client import bills_csv, verify_statement
+from atoll.client import bills_csv, verify_audit, verify_statement
 from atoll.testing import Net, NodeProcess, nodes, until
 
 PRICE = {"currency": "CNY", "per_run": 500, "per_call": 7, "per_row": 2, "per_month": 10_000}
@@ -215,6 +215,11 @@ def test_a_month_that_is_over_is_signed_by_both_and_recorded(
             for node in (net.alice, net.bob):
                 kinds = [e["kind"] for e in node.auditor.ledger.entries(agreement, 0, 1000)]
                 assert kinds.count("statement/v1") == 1
+            # A third party finds it right, from the receipts alone.
+            file = net.bob.auditor.audit.export(agreement, tmp_path / "audit")
+            report = verify_audit(file, {node.name: node.identity for node in net})
+            assert report.ok, report.lines()
+            assert [f.code for f in report.findings if "bill" in f.code] == ["billed"]
             # Signing again changes nothing.
             assert net.bob.steward.bills.sign(when, agreement, "alice")["state"] == "agreed"
         finally:

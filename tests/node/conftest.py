@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from atoll.agreements import build_approval
+from atoll.agreements import build_approval, roster
 from atoll.crypto import dsse
 from atoll.crypto.suite import SigningKey, commit
 from atoll.errors import AtollError
 from atoll.functions.join.compile import compile as compile_join
 from atoll.net.dial import dial
-from atoll.net.identity import NodeKeys
+from atoll.net.identity import NodeKeys, key_statement
 from atoll.net.link import Link, Local, open_link
 from atoll.net.listener import job_name
 from atoll.plan import plan_digest
@@ -259,6 +259,16 @@ class Mallory:
 
     def sign(self, kind: str, document: Any, *keys: SigningKey) -> Any:
         return dsse.sign(kind, document, *(keys or (self.keys.signing,)))
+
+    def roster(self) -> dict[str, Any]:
+        """A first version of a roster of the two."""
+        now = datetime.now(UTC)
+        cards = [
+            key_statement(self.keys, "mallory", None, now),
+            self.victim.administrator.rosters.card()["card"],
+        ]
+        members = [roster.read_card(card, now) for card in cards]
+        return roster.found("ros-" + "1" * 16, "The two", members, now)
 
     def plan(self, **how: Any) -> dict[str, Any]:
         request = {

@@ -25,6 +25,7 @@ from atoll.node.api import (
     partners,
     people,
     quality,
+    rosters,
     status,
     tables,
 )
@@ -62,18 +63,9 @@ def build(node: Node) -> FastAPI:
     app.state.guard = Guard(node)
     log = logger("api")
     for part in (
-        status,
-        people,
-        partners,
-        tables,
-        quality,
-        agreements,
-        consents,
-        jobs,
-        ledger,
-        audit,
+        status, people, partners, rosters, tables, quality, agreements, consents, jobs, ledger, audit,
         billing,
-    ):
+    ):  # fmt: skip
         app.include_router(part.router)
 
     @app.middleware("http")

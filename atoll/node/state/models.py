@@ -93,6 +93,38 @@ class Peer(Base):
     created: Mapped[str] = _c(TIME, "when the pairing began")
     removed: Mapped[str | None] = _c(TIME, "when it was un-paired", nullable=True)
     reason: Mapped[str | None] = _c(String(300), "why it was un-paired", nullable=True)
+    roster: Mapped[str | None] = _c(
+        String(64), "roster whose acceptance made the pairing; null where words did", nullable=True
+    )
+    removed_by: Mapped[str | None] = _c(
+        String(128),
+        "the person of this node who un-paired it; null where the partner or a roster did",
+        nullable=True,
+    )
+
+
+class Roster(Base):
+    """One version of a consortium's roster, as far as its signing has come, and what became of it here."""
+
+    __tablename__ = "rosters"
+    digest: Mapped[str] = _c(DIGEST, "digest of the document", primary_key=True)
+    id: Mapped[str] = _c(String(64), "roster identifier", index=True)
+    version: Mapped[int] = _c(Integer, "version of the roster")
+    name: Mapped[str] = _c(String(200), "name of the consortium")
+    supersedes: Mapped[str | None] = _c(
+        DIGEST, "digest of the version before; null on the first", nullable=True
+    )
+    envelope: Mapped[Any] = _c(JSON, "DSSE envelope with the signatures so far")
+    state: Mapped[str] = _c(
+        String(16), "offered, comparing, active, left, superseded, passed over or withdrawn"
+    )
+    proposer: Mapped[str] = _c(KEY, "the node that brought it here; this node's own key for a file")
+    created: Mapped[str] = _c(TIME, "when this node first saw it")
+    changed: Mapped[str] = _c(TIME, "when the state last changed")
+    accepted: Mapped[str | None] = _c(TIME, "when it took effect here; null before", nullable=True)
+    accepted_by: Mapped[str | None] = _c(
+        String(128), "the person who accepted it, or confirmed the words of a first one", nullable=True
+    )
 
 
 class Asset(Base):
