@@ -38,6 +38,7 @@ VERBS = (
     "job.abort", "job.final", "job.part", "job.provisional", "job.receipt",
     "job.start", "ledger.extend", "ledger.fetch", "ledger.fork", "ledger.gossip", "ledger.leaves", "ledger.standing",
     "consent.withdraw", "pair.confirm", "plan.decision", "plan.propose", "roster.offer", "witness.cosign",
+    "quality.figures", "quality.report",
 )  # fmt: skip
 
 
@@ -81,6 +82,8 @@ FIELDS = {
     "pair.confirm": ("state", "confirmed"),
     "plan.decision": ("approval", "job"),
     "plan.propose": ("plan", "approval"),
+    "quality.figures": ("agreement", "asset", "figures"),
+    "quality.report": ("envelope", "opening"),
     "roster.offer": ("envelope", "before"),
 }
 
@@ -96,6 +99,7 @@ SIGNED = {
     ("plan.decision", "approval"): "approval/v1",
     ("plan.propose", "plan"): "plan/v1",
     ("plan.propose", "approval"): "approval/v1",
+    ("quality.report", "envelope"): "finding/v1",
     ("roster.offer", "envelope"): "roster/v1",
     ("roster.offer", "before"): "roster/v1",
 }
@@ -131,6 +135,10 @@ def test_garbage_is_refused_by_every_verb(mallory: Any, unchanged: None, verb: s
             "by": mallory.victim.identity,  # its own revocation would rightly be taken
             "reason": "none", "at": "2026-11-23T16:30:00Z",
         },
+        "finding/v1": {
+            "format": "atoll.finding/v1", "agreement": mallory.agreement["id"], "asset": "taxes", "by": mallory.me,
+            "provider": mallory.victim.identity, "category": "stale", "column": None, "extent": "few",
+        },
         "roster/v1": mallory.roster(),
         "statement/v1": statement(
             "2026-11", mallory.agreement["id"], (mallory.me, mallory.victim.identity), []
@@ -151,6 +159,10 @@ def test_garbage_is_refused_by_every_verb(mallory: Any, unchanged: None, verb: s
             return nonsense.filter(lambda d: d != good[kind]).map(lambda d: mallory.sign(kind, d))
         if name == "job":
             return st.just(mallory.job) | real | garbage
+        if name == "opening":
+            return st.just(b"o" * 16) | garbage
+        if name == "figures":
+            return st.lists(st.sampled_from(["rows", "nulls:id", ""]) | garbage, max_size=3) | garbage
         if name == "entries":
             return garbage | st.lists(
                 st.fixed_dictionaries(dict.fromkeys(("leaf", "body", "opening"), garbage)), max_size=3
