@@ -196,7 +196,7 @@ def parse_receipt(document: Any) -> Receipt:
     return Receipt.parse(document, what="receipt")
 
 
-def _stated(plan: Mapping[str, Any], approvals: Mapping[str, Approval], derived: Derived) -> dict[str, Any]:
+def stated(plan: Mapping[str, Any], approvals: Mapping[str, Approval], derived: Derived) -> dict[str, Any]:
     """Every field of a receipt that follows from plan and approvals, as the document has it."""
     fed = {name: entry for approval in approvals.values() for name, entry in approval.inputs.items()}
     return {
@@ -250,7 +250,7 @@ def build_receipt(
     """
     return parse_receipt(
         {
-            **_stated(plan, approvals, derived),
+            **stated(plan, approvals, derived),
             "attempt": attempt,
             "parties": {key: dict(record) for key, record in parties.items()},
             "outcome": outcome,
@@ -339,6 +339,7 @@ def check_receipt(
     approvals: Mapping[str, Approval],
     derived: Derived,
     agreements: Mapping[str, Agreement],
+    expected: Mapping[str, Any] | None = None,
 ) -> None:
     """Checks a receipt against what this node knows before it signs or keeps it.
 
@@ -348,12 +349,15 @@ def check_receipt(
         approvals: the verified approval of each party.
         derived: as this node derived it from the plan itself.
         agreements: by id, in the versions that the plan names.
+        expected: what `stated` gives, where it was asked before, as for thousands of blocks of one plan.
 
     Raises:
         AtollError: `E_RECEIPT` names the field that differs; `E_TRANSCRIPT` the channel whose ends differ.
     """
-    given = receipt.document()
-    for field, value in _stated(plan, approvals, derived).items():
+    wanted = expected or stated(plan, approvals, derived)
+    given = receipt.model_dump(mode="json", include=set(wanted) - {"disclosures"})
+    given["disclosures"] = to_json(receipt.disclosures)
+    for field, value in wanted.items():
         if given[field] != value:
             raise _differ(field)
     keys = {party["key"] for party in plan["parties"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -12,6 +13,25 @@ from atoll.cli import show
 
 # Usage errors have no public base in typer, which may bring its own copy of click.
 _UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+_MODULES = (
+    "agreements",
+    "audit",
+    "billing",
+    "consents",
+    "data",
+    "jobs",
+    "keys",
+    "ledger",
+    "nodes",
+    "peers",
+    "people",
+    "proofs",
+    "quality",
+    "replays",
+    "rosters",
+    "services",
+)
 
 app = typer.Typer(
     name="atoll",
@@ -52,7 +72,8 @@ def demo(context: typer.Context) -> None:
 
 def _register() -> None:
     # Each module registers its commands on `app` when it is imported.
-    from atoll.cli import agreements, audit, consents, data, jobs, ledger, nodes, peers, people, services  # noqa: F401
+    for name in _MODULES:
+        import_module(f"atoll.cli.{name}")
 
 
 def main(arguments: list[str] | None = None) -> int:

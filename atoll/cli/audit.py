@@ -1,109 +1,85 @@
-"""`audit`: what this node did, run again from what was kept of it."""
+"""`audit`: files for auditors, and what they prove."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from atoll.cli import show
 from atoll.cli.context import Here, command
 from atoll.cli.groups import group
-from atoll.errors import AtollError
+from atoll.cli.ledger import named_keys
 
-audit = group("audit", "Audits: jobs run again from what was kept of them.")
-_ROLES = ("auditor", "steward")
-_ORDER = {"bad": 0, "ok": 1, "note": 2}
+audit = group("audit", "For auditors: what was agreed, ran and was recorded, provable without a node.")
+
+File = Annotated[Path, typer.Argument(help="A file that `audit export` wrote.")]
 
 
-def _show(here: Here, client: Any, found: dict[str, Any]) -> None:
-    """A replay's findings, what is wrong first; ends with an error if anything is."""
-    language = here.language(client)
-    report = found["report"]
+@command(audit, "export")
+def export(
+    here: Here,
+    agreement: Annotated[str, typer.Argument(help="Identifier of the agreement.")],
+    out: Annotated[Path | None, typer.Option(help="File to write.")] = None,
+    job: Annotated[list[str] | None, typer.Option(help="A job. Repeatable.")] = None,
+    month: Annotated[
+        list[str] | None, typer.Option(help="A month, such as 2026-11, by the owners' clocks. Repeatable.")
+    ] = None,
+    open_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--open", metavar="JOB:BLOCK:CALL", help="A call to open with its consent, from 1. Repeatable."
+        ),
+    ] = None,
+) -> None:
+    """Writes one file for a third party: the entries asked for with all proofs. Neither --job nor --month: all."""
+    to = out or Path(f"{agreement}.atoll-audit")
+    with here.client("auditor", "steward") as client:
+        client.audit.export(agreement, to, jobs=job or (), months=month or (), calls=open_ or ())
+    here.out({"file": str(to)}, lambda: show.line(f"Written to {to}. Check it: atoll audit verify {to}"))
+
+
+@command(audit, "verify")
+def verify(
+    here: Here,
+    file: File,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=KEY",
+            help="A signatory's or witness's key from another source. Repeatable; give all that count.",
+        ),
+    ] = None,
+) -> None:
+    """Says what a file proves and what it does not, without a node and a network; exit code 1 if anything is wrong."""
+    from atoll.client import verify_audit
+
+    report = verify_audit(file, named_keys("--key", key) or None)
 
     def people() -> None:
-        show.facts({k: found[k] for k in ("id", "job", "state", "person", "created", "ended")})
-        if found["error"] is not None:
-            show.line(f"{found['error']['code']}: {found['error']['detail']}")
-        for entry in sorted(report["findings"] if report else [], key=lambda f: _ORDER[f["level"]]):
-            show.line(f"  {entry['level']:<4}  {entry[language]}")
+        for line in report.lines(here.lang or "en"):
+            show.line(line)
 
-    here.out(found, people)
-    if report is not None and not found["ok"]:
-        first = next(f for f in report["findings"] if f["level"] == "bad")
-        raise AtollError(
-            "E_REPLAY", first["en"], detail={"finding": first["code"], **first["facts"]}, fault="owner"
-        )
+    here.out(report.to_json(), people)
+    report.require()
 
 
-@command(audit, "replay")
-def replay(
+@command(audit, "draw")
+def draw(
     here: Here,
-    job: Annotated[str, typer.Argument(help="Identifier of a completed job.")],
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Threads to use; as many as then if not given.")
-    ] = None,
-    any_build: Annotated[
-        bool, typer.Option("--any-build", help="Also where the program is not the receipt's.")
-    ] = False,
-    anyway: Annotated[
-        bool,
-        typer.Option("--anyway", help="Also where seed, input, messages or receipt were changed."),
-    ] = False,
-    at: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PARTNER",
-            help="An agreed host that runs it; it is sent this side's inputs, seed and messages.",
-        ),
-    ] = None,
+    file: File,
+    count: Annotated[int, typer.Option(min=1, help="How many calls.")] = 20,
 ) -> None:
-    """Runs this node's side of a job again and compares what it sends with the receipt; exit code 1 if that differs."""
-    seen: list[str] = []
+    """Draws calls that rest on consent, for the asker to open: give them to its `audit export --open`."""
+    from atoll.client import draw_calls
 
-    def progress(shown: dict[str, Any]) -> None:
-        now = shown["progress"]
-        text = f"{now['step']}: {now['done']} of {now['total']}" if now else ""
-        if text and not here.json and (not seen or seen[-1] != text):
-            seen.append(text)
-            show.note(text)
+    drawn = draw_calls(file, count)
 
-    with here.client(*(_ROLES if at is None else ("steward",))) as client:
-        found = client.audit.replay(
-            job, threads=threads, any_build=any_build, anyway=anyway, at=at, progress=progress
-        )
-        _show(here, client, found)
+    def people() -> None:
+        for call in drawn:
+            show.line(f"--open {call}")
+        if not drawn:
+            show.line("no call in the file rests on consent")
 
-
-@command(audit, "replays")
-def replays(
-    here: Here,
-    job: Annotated[str | None, typer.Option(help="Only those of this job.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Most of them.")] = 100,
-) -> None:
-    """Replays of this node, newest first."""
-    with here.client(*_ROLES) as client:
-        found = client.audit.replays(job, limit)
-    here.out(
-        found,
-        lambda: show.table(
-            found, ["id", "job", "state", "ok", "threads", "person", "created"], "no replays yet"
-        ),
-    )
-
-
-@command(audit, "show-replay")
-def show_replay(here: Here, replay: Annotated[str, typer.Argument(help="Identifier of the replay.")]) -> None:
-    """One replay with its report; exit code 1 if the report finds anything wrong."""
-    with here.client(*_ROLES) as client:
-        _show(here, client, client.audit.show_replay(replay))
-
-
-@command(audit, "cancel-replay")
-def cancel_replay(
-    here: Here, replay: Annotated[str, typer.Argument(help="Identifier of the replay.")]
-) -> None:
-    """Ends a replay that runs."""
-    with here.client(*_ROLES) as client:
-        found = client.audit.cancel_replay(replay)
-    here.out(found, lambda: show.line(f"{found['id']} is {found['state']}."))
+    here.out(drawn, people)

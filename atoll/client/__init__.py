@@ -16,9 +16,12 @@ from typing import Any
 
 from atoll.client import drafts, requests
 from atoll.client import folder as _folder
-from atoll.client.audit import Audit
+from atoll.client.audit import Audit, draw_calls, verify_audit
+from atoll.client.billing import Bills, bills_csv, verify_statement
 from atoll.client.consents import Consents
 from atoll.client.jobs import ENDED, Job, Result, Service
+from atoll.client.proofs import verify_row_proof
+from atoll.client.quality import Quality
 from atoll.client.resources import (
     Agreements,
     Data,
@@ -32,6 +35,7 @@ from atoll.client.resources import (
     verify_fork,
     verify_ledger,
 )
+from atoll.client.rosters import Rosters
 from atoll.client.transport import Transport, objects
 from atoll.errors import AtollError
 
@@ -41,11 +45,16 @@ __all__ = [
     "Job",
     "Result",
     "Service",
+    "bills_csv",
     "connect",
     "drafts",
+    "draw_calls",
     "requests",
+    "verify_audit",
     "verify_fork",
     "verify_ledger",
+    "verify_row_proof",
+    "verify_statement",
 ]
 
 DEFAULT_URL = "http://127.0.0.1:8761"
@@ -59,7 +68,9 @@ class Client:
         self.transport = Transport(url, token, timeout)
         self.url = self.transport.url
         self.data = Data(self.transport)
+        self.quality = Quality(self.transport)
         self.peers = Peers(self.transport)
+        self.rosters = Rosters(self.transport)
         self.agreements = Agreements(self.transport)
         self.consents = Consents(self.transport)
         self.jobs = Jobs(self.transport)
@@ -68,6 +79,7 @@ class Client:
         self.schedules = Schedules(self.transport)
         self.ledger = Ledger(self.transport)
         self.audit = Audit(self.transport)
+        self.bills = Bills(self.transport)
         self.persons = Persons(self.transport)
 
     def close(self) -> None:

@@ -18,7 +18,8 @@ from atoll.crypto import canonical, dsse
 from atoll.crypto.suite import PublicKey, digest_bytes
 from atoll.errors import AtollError
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+# [0-9] and no \d, which other scripts' digits match too.
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z")
 # Directional formatting characters of UAX #9: they can make a signed text read as another one.
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -27,7 +28,7 @@ def parse_time(text: str) -> datetime:
     """The aware UTC time of an RFC 3339 text with seconds and `Z`; `E_FORMAT` otherwise."""
     try:
         if _TIME.fullmatch(text):
-            return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+            return datetime.fromisoformat(text)
     except ValueError:
         pass
     raise AtollError("E_FORMAT", f"{text[:40]!r} is not a UTC time such as 2026-11-23T16:30:00Z")
@@ -64,6 +65,8 @@ def _time(text: str) -> str:
 
 
 def _readable(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _BIDI for c in text):
         raise ValueError("control and directional characters are not allowed")
     return text
@@ -103,14 +106,29 @@ class Document(BaseModel):
         """
         what = what or cls.__name__.lower()
         try:
-            return cls.model_validate_json(canonical.dumps(document))
+            data = canonical.dumps(document)
+        except AtollError as error:
+            raise AtollError(code, f"{what}: {error.text}.") from None
+        return cls._checked(data, code, what)
+
+    @classmethod
+    def read(cls, data: bytes, *, what: str | None = None) -> Self:
+        """The checked model of a document's canonical bytes; `E_FORMAT` names what is wrong.
+
+        The same as `parse` of what they say, in half the time.
+        """
+        canonical.loads(data)
+        return cls._checked(data, "E_FORMAT", what or cls.__name__.lower())
+
+    @classmethod
+    def _checked(cls, data: bytes, code: str, what: str) -> Self:
+        try:
+            return cls.model_validate_json(data)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "the document"
             cause = first["msg"].removeprefix("Value error, ")
             raise AtollError(code, f"{what}: {where}: {cause}.") from None
-        except AtollError as error:
-            raise AtollError(code, f"{what}: {error.text}.") from None
 
     def document(self) -> dict[str, Any]:
         """The JSON document that this model was parsed from."""

@@ -91,6 +91,12 @@ def identifier(envelope: Envelope, using: Suite = DEFAULT) -> str:
     return digest(_pae(envelope["payloadType"], payload), using)
 
 
+def opened(envelope: Envelope, using: Suite = DEFAULT) -> tuple[bytes, str]:
+    """`payload_bytes` and `identifier` of an envelope, in one go."""
+    payload = payload_bytes(envelope)
+    return payload, digest(_pae(envelope["payloadType"], payload), using)
+
+
 def _claims(envelope: Envelope) -> list[tuple[str, tuple[PublicKey, bytes, bytes]]]:
     """Each signature that can be tried: the identifier that it states; key, signed bytes and signature."""
     payload = payload_bytes(envelope)

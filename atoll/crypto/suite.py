@@ -12,6 +12,7 @@ import hmac
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,6 +30,10 @@ class Hash:
     size: int
     run: Callable[[bytes], bytes]
     new: Callable[[], Any] = hashlib.sha256
+
+    def mac(self, key: bytes, data: bytes) -> bytes:
+        """HMAC of `data` with this hash (RFC 2104), as a pseudo-random function of `key`."""
+        return hmac.new(key, data, self.new).digest()
 
     def file(self, file: BinaryIO) -> str:
         """Hex hash of what is left to read in `file`."""
@@ -180,10 +185,7 @@ class PublicKey:
     @classmethod
     def parse(cls, text: str) -> PublicKey:
         """Reads `algorithm:hex`; `E_FORMAT` if the algorithm is unknown or the length is wrong."""
-        name, raw = _split(text, "a key")
-        if name not in _SIGNATURES or len(raw) != _SIGNATURES[name].public_size:
-            raise AtollError("E_FORMAT", f"not a public key of a known algorithm: {text[:80]!r}")
-        return cls(name, raw)
+        return _read_key(text)
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.raw.hex()}"
@@ -225,6 +227,15 @@ def verify_many(items: Sequence[tuple[PublicKey, bytes, bytes]], threads: int = 
             raw = [(key.raw, message, signature) for key, message, signature in (items[at] for at in group)]
             failed += (group[at] for at in together(raw, threads))
     return sorted(failed)
+
+
+# The same few keys stand in every document of a file of thousands.
+@lru_cache(maxsize=4096)
+def _read_key(text: str) -> PublicKey:
+    name, raw = _split(text, "a key")
+    if name not in _SIGNATURES or len(raw) != _SIGNATURES[name].public_size:
+        raise AtollError("E_FORMAT", f"not a public key of a known algorithm: {text[:80]!r}")
+    return PublicKey(name, raw)
 
 
 class SigningKey:

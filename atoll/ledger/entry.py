@@ -130,13 +130,18 @@ def open_leaf(leaf: bytes, opened: Opened) -> Body:
     return Body(value["kind"], value["time"], value["document"])
 
 
+def read_body(opened: Opened) -> Body:
+    """A body that this node keeps, and checked when it came; `E_LEDGER` if it is none."""
+    try:
+        value = canonical.loads(opened.body)
+        return Body(str(value["kind"]), str(value["time"]), value["document"])
+    except (AtollError, KeyError, TypeError):
+        raise AtollError("E_LEDGER", "a kept body is not one") from None
+
+
 def read_time(opened: Opened) -> str:
     """The claimed time of a body that this node keeps; `E_LEDGER` if it is none."""
-    try:
-        time = canonical.loads(opened.body)["time"]
-    except (AtollError, KeyError, TypeError):
-        raise AtollError("E_LEDGER", "a kept body has no time") from None
-    return str(time)
+    return read_body(opened).time
 
 
 def encode_bodies(bodies: Sequence[Opened | None]) -> bytes:

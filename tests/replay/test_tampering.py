@@ -104,9 +104,9 @@ def test_a_changed_key_is_named_and_the_first_message_that_differs(net: Net, joi
         assert look.codes(found, "bad")[:2] == ["input-changed", "sent-differs"]
         differs = look.facts(found, "sent-differs")
         assert (differs["number"], differs["step"], differs["peer"]) == (1, "ecdh-psi/blinded/0", "bob")
+        words = ("audit", "replay", joined, "-d", str(net.alice.folder), "--as", "auditor")
         shown = subprocess.run(
-            [sys.executable, "-m", "atoll.cli", "audit", "replay", joined, "-d", str(net.alice.folder)]
-            + ["--as", "auditor"],
+            [sys.executable, "-m", "atoll.cli", *words],
             env=net.alice.environment,
             capture_output=True,
             text=True,

@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from atoll.crypto import dsse
 from atoll.errors import AtollError
 from atoll.ledger import checkpoint, merkle, note
 from atoll.ledger.entry import Body, Entry, open_leaf, parse_leaf
@@ -18,6 +17,7 @@ from atoll.node.evidence.replication import BATCH, read_entry, write_entry
 from atoll.node.evidence.restore import Restore
 from atoll.node.evidence.shelf import Shelf
 from atoll.node.evidence.standing import Behind
+from atoll.node.evidence.subjects import UNKNOWN, job_of
 from atoll.node.state.models import LogName
 
 
@@ -66,7 +66,7 @@ class Recovery:
                 )
             bodies = [open_leaf(e.leaf, e.opened) if e.opened else None for e in entries]
             for entry, body in zip(entries, bodies, strict=True):
-                shelf.storage(session, origin, _job(body)).append([entry], [])
+                shelf.storage(session, origin, job_of(body) if body else UNKNOWN).append([entry], [])
             storage.append([], nodes)
             storage.put_head(checkpoint.by_owner(signed, origin, shelf.signing.public))
             self._restore.apply(session, agreement, [body for body in bodies if body is not None])
@@ -155,19 +155,3 @@ def _merge(given: list[list[Entry]], count: int) -> list[Entry]:
                 opened = other[index].opened
         out.append(Entry(entry.leaf, opened))
     return out
-
-
-def _job(body: Body | None) -> str | None:
-    """The job that an entry belongs to: its parties alone are shown it. An entry without a body is shown to nobody."""
-    if body is None:
-        return "unknown"
-    document = body.document
-    if not isinstance(document, dict):
-        return None
-    if isinstance(document.get("job"), str):
-        return str(document["job"])
-    inner = document.get("envelope")
-    if body.kind in ("plan/v1", "approval/v1", "provisional/v1", "receipt/v1") and isinstance(inner, dict):
-        signed = dsse.verify(body.kind, inner, ())
-        return str(signed.get("id") if body.kind == "plan/v1" else signed.get("job"))
-    return None

@@ -205,6 +205,8 @@ class Replication:
                 )
                 copy = shelf.copy(session, agreement, remote.identity)
                 copy.extend(body["old"], entries, body["checkpoint"])
+                # Kept here too: this node's own files for auditors show that it has seen the partner's log.
+                copy.add_cosignature(body["checkpoint"], cosignature.line, shelf.signing.public)
         except WrongOldSize as error:
             return {"size": error.size}
         except Forked as error:

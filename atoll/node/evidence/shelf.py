@@ -13,10 +13,12 @@ from atoll.agreements import Agreement
 from atoll.crypto.suite import PublicKey, SigningKey
 from atoll.errors import AtollError
 from atoll.ledger import checkpoint
+from atoll.ledger.entry import read_body
 from atoll.ledger.log import Log
 from atoll.ledger.replica import Replica
 from atoll.node.agreements import opened
 from atoll.node.clock import Clock, stamp
+from atoll.node.evidence.subjects import job_of
 from atoll.node.logs import logger
 from atoll.node.metrics import Metrics
 from atoll.node.partners import Partners
@@ -66,7 +68,12 @@ class Shelf:
 
     def copy(self, session: Session, agreement: str, owner: str) -> Replica:
         """The copy of a partner's log."""
-        storage = self.storage(session, self.origin(agreement, owner))
+        storage = LogStorage(
+            session,
+            self.origin(agreement, owner),
+            self.now(),
+            job_of=lambda opened: job_of(read_body(opened)),
+        )
         return Replica(storage, agreement, PublicKey.parse(owner))
 
     def name(self, session: Session, agreement: str, owner: str) -> LogName:

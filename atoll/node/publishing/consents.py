@@ -18,6 +18,7 @@ from atoll.agreements.consent import (
     attest,
     build_consent,
     build_withdrawal,
+    check_attested,
     check_consent,
     open_consent,
     open_withdrawal,
@@ -208,6 +209,11 @@ class Consents:
         with self._store.read() as session:
             rows = session.scalars(select(Consent).where(Consent.envelope.is_not(None))).all()
         return {row.digest: row.envelope for row in rows}
+
+    def attested(self, commitment: str, salt: bytes) -> dsse.Envelope | None:
+        """The authorisation that a call's commitment opens to, if this node holds it."""
+        held = self.envelopes().values()
+        return next((envelope for envelope in held if check_attested(commitment, envelope, salt)), None)
 
     # The end.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import cast
 
-from sqlalchemy import Table, delete, select, tuple_
+from sqlalchemy import Table, TextClause, delete, select, text
 from sqlalchemy.orm import Session
 
 from atoll.ledger.entry import Entry, Opened
@@ -17,6 +18,17 @@ _ENTRIES = cast(Table, LogEntry.__table__)
 _HASHES = cast(Table, LogHash.__table__)
 
 
+# Well below what any of the databases takes in one statement.
+_AT_ONCE = 100
+
+
+@lru_cache(maxsize=_AT_ONCE)
+def _lookups(count: int) -> TextClause:
+    """So many look-ups by primary key in one statement: a list of pairs would be searched for in the whole table."""
+    one = "SELECT level, number, hash FROM log_hashes WHERE origin = :origin AND level = :l{0} AND number = :n{0}"
+    return text(" UNION ALL ".join(one.format(i) for i in range(count)))
+
+
 class LogStorage:
     """Implements `atoll.ledger.storage.Storage`; see there.
 
@@ -25,10 +37,22 @@ class LogStorage:
         origin: the log.
         now: time stamp for cosignatures.
         job: job that appended entries belong to, if any: its parties alone receive their bodies.
+        job_of: finds the job in an entry itself, for a partner's log, of which only its body says it.
     """
 
-    def __init__(self, session: Session, origin: str, now: str, job: str | None = None) -> None:
-        self._session, self._origin, self._now, self._job = session, origin, now, job
+    def __init__(
+        self,
+        session: Session,
+        origin: str,
+        now: str,
+        job: str | None = None,
+        job_of: Callable[[Opened], str | None] | None = None,
+    ) -> None:
+        self._session, self._origin, self._now = session, origin, now
+        self._job, self._job_of = job, job_of
+
+    def _belongs(self, opened: Opened | None) -> str | None:
+        return self._job if self._job_of is None or opened is None else self._job_of(opened)
 
     def size(self) -> int:
         """Number of entries."""
@@ -45,7 +69,7 @@ class LogStorage:
                 "leaf": entry.leaf,
                 "body": entry.opened.body if entry.opened else None,
                 "opening": entry.opened.opening if entry.opened else None,
-                "job": self._job,
+                "job": self._belongs(entry.opened),
             }
             for offset, entry in enumerate(entries)
         ]
@@ -61,14 +85,13 @@ class LogStorage:
 
     def hashes(self, places: Sequence[Place]) -> list[bytes]:
         """The hash at each place, in the order asked."""
+        connection = self._session.connection()
         found: dict[tuple[int, int], bytes] = {}
-        for start in range(0, len(places), 400):
-            part = [(p.level, p.number) for p in places[start : start + 400]]
-            rows = self._session.execute(
-                select(LogHash.level, LogHash.number, LogHash.hash).where(
-                    LogHash.origin == self._origin, tuple_(LogHash.level, LogHash.number).in_(part)
-                )
-            )
+        for start in range(0, len(places), _AT_ONCE):
+            part = places[start : start + _AT_ONCE]
+            names = {f"l{i}": place.level for i, place in enumerate(part)}
+            names |= {f"n{i}": place.number for i, place in enumerate(part)}
+            rows = connection.execute(_lookups(len(part)), {"origin": self._origin, **names})
             found.update({(level, number): value for level, number, value in rows})
         return [found[(p.level, p.number)] for p in places]
 
@@ -98,6 +121,8 @@ class LogStorage:
         """Keeps or erases what opens an entry."""
         row = self._session.get_one(LogEntry, (self._origin, index))
         row.body, row.opening = (opened.body, opened.opening) if opened else (None, None)
+        if self._job_of is not None:
+            row.job = self._belongs(opened)
 
     def head(self) -> bytes | None:
         """The newest signed checkpoint."""
