@@ -556,36 +556,6 @@ def _(p: Play) -> None:
     p.do.schedule(p.alice, p.join(p.both(), on="nobody"), 60)
 
 
-# Audits.
-
-
-@scenario("a job comes out again where its agreement asks for replays")
-def _(p: Play) -> None:
-    job = p.run(p.join(p.both(replay={"keep_days": 1})))
-    p.do.receipt(p.alice, job)
-    for node, role in ((p.alice, "auditor"), (p.bob, "steward")):
-        found = p.do.replay(node, job, role, threads=2)
-        assert (found["state"], found["ok"], found["report"]["ok"]) == ("done", True, True)
-        assert {"seed", "input", "received", "sent", "build", "proved"} <= {
-            f["code"] for f in found["report"]["findings"]
-        }
-
-
-@scenario("a job of which nothing was kept cannot be run again", error="E_STATE", text="nothing was kept")
-def _(p: Play) -> None:
-    p.do.replay(p.alice, p.run(p.join(p.both())))
-
-
-@scenario("a job that is not there cannot be run again", error="E_NOT_FOUND")
-def _(p: Play) -> None:
-    p.do.replay(p.alice, "job-" + "0" * 32)
-
-
-@scenario("an analyst has no job run again", error="E_ROLE")
-def _(p: Play) -> None:
-    p.do.replay(p.alice, "job-" + "0" * 32, "analyst")
-
-
 # Tables and pairing.
 
 

@@ -25,7 +25,7 @@ from atoll.node.evidence.replay_report import as_shown
 from atoll.node.evidence.replay_run import Options, signed_report, start_worker
 from atoll.node.jobs.desk import Desk
 from atoll.node.logs import logger
-from atoll.node.state.models import Replay
+from atoll.node.state.replays import Replay
 from atoll.node.worker.supervise import Worker
 
 Json = dict[str, Any]

@@ -9,21 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Boolean, Index, Integer, LargeBinary, String, Text, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped
 
-KEY = String(160)
-DIGEST = String(160)
-TIME = String(32)
-# SQLite counts rows only in INTEGER primary keys.
-SERIAL = BigInteger().with_variant(Integer, "sqlite")
-
-
-class Base(DeclarativeBase):
-    """Base of all tables."""
-
-
-def _c(kind: Any, comment: str, **options: Any) -> Any:
-    return mapped_column(kind, comment=comment, **options)
+from atoll.node.state.base import DIGEST, KEY, SERIAL, TIME
+from atoll.node.state.base import Base as Base
+from atoll.node.state.base import column as _c
 
 
 class Person(Base):
@@ -414,23 +404,6 @@ class Block(Base):
     evidence: Mapped[str] = _c(String(16), "provisional, final or disputed")
     opened: Mapped[str] = _c(TIME, "when it was opened here")
     closed: Mapped[str | None] = _c(TIME, "when both sides knew its end; null while open", nullable=True)
-
-
-class Replay(Base):
-    """A replay of this node's side of a job, for an auditor."""
-
-    __tablename__ = "replays"
-    id: Mapped[str] = _c(String(32), "identifier of the replay", primary_key=True)
-    job: Mapped[str] = _c(String(64), "job that was run again", index=True)
-    agreement: Mapped[str] = _c(String(64), "agreement whose log the report goes to")
-    host: Mapped[str] = _c(KEY, "whose node runs it: this one, or an agreed host")
-    person: Mapped[str] = _c(String(128), "who asked for it")
-    options: Mapped[Any] = _c(JSON, "threads, any_build and anyway, as asked")
-    state: Mapped[str] = _c(String(16), "running, done, failed or cancelled")
-    report: Mapped[Any | None] = _c(JSON, "DSSE envelope of the report, once done", nullable=True)
-    error: Mapped[Any | None] = _c(JSON, "owner's rendering of why there is no report", nullable=True)
-    created: Mapped[str] = _c(TIME, "when it was asked for", index=True)
-    ended: Mapped[str | None] = _c(TIME, "when it ended; null while it runs", nullable=True)
 
 
 class BillItem(Base):
