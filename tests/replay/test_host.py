@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,37 @@ def test_a_bundle_that_is_too_large_is_refused(trio: Net, look: Any) -> None:
         trio.alice.steward.audit.replay(job, at="host", timeout=60)
     assert refused.value.code == "E_TOO_LARGE"
     _nothing_is_left(trio)
+
+
+def test_a_replay_at_a_host_can_be_cancelled_and_leaves_its_place(trio: Net, joined: str) -> None:
+    audit = trio.alice.steward.audit
+    begun = audit.start_replay(joined, at="host")
+    with suppress(AtollError):  # it may have ended already
+        audit.cancel_replay(begun["id"])
+    ended = until("the end", lambda: (r := audit.show_replay(begun["id"]))["state"] != "running" and r)
+    assert ended["state"] in ("cancelled", "done")
+    assert (ended["report"] is None) == (ended["state"] == "cancelled")
+    _nothing_is_left(trio)
+    assert audit.replay(joined, at="host", timeout=60)["ok"]
+    # One whose host is away says so, and nothing stays behind.
+    trio.host.stop()
+    try:
+        with pytest.raises(AtollError) as away:
+            audit.replay(joined, at="host", timeout=90)
+        assert away.value.code == "E_UNREACHABLE"
+    finally:
+        trio.host.start()
+    until("the host is back", lambda: _code_or_ok(trio, joined))
+    assert list((trio.alice.folder / "work").iterdir()) == []
+
+
+def _code_or_ok(trio: Net, joined: str) -> bool:
+    try:
+        return bool(trio.alice.steward.audit.replay(joined, at="host", timeout=60)["ok"])
+    except AtollError as error:
+        if error.code != "E_UNREACHABLE":
+            raise
+        return False
 
 
 # A partner that does not keep to the order.

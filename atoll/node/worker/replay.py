@@ -40,7 +40,7 @@ _PROGRESS_SECONDS = 0.25
 Json = dict[str, Any]
 
 
-class _Chain:
+class Chain:
     """The transcript of one channel in one direction, as the session keeps it."""
 
     def __init__(self, job: str, attempt: int, channel: str, sender: str) -> None:
@@ -48,12 +48,14 @@ class _Chain:
         self.messages = self.bytes = 0
 
     def take(self, step: str, payload: bytes) -> bytes:
+        """The chain after one more message."""
         self.value = transcript.extend(self.value, self.messages, step, payload)
         self.messages += 1
         self.bytes += len(payload)
         return self.value
 
     def document(self) -> Json:
+        """Chain, messages and payload bytes so far."""
         return {"chain": transcript.write(self.value), "messages": self.messages, "bytes": self.bytes}
 
 
@@ -73,8 +75,8 @@ class ReplayChannel:
         name: str,
         received: Iterator[tuple[str, bytes]],
         kept: Iterator[bytes],
-        sent: _Chain,
-        taken: _Chain,
+        sent: Chain,
+        taken: Chain,
         alive: Callable[[], None],
     ) -> None:
         self.name = name
@@ -209,9 +211,9 @@ class ReplayContext:
             )
         return self._channels[peer, name]
 
-    def chain(self, name: str, sender: str) -> _Chain:
+    def chain(self, name: str, sender: str) -> Chain:
         """The transcript of a channel before its first message."""
-        return _Chain(self.plan["id"], self.attempt, name, sender)
+        return Chain(self.plan["id"], self.attempt, name, sender)
 
     def before_open(self, receivers: list[str]) -> None:
         """Nothing opens: it was released then."""
