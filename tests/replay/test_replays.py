@@ -54,7 +54,7 @@ def test_a_join_that_refuses_duplicates_comes_out_again(net: Net, look: Any) -> 
         _agrees(look, node, job)
 
 
-@pytest.mark.parametrize("receiver", ["me"])
+@pytest.mark.parametrize("receiver", ["me", "bob"])
 def test_totals_come_out_again_at_holders_and_hub(
     net: Net, totals_agreement: str, look: Any, receiver: str
 ) -> None:
