@@ -91,8 +91,8 @@ def replay(stage: Stage, show: Show) -> None:
     show.check(show.text("replay-honest"), honest["ok"], True)
     show.check(show.text("replay-changed"), changed["ok"], False)
     show.table()
-    for found, levels in ((honest, ("ok",)), (changed, ("bad",))):
-        first = next((f for f in found["report"]["findings"] if f["level"] in levels), None)
+    for found, codes in ((honest, ("sent",)), (changed, ("input-changed",))):
+        first = next((f for f in found["report"]["findings"] if f["code"] in codes), None)
         if first is not None:
             show.say("replay-says", text=first[show.language])
 
