@@ -121,6 +121,16 @@ CODES: dict[str, tuple[int, Fault, str]] = {
         "peer",
         "The copy of the ledger does not verify; the message names the first bad entry.",
     ),
+    "E_PROOF": (
+        422,
+        "owner",
+        "Ask the owner for another proof, and compare the version's digest with the one in the receipt.",
+    ),
+    "E_QUALITY": (
+        409,
+        "owner",
+        "Correct the data at their source, or change the rules: `atoll data rules`.",
+    ),
     "E_INTERNAL": (500, "atoll", "This is a defect in Atoll. Report it with the identifier in the message."),
 }
 

@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "functions": _BASE | _BELOW_FUNCTIONS,
     "net": _BASE,
     "node": _BASE | _BELOW_FUNCTIONS | {"functions", "net", "audit", "billing"},
-    "client": {"crypto", "errors", "ledger", "audit", "billing"},
+    "client": {"crypto", "data", "errors", "ledger", "audit", "billing"},
     "": {"client", "errors"},
     "testing": {"", "client", "errors", "node"},
     "demo": {"", "client", "errors", "node", "testing", "ledger"},

@@ -26,6 +26,8 @@ _MODULES = (
     "nodes",
     "peers",
     "people",
+    "proofs",
+    "quality",
     "rosters",
     "services",
 )

@@ -20,6 +20,8 @@ from atoll.client.audit import Audit, draw_calls, verify_audit
 from atoll.client.billing import Bills, bills_csv, verify_statement
 from atoll.client.consents import Consents
 from atoll.client.jobs import ENDED, Job, Result, Service
+from atoll.client.proofs import verify_row_proof
+from atoll.client.quality import Quality
 from atoll.client.resources import (
     Agreements,
     Data,
@@ -51,6 +53,7 @@ __all__ = [
     "verify_audit",
     "verify_fork",
     "verify_ledger",
+    "verify_row_proof",
     "verify_statement",
 ]
 
@@ -65,6 +68,7 @@ class Client:
         self.transport = Transport(url, token, timeout)
         self.url = self.transport.url
         self.data = Data(self.transport)
+        self.quality = Quality(self.transport)
         self.peers = Peers(self.transport)
         self.rosters = Rosters(self.transport)
         self.agreements = Agreements(self.transport)

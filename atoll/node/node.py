@@ -24,7 +24,11 @@ from atoll.node.logs import logger
 from atoll.node.metrics import Metrics
 from atoll.node.partners import Partners
 from atoll.node.publishing.consents import Consents
+from atoll.node.quality.results import Results
+from atoll.node.quality.schedule import Quality
+from atoll.node.quality.sharing import Sharing
 from atoll.node.rosters.rosters import Rosters
+from atoll.node.rowproofs import RowProofs
 from atoll.node.tables import Tables
 from atoll.node.vault import Vault
 from atoll.node.worker.nursery import Nursery
@@ -45,7 +49,9 @@ class Node:
             self.config, self.store, vault, self.keys, clock, self.metrics, self.config["node.language"]
         )
         self.nursery = Nursery()
-        self.tables = Tables(home.path, self.config, self.store, vault, self.nursery, clock)
+        self.results = Results(self.store, clock, self.metrics)
+        self.tables = Tables(home.path, self.config, self.store, vault, self.nursery, clock, self.results)
+        self.row_proofs = RowProofs(self.store, self.tables)
         shelf = Shelf(self.store, self.partners, self.keys.signing, clock, self.metrics)
         self.evidence = Evidence(
             shelf,
@@ -58,6 +64,16 @@ class Node:
         self.rosters = Rosters(self.store, self.partners, self.keys, clock, self.evidence.record_private)
         self.agreements = Agreements(self.store, self.partners, self.keys.signing, clock, self._record)
         self.consents = Consents(self.store, self.partners, self.agreements, vault, self.keys.signing, clock)
+        self.quality = Quality(self.store, self.tables, self.results, clock)
+        self.sharing = Sharing(
+            self.store,
+            self.partners,
+            self.agreements,
+            self.results,
+            self.keys.signing,
+            clock,
+            self._record,
+        )
         self.jobs = Jobs(
             Desk(
                 home=home.path,
@@ -95,6 +111,7 @@ class Node:
         """Opens the partner port and takes up what a stop left."""
         self.nursery.start()
         self.tables.start()
+        self.quality.start()
         self.jobs.look_back()
         self.partners.start()
         self.evidence.start()
@@ -113,6 +130,7 @@ class Node:
         self.partners.outbox.flush(timeout=2.0)
         self.evidence.stop()
         self.partners.stop()
+        self.quality.stop()
         self.tables.stop()
         self.nursery.stop()
         self.store.close()

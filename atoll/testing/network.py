@@ -177,7 +177,7 @@ class Net:
             return drafts.asset(name, node.identity, grants=[drafts.grant(others, **given)], type="service")
         columns = node.steward.data.show(name)["columns"]
         own = dict(terms) if isinstance(terms, Mapping) else {"columns": terms}
-        if not set(own) & {"columns", "grant", "grants"} and own:
+        if not set(own) & {"columns", "grant", "grants", "quality", "findings"} and own:
             own = {"columns": own}
         wanted = own.get("columns")
         if wanted is None or wanted == "*":
@@ -189,7 +189,8 @@ class Net:
         if not any("join_key" in drafts.uses(value) for value in given["columns"].values()):
             del given["join"]
         grants = own.get("grants") or [drafts.grant(given.pop("to", others), **given)]
-        return drafts.asset(name, node.identity, columns=columns, grants=grants)
+        told = {"quality": own.get("quality", ()), "findings": own.get("findings", ())}
+        return drafts.asset(name, node.identity, columns=columns, grants=grants, **told)
 
     def agreement(self, tables: Mapping[str, Mapping[str, Any]], **terms: Any) -> str:
         """Makes an agreement, signs it at all nodes, waits until it is in force everywhere; gives its identifier.
@@ -200,7 +201,8 @@ class Net:
             tables: for each node, its tables (names of tables that it has) with what partners may use them
                 for: `"*"` (each column as join key, group key and to add), a mapping of column to uses, a
                 mapping with `columns` and `grant` (arguments of `drafts.grant` for this table) or with
-                `grants` (whole grants); `"service"` for an echo service.
+                `grants` (whole grants), `quality` (figures) and `findings` (categories); `"service"` for an
+                echo service.
             terms: `title`, `days`, `parties` (nodes that bring nothing), `silence_seconds`, `grace_seconds`,
                 `witnesses`, `replay`; anything else goes to `drafts.grant` for every table. Unless said otherwise:
                 purpose `test`, functions `join` and `totals`, automatic approval, bounds that refuse nothing.

@@ -174,6 +174,22 @@ def kill_workers() -> Callable[[NodeProcess], int]:
     return kill
 
 
+@pytest.fixture(scope="module")
+def quality_limits(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[None]:
+    """Nodes that are started after this answer and take only as often in a day as the module's `LIMITS` say."""
+    folder = tmp_path_factory.mktemp("limits")
+    (folder / "sitecustomize.py").write_text(
+        "from atoll.node.quality import sharing\n"
+        f"sharing.ANSWERS_A_DAY, sharing.FINDINGS_A_DAY = {request.module.LIMITS!r}\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        before = os.environ.get("PYTHONPATH")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *([before] if before else [])]))
+        yield
+
+
 # What a node keeps about others' requests: nothing of it may change by a message that was refused.
 TABLES = (
     "agreements",
@@ -185,6 +201,8 @@ TABLES = (
     "input_uses",
     "log_entries",
     "outbox",
+    "quality_shown",
+    "findings",
 )
 
 
@@ -199,6 +217,7 @@ class Mallory:
     receipt: dict[str, Any]
     job: str
     decisions: dict[str, Any] = field(default_factory=dict)
+    figures: Callable[[Any], Any] = lambda body: {}
     _link: Link | None = None
 
     @property
@@ -215,6 +234,7 @@ class Mallory:
                 "plan.decision": self._decided,
                 "job.abort": lambda *_: {},
                 "ledger.extend": lambda *_: {},
+                "quality.figures": lambda _, body: self.figures(body),
             }
             local = Local(
                 keys=self.keys, name="mallory", address=None, handlers=handlers, admit=lambda *_: None,
@@ -304,7 +324,17 @@ def mallory(net: Net) -> Iterator[Mallory]:
     node.steward.data.add("loans", {"id": [str(i) for i in range(60)]})
     victim.steward.data.add("taxes", {"id": [str(i) for i in range(30, 90)]})
     agreement = net.agreement(
-        {"mallory": {"loans": {"id": "join_key"}}, "victim": {"taxes": {"id": "join_key"}}}, silence_seconds=3
+        {
+            "mallory": {"loans": {"id": "join_key"}},
+            "victim": {
+                "taxes": {
+                    "columns": {"id": "join_key"},
+                    "quality": ["rows"],
+                    "findings": ["stale", "missing"],
+                }
+            },
+        },
+        silence_seconds=3,
     )
     job = node.analyst.join(agreement, "loans", "taxes", on="id", purpose="test", reveal="size").wait(
         timeout=60

@@ -24,6 +24,7 @@ from atoll.node.api import (
     ledger,
     partners,
     people,
+    quality,
     rosters,
     status,
     tables,
@@ -62,7 +63,8 @@ def build(node: Node) -> FastAPI:
     app.state.guard = Guard(node)
     log = logger("api")
     for part in (
-        status, people, partners, rosters, tables, agreements, consents, jobs, ledger, audit, billing,
+        status, people, partners, rosters, tables, quality, agreements, consents, jobs, ledger, audit,
+        billing,
     ):  # fmt: skip
         app.include_router(part.router)
 

@@ -279,6 +279,34 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("origin", "witness"),
     )
     op.create_table(
+        "findings",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+            comment="order of findings",
+        ),
+        sa.Column("digest", sa.String(length=160), nullable=False, comment="digest of the finding"),
+        sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
+        sa.Column("asset", sa.String(length=200), nullable=False, comment="table that it is about"),
+        sa.Column("provider", sa.String(length=160), nullable=False, comment="whose table it is"),
+        sa.Column("by", sa.String(length=160), nullable=False, comment="who found it"),
+        sa.Column("envelope", sa.JSON(), nullable=False, comment="DSSE envelope, signed by the finder"),
+        sa.Column(
+            "opening",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="opening of the commitment that the ledger holds",
+        ),
+        sa.Column("at", sa.String(length=32), nullable=False, comment="when, by this node's clock"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("findings", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_findings_by"), ["by"], unique=False)
+        batch_op.create_index(batch_op.f("ix_findings_digest"), ["digest"], unique=False)
+
+    op.create_table(
         "forks",
         sa.Column(
             "id",
@@ -559,6 +587,120 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "quality_alerts",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+            comment="order of alerts",
+        ),
+        sa.Column("asset", sa.String(length=128), nullable=False, comment="name of the table"),
+        sa.Column(
+            "rule",
+            sa.Text(),
+            nullable=False,
+            comment="kind and columns of the rule, or evaluation for one that failed",
+        ),
+        sa.Column(
+            "stop", sa.Boolean(), nullable=False, comment="whether the rule keeps a version from being used"
+        ),
+        sa.Column("en", sa.Text(), nullable=False, comment="the newest measure in English"),
+        sa.Column("zh", sa.Text(), nullable=False, comment="the newest measure in Chinese"),
+        sa.Column("since", sa.String(length=32), nullable=False, comment="when it was first seen broken"),
+        sa.Column("seen", sa.String(length=32), nullable=False, comment="when it was last seen broken"),
+        sa.Column(
+            "ended",
+            sa.String(length=32),
+            nullable=True,
+            comment="when it was seen to hold again; null while broken",
+        ),
+        sa.Column(
+            "acknowledged",
+            sa.String(length=32),
+            nullable=True,
+            comment="when a person took note; null until then",
+        ),
+        sa.Column("by", sa.String(length=128), nullable=True, comment="who took note"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("quality_alerts", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_quality_alerts_asset"), ["asset"], unique=False)
+
+    op.create_table(
+        "quality_results",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+            comment="order of results",
+        ),
+        sa.Column("asset", sa.String(length=128), nullable=False, comment="name of the table"),
+        sa.Column("at", sa.String(length=32), nullable=False, comment="when the rules were evaluated"),
+        sa.Column("trigger", sa.String(length=16), nullable=False, comment="add, refresh, rules or schedule"),
+        sa.Column(
+            "used",
+            sa.Boolean(),
+            nullable=False,
+            comment="false for a version that was refused, so that the one before stays in use",
+        ),
+        sa.Column("failing", sa.Integer(), nullable=False, comment="number of rules that were broken"),
+        sa.Column("result", sa.JSON(), nullable=False, comment="the measures, and the outcome of each rule"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("quality_results", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_quality_results_asset"), ["asset"], unique=False)
+
+    op.create_table(
+        "quality_rules",
+        sa.Column("asset", sa.String(length=128), nullable=False, comment="name of the table"),
+        sa.Column("rules", sa.JSON(), nullable=False, comment="the rules, as their owner declared them"),
+        sa.Column(
+            "next",
+            sa.String(length=32),
+            nullable=True,
+            comment="when they are evaluated next; null for at versions only",
+        ),
+        sa.Column("by", sa.String(length=128), nullable=False, comment="who set them"),
+        sa.Column("created", sa.String(length=32), nullable=False, comment="when they were set"),
+        sa.PrimaryKeyConstraint("asset"),
+    )
+    with op.batch_alter_table("quality_rules", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_quality_rules_next"), ["next"], unique=False)
+
+    op.create_table(
+        "quality_shown",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+            comment="order of answers",
+        ),
+        sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
+        sa.Column("asset", sa.String(length=200), nullable=False, comment="table that the figures are about"),
+        sa.Column("provider", sa.String(length=160), nullable=False, comment="whose table it is"),
+        sa.Column("partner", sa.String(length=160), nullable=False, comment="who was shown the figures"),
+        sa.Column(
+            "envelope",
+            sa.JSON(),
+            nullable=False,
+            comment="DSSE envelope of the figures, signed by the provider",
+        ),
+        sa.Column(
+            "opening",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="opening of the commitment that the ledger holds",
+        ),
+        sa.Column("at", sa.String(length=32), nullable=False, comment="when, by this node's clock"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("quality_shown", schema=None) as batch_op:
+        batch_op.create_index("quality_shown_to", ["agreement", "asset", "partner", "at"], unique=False)
+
+    op.create_table(
         "receipt_parts",
         sa.Column("job", sa.String(length=64), nullable=False, comment="job identifier"),
         sa.Column(
@@ -696,6 +838,22 @@ def downgrade() -> None:
     op.drop_table("rosters")
     op.drop_table("receipts")
     op.drop_table("receipt_parts")
+    with op.batch_alter_table("quality_shown", schema=None) as batch_op:
+        batch_op.drop_index("quality_shown_to")
+
+    op.drop_table("quality_shown")
+    with op.batch_alter_table("quality_rules", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_quality_rules_next"))
+
+    op.drop_table("quality_rules")
+    with op.batch_alter_table("quality_results", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_quality_results_asset"))
+
+    op.drop_table("quality_results")
+    with op.batch_alter_table("quality_alerts", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_quality_alerts_asset"))
+
+    op.drop_table("quality_alerts")
     op.drop_table("persons")
     op.drop_table("peers")
     with op.batch_alter_table("outbox", schema=None) as batch_op:
@@ -733,6 +891,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_forks_origin"))
 
     op.drop_table("forks")
+    with op.batch_alter_table("findings", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_findings_digest"))
+        batch_op.drop_index(batch_op.f("ix_findings_by"))
+
+    op.drop_table("findings")
     op.drop_table("cosignatures")
     with op.batch_alter_table("consents", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_consents_issuer"))
