@@ -28,6 +28,7 @@ _MODULES = (
     "people",
     "proofs",
     "quality",
+    "replays",
     "rosters",
     "services",
 )

@@ -37,7 +37,9 @@ VERBS = (
     "agreement.offer", "agreement.revoke", "bill.day", "bill.sign", "bill.statement",
     "job.abort", "job.final", "job.part", "job.provisional", "job.receipt",
     "job.start", "ledger.extend", "ledger.fetch", "ledger.fork", "ledger.gossip", "ledger.leaves", "ledger.standing",
-    "consent.withdraw", "pair.confirm", "plan.decision", "plan.propose", "roster.offer", "witness.cosign",
+    "consent.withdraw", "pair.confirm", "plan.decision", "plan.propose",
+    "replay.cancel", "replay.offer", "replay.piece", "replay.report", "replay.run",
+    "roster.offer", "witness.cosign",
     "quality.figures", "quality.report",
 )  # fmt: skip
 
@@ -78,6 +80,11 @@ FIELDS = {
     "ledger.leaves": ("agreement", "owner", "start", "count"),
     "ledger.standing": ("held",),
     "consent.withdraw": ("consent", "withdrawal"),
+    "replay.cancel": ("id",),
+    "replay.offer": ("plan", "agreements", "files"),
+    "replay.piece": ("id", "file", "offset", "data"),
+    "replay.report": ("id",),
+    "replay.run": ("id", "threads", "any_build", "anyway"),
     "witness.cosign": ("request",),
     "pair.confirm": ("state", "confirmed"),
     "plan.decision": ("approval", "job"),

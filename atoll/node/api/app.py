@@ -25,6 +25,7 @@ from atoll.node.api import (
     partners,
     people,
     quality,
+    replays,
     rosters,
     status,
     tables,
@@ -64,7 +65,7 @@ def build(node: Node) -> FastAPI:
     log = logger("api")
     for part in (
         status, people, partners, rosters, tables, quality, agreements, consents, jobs, ledger, audit,
-        billing,
+        replays, billing,
     ):  # fmt: skip
         app.include_router(part.router)
 

@@ -9,21 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Boolean, Index, Integer, LargeBinary, String, Text, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped
 
-KEY = String(160)
-DIGEST = String(160)
-TIME = String(32)
-# SQLite counts rows only in INTEGER primary keys.
-SERIAL = BigInteger().with_variant(Integer, "sqlite")
-
-
-class Base(DeclarativeBase):
-    """Base of all tables."""
-
-
-def _c(kind: Any, comment: str, **options: Any) -> Any:
-    return mapped_column(kind, comment=comment, **options)
+from atoll.node.state.base import DIGEST, KEY, SERIAL, TIME
+from atoll.node.state.base import Base as Base
+from atoll.node.state.base import column as _c
 
 
 class Person(Base):
@@ -290,6 +280,11 @@ class Job(Base):
         default=dict,
     )
     evidence: Mapped[str] = _c(String(32), "none, provisional, final or disputed", default="none")
+    replay_days: Mapped[int | None] = _c(
+        Integer,
+        "days after its end for which what a replay needs is kept; null where none is agreed on, or it was erased",
+        nullable=True,
+    )
     schedule: Mapped[str | None] = _c(String(64), "schedule that started it", nullable=True)
     request: Mapped[Any | None] = _c(JSON, "the user's request, at the asker", nullable=True)
     created: Mapped[str] = _c(TIME, "when this node first saw it", index=True)
