@@ -19,6 +19,7 @@ from atoll.billing import (
     parse_statement,
     provisional_items,
     statement,
+    word_counts,
 )
 from atoll.crypto import dsse
 from atoll.errors import AtollError
@@ -86,7 +87,7 @@ def _items(scene: Scene) -> list[Item]:
         approvals = {party: answer.document for party, answer in job.answers.items()}
         plan = scene.plan(job)
         for (_, block), word in sorted(job.words.items()):
-            if block not in job.receipts:
+            if block not in job.receipts and word_counts(word.document, plan):
                 rows = presented_rows(plan, approvals, derived.stated, str(plan["asker"]))
                 items += provisional_items(word.document, word.digest, plan, agreed, rows=rows, used=None)
     return items

@@ -3,17 +3,18 @@
 Public names, as other packages use them:
 
     items_of(receipt, digest, agreements) -> [Item]        what one receipt bills
-    provisional_items(word, digest, plan, derived, agreements, used=None) -> [Item]    without a receipt
+    provisional_items(word, digest, plan, agreements, rows=, used=) -> [Item]    without a receipt
+    word_counts(word, plan) -> whether this provisional receipt is the one that bills
     flat_items(agreement versions, month, revoked) -> [Item]
     statement(month, agreement, parties, items) -> document of statement/v1, equal at both sides
     parse_statement(document) -> Statement, its arithmetic checked
-    compare(mine, theirs), compare_days(mine, theirs) -> differences, down to the receipts
+    compare(mine, theirs), compare_day(mine, theirs) -> differences, down to the receipts
     split(amount, shares) -> amounts that sum exactly
     money(amount, currency) -> text for people
 """
 
 from atoll.billing.compare import DayDifference, Difference, compare, compare_day
-from atoll.billing.items import Item, flat_items, items_of, provisional_items
+from atoll.billing.items import Item, flat_items, items_of, provisional_items, word_counts
 from atoll.billing.money import money, split
 from atoll.billing.statement import DISPUTE_KIND, STATEMENT_KIND, Statement, parse_statement, statement
 
@@ -33,4 +34,5 @@ __all__ = [
     "provisional_items",
     "split",
     "statement",
+    "word_counts",
 ]

@@ -161,6 +161,15 @@ def items_of(receipt: Receipt, digest: str, agreements: Mapping[str, Agreement])
     return out
 
 
+def word_counts(word: Provisional, plan: Mapping[str, Any]) -> bool:
+    """Whether a provisional receipt is the one that bills, of those that a job's receivers gave.
+
+    It is the asker's, which the asker holds too; where the asker receives nothing, that of the first key.
+    """
+    receivers = {str(output["receiver"]) for output in plan["outputs"]}
+    return word.receiver == (plan["asker"] if plan["asker"] in receivers else min(receivers, default=""))
+
+
 def provisional_items(
     word: Provisional,
     digest: str,

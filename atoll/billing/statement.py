@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
@@ -111,10 +112,17 @@ def parse_statement(document: Any) -> Statement:
     return Statement.parse(document, what="statement")
 
 
+def _leaf(item: Item) -> str:
+    return digest(canonical.dumps(item.document()))
+
+
+def _root(leaves: Iterable[str]) -> str:
+    return digest("\n".join(sorted(leaves)).encode())
+
+
 def day_root(items: Iterable[Item]) -> str:
     """The digest over a day's items, in whatever order they come."""
-    each = sorted(digest(canonical.dumps(item.document())) for item in items)
-    return digest("\n".join(each).encode())
+    return _root(_leaf(item) for item in items)
 
 
 def statement(month: str, agreement: str, parties: Iterable[str], items: Iterable[Item]) -> dict[str, Any]:
@@ -127,19 +135,16 @@ def statement(month: str, agreement: str, parties: Iterable[str], items: Iterabl
         items: any; those of other months, agreements or pairs are left out.
     """
     pair = sorted(set(parties))
-    chosen = [
-        item
-        for item in items
-        if item.month == month and item.agreement == agreement and {item.payer, item.provider} == set(pair)
-    ]
-    lines: dict[tuple[Any, ...], list[Item]] = defaultdict(list)
-    days: dict[str, list[Item]] = defaultdict(list)
-    for item in chosen:
-        key = (item.payer, item.asset, item.provider, item.unit, item.price, item.currency, item.payees)
-        lines[key].append(item)
-        days[item.day].append(item)
+    # One pass: of each item only its digest is kept, so that a busy month needs little memory.
+    lines: dict[tuple[Any, ...], _Sum] = defaultdict(_Sum)
+    days: dict[str, list[str]] = defaultdict(list)
     totals: dict[tuple[str, str], int] = defaultdict(int)
-    for item in chosen:
+    for item in items:
+        if item.month != month or item.agreement != agreement or {item.payer, item.provider} != set(pair):
+            continue
+        key = (item.payer, item.asset, item.provider, item.unit, item.price, item.currency, item.payees)
+        lines[key].add(item)
+        days[item.day].append(_leaf(item))
         totals[item.payer, item.currency] += item.amount
     return Statement.parse(
         {
@@ -147,37 +152,57 @@ def statement(month: str, agreement: str, parties: Iterable[str], items: Iterabl
             "month": month,
             "agreement": agreement,
             "parties": pair,
-            "lines": [_line(lines[key]) for key in sorted(lines)],
+            "lines": [_line(lines[key], *key) for key in sorted(lines)],
             "totals": [
                 {"payer": payer, "currency": currency, "amount": str(amount)}
                 for (payer, currency), amount in sorted(totals.items())
             ],
             "days": [
-                {"day": day, "items": len(found), "root": day_root(found)}
-                for day, found in sorted(days.items())
+                {"day": day, "items": len(leaves), "root": _root(leaves)}
+                for day, leaves in sorted(days.items())
             ],
         },
         what="statement",
     ).document()
 
 
-def _line(items: list[Item]) -> dict[str, Any]:
-    first = items[0]
-    quantity = sum(item.quantity for item in items)
-    amount = quantity * first.price
+@dataclass
+class _Sum:
+    """What the items of a line add up to."""
+
+    quantity: int = 0
+    uses: int = 0
+    provisional: int = 0
+
+    def add(self, item: Item) -> None:
+        self.quantity += item.quantity
+        self.uses += 1
+        self.provisional += item.basis == "provisional"
+
+
+def _line(
+    found: _Sum,
+    payer: str,
+    asset: str,
+    provider: str,
+    unit: Unit,
+    price: int,
+    currency: str,
+    payees: tuple[tuple[str, int], ...],
+) -> dict[str, Any]:
+    amount = found.quantity * price
     return {
-        "asset": first.asset,
-        "provider": first.provider,
-        "payer": first.payer,
-        "unit": first.unit,
-        "price": str(first.price),
-        "currency": first.currency,
-        "quantity": quantity,
+        "asset": asset,
+        "provider": provider,
+        "payer": payer,
+        "unit": unit,
+        "price": str(price),
+        "currency": currency,
+        "quantity": found.quantity,
         "amount": str(amount),
-        "uses": len(items),
-        "provisional": sum(item.basis == "provisional" for item in items),
+        "uses": found.uses,
+        "provisional": found.provisional,
         "payees": [
-            {"to": key, "amount": str(share)}
-            for key, share in sorted(split(amount, dict(first.payees)).items())
+            {"to": key, "amount": str(share)} for key, share in sorted(split(amount, dict(payees)).items())
         ],
     }

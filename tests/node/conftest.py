@@ -53,6 +53,7 @@ def first(cls, name, what):
     setattr(cls, name, method)
 
 if point:
+    from atoll.node.jobs.receipts import Receipts
     from atoll.node.jobs.release import Releases
     from atoll.node.jobs.run import Runs
     from atoll.node.worker.context import WorkerContext
@@ -63,6 +64,9 @@ if point:
         "within the debit": lambda: after(Releases, "_settle", flush=True),
         "debited": lambda: after(Releases, "release"),
         "word given": lambda: after(Releases, "_give_word"),
+        "within the settling": lambda: after(Releases, "settle_block", flush=True),
+        "block closed": lambda: after(Receipts, "close_block"),
+        "block stored": lambda: setattr(Receipts, "deliver_part", die),
         "worker done": lambda: setattr(Runs, "_ended", die),
         "worker: about to release": lambda: setattr(WorkerContext, "before_open", die),
         "part stored": lambda: first(Runs, "_ended", lambda runs: setattr(runs._receipts, "deliver_part", die)),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from atoll.agreements import open_envelope, parse_receipt, presented_rows
@@ -27,6 +27,7 @@ from atoll.billing import (
     parse_statement,
     provisional_items,
     statement,
+    word_counts,
 )
 from atoll.crypto import canonical, dsse
 from atoll.crypto.document import document_digest
@@ -93,17 +94,24 @@ class Billing:
                 )
             )
 
-    def _receipted(self, session: Session, agreement: str, pair: set[str], days: str) -> Iterator[Item]:
-        """Uses with a receipt that all signed, of days that begin like `days`."""
-        rows = session.execute(
-            select(BillItem.__table__).where(
-                BillItem.agreement == agreement,
-                BillItem.provider.in_(pair),
-                BillItem.payer.in_(pair),
-                BillItem.day.startswith(days, autoescape=True),
-            )
-        ).mappings()
-        for row in rows:
+    @staticmethod
+    def _of(agreement: str, pair: set[str], days: str) -> tuple[Any, ...]:
+        return (
+            BillItem.agreement == agreement,
+            BillItem.provider.in_(pair),
+            BillItem.payer.in_(pair),
+            BillItem.day.startswith(days, autoescape=True),
+        )
+
+    def _receipted(
+        self, session: Session, agreement: str, pair: set[str], days: str, page: tuple[int, int] | None = None
+    ) -> Iterator[Item]:
+        """Uses with a receipt that all signed, of days that begin like `days`; of a page `(start, most)` in order."""
+        query = select(BillItem.__table__).where(*self._of(agreement, pair, days))
+        if page is not None:
+            order = (BillItem.job, BillItem.block, BillItem.provider, BillItem.asset, BillItem.unit)
+            query = query.order_by(*order).offset(page[0]).limit(page[1])
+        for row in session.execute(query.execution_options(yield_per=_PAGE)).mappings():
             facts = {name: row[name] for name in row if name != "payees"}
             payees = tuple((str(key), int(parts)) for key, parts in row["payees"])
             yield Item(**facts, payees=payees, basis="receipt")
@@ -113,7 +121,7 @@ class Billing:
         rows = session.execute(
             select(Receipt, Job)
             .join(Job, Job.id == Receipt.job)
-            .where(Receipt.kind.in_(("provisional", "provisional-given")), Job.agreement == agreement)
+            .where(Receipt.kind.in_(("provisional", "provisional-given")))
             .outerjoin(Block, (Block.job == Receipt.job) & (Block.number == Receipt.block))
             .where(((Receipt.block == 0) & (Job.evidence != "final")) | (Block.evidence != "final"))
             .order_by(Receipt.job, Receipt.block, Receipt.kind, Receipt.party)
@@ -125,6 +133,10 @@ class Billing:
                 continue
             block = session.get(Block, (job.id, receipt.block)) if receipt.block else None
             plan = self._desk.plan(job)
+            if agreement not in {item["agreement"] for item in plan["inputs"]}:
+                continue
+            if not word_counts(word, plan):
+                continue
             agreements = {name: state.agreement for name, state in self._desk.states(plan).items()}
             found = provisional_items(
                 word,
@@ -136,16 +148,18 @@ class Billing:
                 ),
                 used=block.used if block is not None else None,
             )
-            hosts = {item["asset"]: item["party"] for item in plan["inputs"]}
+            hosts = {
+                (entry["agreement"], asset.name, asset.provider): entry["party"]
+                for entry in plan["inputs"]
+                if (asset := agreements[entry["agreement"]].asset_at(entry["party"], entry["asset"]))
+            }
             for item in found:
                 use = (item.job, item.block, item.asset, item.provider, item.unit)
                 # A word that this node gave is about the owner that it was given to.
-                given = receipt.kind == "provisional-given"
-                if given and hosts[item.asset] != receipt.party:
+                host = hosts[item.agreement, item.asset, item.provider]
+                if host != (receipt.party if receipt.kind == "provisional-given" else self._shelf.me):
                     continue
-                if not given and hosts[item.asset] != self._shelf.me:
-                    continue
-                if {item.payer, item.provider} == pair and use not in seen:
+                if item.agreement == agreement and {item.payer, item.provider} == pair and use not in seen:
                     seen.add(use)
                     yield item
 
@@ -161,19 +175,34 @@ class Billing:
                 revoked = open_revocation(row.revocation, document).at
         return flat_items(versions, month, revoked)
 
-    def _items(self, session: Session, agreement: str, partner: str, days: str) -> list[Item]:
+    def _unreceipted(self, session: Session, agreement: str, pair: set[str], days: str) -> Iterator[Item]:
+        """Uses that only one side has signed for, and flat prices."""
+        for item in self._provisional(session, agreement, pair, days):
+            noted = (
+                select(BillItem.job).where(BillItem.job == item.job, BillItem.block == item.block).limit(1)
+            )
+            if session.execute(noted).first() is None:
+                yield item
+        for item in self._flat(session, agreement, days[:7]):
+            if {item.payer, item.provider} == pair and item.day.startswith(days):
+                yield item
+
+    def _items(self, session: Session, agreement: str, partner: str, days: str) -> Iterator[Item]:
         """Everything billed between this node and a partner in a month, or on one day of it."""
         pair = {self._shelf.me, partner}
-        items = [*self._receipted(session, agreement, pair, days)]
-        known = {(item.job, item.block) for item in items}
-        items += [
-            item
-            for item in self._provisional(session, agreement, pair, days)
-            if (item.job, item.block) not in known
-        ]
-        flat = self._flat(session, agreement, days[:7])
-        items += [i for i in flat if {i.payer, i.provider} == pair and i.day.startswith(days)]
-        return items
+        yield from self._receipted(session, agreement, pair, days)
+        yield from self._unreceipted(session, agreement, pair, days)
+
+    def _page(self, session: Session, agreement: str, partner: str, day: str, start: int) -> list[Item]:
+        """The items of a day from `start` on, at most `_PAGE`: those with a receipt first."""
+        pair = {self._shelf.me, partner}
+        found = list(self._receipted(session, agreement, pair, day, (start, _PAGE)))
+        if len(found) < _PAGE:
+            count = select(func.count()).select_from(BillItem).where(*self._of(agreement, pair, day))
+            first = max(0, start - int(session.scalar(count) or 0))
+            rest = sorted(self._unreceipted(session, agreement, pair, day))
+            found += rest[first : first + _PAGE - len(found)]
+        return found
 
     # Statements.
 
@@ -288,7 +317,7 @@ class Billing:
         found: list[DayDifference] = []
         for day in days:
             with self._shelf.store.read() as session:
-                here = [i.document() for i in self._items(session, agreement, key, day) if i.day == day]
+                here = [i.document() for i in self._items(session, agreement, key, day)]
             found += compare_day(here, self._fetch_day(key, agreement, day))
         digests = {
             "here": document_digest(STATEMENT_KIND, mine.document()),
@@ -446,12 +475,7 @@ class Billing:
             raise AtollError("E_WIRE", "not a request for the items of a day")
         with self._shelf.store.read() as session:
             self._shelf.require_signatory(session, body["agreement"], remote.identity, remote.name)
-            items = [
-                item
-                for item in self._items(session, body["agreement"], remote.identity, body["day"])
-                if item.day == body["day"]
-            ]
-        part = sorted(items)[body["start"] : body["start"] + _PAGE]
+            part = self._page(session, body["agreement"], remote.identity, body["day"], body["start"])
         return {"items": [item.document() for item in part]}
 
     def _signed_there(self, remote: Remote, body: Any) -> Any:

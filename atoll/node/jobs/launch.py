@@ -124,7 +124,7 @@ def replay_days(desk: Desk, plan: dict[str, Any]) -> int | None:
 
 
 def admission(desk: Desk, row: Job, plan: dict[str, Any]) -> dict[str, Any] | None:
-    """What the owner of a service lets calls pass by: consent and rate of the grant that it is used under."""
+    """What the owner of a service lets calls pass by: consent, and whether a rate of the grant is to be asked for."""
     if plan["shape"] != "service" or row.asker == desk.me:
         return None
     terms: list[Grant] = []
@@ -136,14 +136,13 @@ def admission(desk: Desk, row: Job, plan: dict[str, Any]) -> dict[str, Any] | No
             terms.append(asset.grants[index])
     with desk.store.read() as session:
         withdrawn = session.scalars(select(Consent.digest).where(Consent.withdrawn.is_not(None))).all()
-    rates = [g.rate.document() for g in terms if g.rate is not None]
     return {
         "mode": desk.derive(plan).consent,
         "issuers": sorted({key for g in terms for key in g.consent.issuers}),
         "asker": row.asker,
         "purpose": plan["purpose"],
         "function": plan["function"],
-        "rate": min(rates, key=lambda r: r["most"] / r["seconds"], default=None),
+        "rated": any(g.rate is not None for g in terms),
         "withdrawn": list(withdrawn),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from atoll.agreements import build_provisional, open_provisional
@@ -170,9 +170,14 @@ class Releases:
         self, session: Session, row: Job, derivation: Derivation, left: int | None, block: dict[str, int]
     ) -> list[Charge]:
         """Reserves a block of a standing service's calls, before the first of them is answered."""
-        used = sum(
-            c.amount for c in session.query(Charge).filter(Charge.job == row.id, Charge.kind == "calls")
-        )
+        # Every account of the job is charged alike; a service that stands for days has its calls of each day.
+        today = stamp(self._desk.clock().replace(hour=0, minute=0, second=0, microsecond=0))
+        by_account = session.execute(
+            select(func.sum(Charge.amount))
+            .where(Charge.job == row.id, Charge.kind == "calls", Charge.at >= today)
+            .group_by(Charge.agreement, Charge.asset, Charge.provider, Charge.partner)
+        ).scalars()
+        used = max((int(amount) for amount in by_account), default=0)
         if left is not None and used + block["calls"] > left:
             raise AtollError(
                 "E_QUOTA",

@@ -20,6 +20,7 @@ from atoll.node.clock import parse, stamp
 from atoll.node.jobs.desk import ENDED, Desk
 from atoll.node.jobs.facts import gather
 from atoll.node.jobs.launch import Running, computes, launch, replay_days, talks
+from atoll.node.jobs.rates import Rates
 from atoll.node.jobs.receipts import Receipts
 from atoll.node.jobs.release import Releases
 from atoll.node.jobs.services import Calls
@@ -51,6 +52,7 @@ class Runs:
 
     def __init__(self, desk: Desk, releases: Releases, receipts: Receipts) -> None:
         self._desk, self._releases, self._receipts = desk, releases, receipts
+        self._rates = Rates(desk)
         self._log = logger("runs")
         self._running: dict[str, Running] = {}
         self._progress: dict[str, dict[str, Any]] = {}
@@ -254,7 +256,7 @@ class Runs:
         elif kind == "block":
             # In the order of the worker's messages, so that a block is closed before the next one is asked for.
             self._receipts.close_block(job, attempt, message)
-        elif kind in ("release", "sign"):
+        elif kind in ("release", "sign", "admit"):
             # Answered on a thread of its own: a release waits for the peer, and progress must go on meanwhile.
             threading.Thread(target=self._answer, args=(job, attempt, message), daemon=True).start()
 
@@ -263,6 +265,8 @@ class Runs:
         try:
             if message["kind"] == "release":
                 self._releases.release(job, message["receivers"])
+            elif message["kind"] == "admit":
+                self._rates.admit(job, attempt)
             elif message["purpose"] in _SIGNED and message["message"].startswith(_SIGNED[message["purpose"]]):
                 answer["signature"] = self._desk.signing.sign(message["message"])
             else:

@@ -255,6 +255,8 @@ class WorkerContext:
         try:
             if self._admission is not None:
                 self._admission.check(shown)
+                if self._admission.rated:
+                    self._ask("admit")
         except AtollError as refused:
             error = refused
         self._note("admit", error and error.to_problem())
