@@ -52,7 +52,7 @@ def demo(context: typer.Context) -> None:
 
 def _register() -> None:
     # Each module registers its commands on `app` when it is imported.
-    from atoll.cli import agreements, audit, consents, data, jobs, ledger, nodes, peers, people, services  # noqa: F401
+    pass
 
 
 def main(arguments: list[str] | None = None) -> int:

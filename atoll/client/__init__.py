@@ -19,6 +19,7 @@ from atoll.client import folder as _folder
 from atoll.client.audit import Audit, draw_calls, verify_audit
 from atoll.client.consents import Consents
 from atoll.client.jobs import ENDED, Job, Result, Service
+from atoll.client.offers import Catalog, Offers
 from atoll.client.resources import (
     Agreements,
     Data,
@@ -63,6 +64,8 @@ class Client:
         self.data = Data(self.transport)
         self.peers = Peers(self.transport)
         self.agreements = Agreements(self.transport)
+        self.offers = Offers(self.transport)
+        self.catalog = Catalog(self.transport)
         self.consents = Consents(self.transport)
         self.jobs = Jobs(self.transport)
         self.policy = Policy(self.transport)

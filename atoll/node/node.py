@@ -21,7 +21,9 @@ from atoll.node.jobs.manager import Jobs
 from atoll.node.logs import logger
 from atoll.node.metrics import Metrics
 from atoll.node.partners import Partners
+from atoll.node.publishing.catalogue import Catalogue
 from atoll.node.publishing.consents import Consents
+from atoll.node.publishing.offers import Offers
 from atoll.node.tables import Tables
 from atoll.node.vault import Vault
 from atoll.node.worker.nursery import Nursery
@@ -54,6 +56,13 @@ class Node:
         self.ledgers = self.evidence.ledgers
         self.agreements = Agreements(self.store, self.partners, self.keys.signing, clock, self._record)
         self.consents = Consents(self.store, self.partners, self.agreements, vault, self.keys.signing, clock)
+        self.offers = Offers(
+            self.store, self.partners, self.agreements, self.keys.signing, clock, self.ledgers.record_private
+        )
+        self.partners.on_active = self.offers.on_active
+        self.catalogue = Catalogue(
+            self.store, self.partners, self.offers, self.agreements, self.keys.identity, clock
+        )
         self.jobs = Jobs(
             Desk(
                 home=home.path,

@@ -146,6 +146,12 @@ class Agreement(Base):
     created: Mapped[str] = _c(TIME, "when this node first saw it")
     changed: Mapped[str] = _c(TIME, "when the state last changed")
     revocation: Mapped[Any | None] = _c(JSON, "DSSE envelope of the revocation", nullable=True)
+    waits: Mapped[Any | None] = _c(
+        JSON, "why this node did not sign it by itself, each reason in both languages", nullable=True
+    )
+    refused: Mapped[Any | None] = _c(
+        JSON, "the signatory whose node refused to take it, and the code of its error", nullable=True
+    )
 
 
 class Job(Base):
@@ -302,6 +308,23 @@ class Block(Base):
     evidence: Mapped[str] = _c(String(16), "provisional, final or disputed")
     opened: Mapped[str] = _c(TIME, "when it was opened here")
     closed: Mapped[str | None] = _c(TIME, "when both sides knew its end; null while open", nullable=True)
+
+
+class Offer(Base):
+    """One version of a standing offer, of this node or of a partner."""
+
+    __tablename__ = "offers"
+    provider: Mapped[str] = _c(KEY, "who signed it", primary_key=True)
+    id: Mapped[str] = _c(String(64), "identifier of the offer, drawn by its provider", primary_key=True)
+    version: Mapped[int] = _c(Integer, "version of the offer", primary_key=True)
+    digest: Mapped[str] = _c(DIGEST, "digest of the document", unique=True)
+    envelope: Mapped[Any] = _c(JSON, "DSSE envelope of the offer")
+    state: Mapped[str] = _c(String(16), "current, superseded or withdrawn")
+    not_after: Mapped[str] = _c(TIME, "end of its validity")
+    receivers: Mapped[Any] = _c(JSON, "keys of the partners that an own offer was sent to")
+    created: Mapped[str] = _c(TIME, "when it was published, or arrived")
+    changed: Mapped[str] = _c(TIME, "when the state last changed")
+    withdrawal: Mapped[Any | None] = _c(JSON, "DSSE envelope of the withdrawal", nullable=True)
 
 
 class Consent(Base):
