@@ -52,7 +52,19 @@ def demo(context: typer.Context) -> None:
 
 def _register() -> None:
     # Each module registers its commands on `app` when it is imported.
-    pass
+    from atoll.cli import (  # noqa: F401
+        agreements,
+        audit,
+        consents,
+        data,
+        jobs,
+        ledger,
+        nodes,
+        offers,
+        peers,
+        people,
+        services,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
