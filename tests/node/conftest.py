@@ -173,6 +173,7 @@ def kill_workers() -> Callable[[NodeProcess], int]:
 # What a node keeps about others' requests: nothing of it may change by a message that was refused.
 TABLES = (
     "agreements",
+    "offers",
     "jobs",
     "approvals",
     "job_events",

@@ -27,6 +27,8 @@ _load("atoll_scenario_world", "world.py")
 _load("atoll_scenario_table", "table.py")
 _load("atoll_scenario_evidence_actions", "evidence_actions.py")
 _load("atoll_scenario_evidence_table", "evidence_table.py")
+_load("atoll_scenario_offer_actions", "offer_actions.py")
+_load("atoll_scenario_offer_table", "offer_table.py")
 
 
 @pytest.fixture(scope="session")

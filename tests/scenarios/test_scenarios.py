@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atoll_scenario_evidence_table  # noqa: F401  # fills the table
+import atoll_scenario_offer_table  # noqa: F401
 import atoll_scenario_table  # noqa: F401
 import pytest
 from atoll_scenario_drivers import DRIVERS
