@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from atoll.client import Client, Job, Result, Service, audit, consents, drafts
+from atoll.client import Client, Job, Result, Service, audit, consents, drafts, offers
 from atoll.client import resources as groups
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "sdk.md").read_text(encoding="utf-8")
 GROUPS = [groups.Data, groups.Peers, groups.Agreements, groups.Jobs, groups.Policy, groups.Services,
           groups.Schedules, groups.Ledger, groups.Persons, consents.Consents,
-          audit.Audit]  # fmt: skip
+          audit.Audit, offers.Offers, offers.Catalog]  # fmt: skip
 
 
 def methods(kind: type) -> list[str]:
