@@ -74,6 +74,11 @@ CODES: dict[str, tuple[int, Fault, str]] = {
     "E_AGREEMENT": (403, "caller", "Make or amend an agreement that covers this use."),
     "E_REVOKED": (403, "caller", "The agreement was revoked. Make a new one."),
     "E_EXPIRED": (403, "caller", "The agreement is outside its validity. Make a new one."),
+    "E_ROSTER": (
+        409,
+        "caller",
+        "Show the roster: it says which version is in force here and what the next one must follow from.",
+    ),
     "E_POLICY": (403, "caller", "Ask the owner for the grant that the message names."),
     "E_JOIN_BOUND": (403, "caller", "Join larger tables, or ask the owner for a wider bound."),
     "E_QUOTA": (429, "caller", "Wait for the next period, or ask the owner for a larger quota."),
@@ -115,6 +120,16 @@ CODES: dict[str, tuple[int, Fault, str]] = {
         409,
         "peer",
         "The copy of the ledger does not verify; the message names the first bad entry.",
+    ),
+    "E_PROOF": (
+        422,
+        "owner",
+        "Ask the owner for another proof, and compare the version's digest with the one in the receipt.",
+    ),
+    "E_QUALITY": (
+        409,
+        "owner",
+        "Correct the data at their source, or change the rules: `atoll data rules`.",
     ),
     "E_INTERNAL": (500, "atoll", "This is a defect in Atoll. Report it with the identifier in the message."),
 }

@@ -1,6 +1,6 @@
 """From a CSV file to a committed snapshot, in a process of its own: time, rows a second, peak memory.
 
-python benchmarks/data_load.py [--rows 1000000] [--repeats 1]
+python benchmarks/data_load.py [--rows 1000000] [--repeats 1] [--key id]
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ def write(path: Path, rows: int) -> None:
     writer.close()
 
 
-def load(path: Path, store: Path, out: Connection) -> None:
+def load(path: Path, store: Path, key: str | None, out: Connection) -> None:
     """What a node does with a new table, and what it took."""
     from atoll.data import snapshot
     from atoll.data.sources import open_source
 
     begun = time.perf_counter()
     with open_source(path, work=store) as source:
-        made = snapshot.create(source, store, "table", now=datetime.now(UTC))
+        made = snapshot.create(source, store, "table", now=datetime.now(UTC), key=[key] if key else None)
     wall = time.perf_counter() - begun
     used = resource.getrusage(resource.RUSAGE_SELF)
     out.send((made.rows, wall, used.ru_utime + used.ru_stime, used.ru_maxrss << 10))
 
 
-def run(path: Path, rows: int) -> Row:
+def run(path: Path, rows: int, key: str | None) -> Row:
     """One load in a fresh process."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(dir=path.parent) as store:
         ours, theirs = context.Pipe()
-        process = context.Process(target=load, args=(path, Path(store), theirs))
+        process = context.Process(target=load, args=(path, Path(store), key, theirs))
         process.start()
         found, wall, cpu, peak = ours.recv()
         process.join()
@@ -81,6 +81,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--rows", type=numbers, default=[1_000_000])
     arguments.add_argument("--repeats", type=int, default=1)
+    arguments.add_argument("--key", help="column of the key; with one, the version has a row tree")
     arguments.add_argument("--work", help="folder for the files; default a temporary one")
     options = arguments.parse_args()
     report = Report("data_load", ["rows", "file MB", "wall s", "cpu s", "rows/s", "MB/s", "peak MB"])
@@ -88,7 +89,7 @@ def main() -> None:
         for rows in options.rows:
             path = Path(work) / f"{rows}.csv"
             write(path, rows)
-            report.repeat(options.repeats, lambda _, p=path, n=rows: run(p, n))
+            report.repeat(options.repeats, lambda _, p=path, n=rows: run(p, n, options.key))
             path.unlink()
 
 

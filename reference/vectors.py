@@ -9,6 +9,7 @@ from typing import Any
 
 from reference import ecdh_psi, keys, pairwise_masks
 from reference import ristretto255 as group
+from reference.row_tree_cases import row_tree
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors"
 
@@ -184,7 +185,12 @@ def key_digests() -> dict[str, Any]:
     return {"cases": cases, "malformed": [{"step": a, "value": b, "code": "E_DATA"} for a, b in bad]}
 
 
-FILES = {"ecdh_psi.json": psi, "pairwise_masks.json": masks, "keys.json": key_digests}
+FILES = {
+    "ecdh_psi.json": psi,
+    "pairwise_masks.json": masks,
+    "keys.json": key_digests,
+    "row_tree.json": row_tree,
+}
 
 
 def render(name: str) -> str:

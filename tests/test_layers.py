@@ -30,12 +30,13 @@ ALLOWED: dict[str, set[str]] = {
     "mpc": _BASE | {"disclosure", "protocols"},
     "ledger": _BASE,
     "data": _BASE,
+    "billing": _BASE | {"disclosure", "agreements", "plan"},
     # What a third party runs: everything that is needed to judge documents, and nothing that a node is.
-    "audit": _BASE | {"disclosure", "agreements", "plan", "ledger"},
+    "audit": _BASE | {"disclosure", "agreements", "plan", "ledger", "billing"},
     "functions": _BASE | _BELOW_FUNCTIONS,
     "net": _BASE,
-    "node": _BASE | _BELOW_FUNCTIONS | {"functions", "net", "audit"},
-    "client": {"crypto", "errors", "ledger", "audit"},
+    "node": _BASE | _BELOW_FUNCTIONS | {"functions", "net", "audit", "billing"},
+    "client": {"crypto", "data", "errors", "ledger", "audit", "billing"},
     "": {"client", "errors"},
     "testing": {"", "client", "errors", "node"},
     "demo": {"", "client", "errors", "node", "testing", "ledger"},
@@ -69,7 +70,7 @@ GUARDED: dict[str, set[str]] = {
 # A constant of the root, which imports nothing that draws in other packages.
 VERSION = "atoll.__version__"
 
-PURE = ("plan", "policy", "agreements", "disclosure")
+PURE = ("billing", "plan", "policy", "agreements", "disclosure")
 IMPURE_MODULES = {
     "asyncio",
     "http",

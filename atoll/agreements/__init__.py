@@ -4,6 +4,8 @@ Public names, as other packages use them:
 
     model:      Agreement, Asset, Column, parse(document) -> Agreement
     terms:      Terms, Grant, JoinBounds, Quota, Price, USES
+    roster:     Roster, Member; read_card(card, now), found(...), follow(old, ...); open_envelope(envelope)
+                standing(new, signed, old) -> Standing, `.complete`, `.require(new)`; changes(old, new)
     build:      agreement, asset, column, grant, join_bounds (...) -> documents with safe defaults
     lifecycle:  AgreementState(agreement, signed, revocation, superseded_by)
                     `.refusal(now) -> AtollError | None`, `.missing`, `.complete`

@@ -123,3 +123,8 @@ def _holds(scene: Scene, job: JobCase, release: Release) -> bool:
             if earlier and later.id == agreement.id and later.version > agreement.version:
                 return False
     return not any(place.owner == owner and place.index < index for place, _ in scene.case.revocations)
+
+
+def revoked_at(scene: Scene) -> str | None:
+    """When the agreement was first revoked, as the revocation says; None if none is in the file."""
+    return min((revoked.document.at for _, revoked in scene.case.revocations), default=None)

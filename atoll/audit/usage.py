@@ -16,9 +16,8 @@ from atoll.agreements.lifecycle import grants_to
 from atoll.agreements.model import Agreement
 from atoll.agreements.terms import Grant
 from atoll.audit.case import Charged, JobCase, Release
-from atoll.audit.logs import CheckedLog
+from atoll.audit.cover import Cover
 from atoll.audit.scene import Scene, Tally, found
-from atoll.crypto.document import format_time
 from atoll.ledger.report import Finding
 from atoll.plan import Input
 
@@ -42,35 +41,6 @@ class _Use:
 _MOMENT = timedelta(microseconds=1)
 
 Account = tuple[str, str, str, str]  # provider, asset, partner, agreement
-
-
-class _Cover:
-    """For which spans of time all entries of a log are in the file with their bodies."""
-
-    def __init__(self, log: CheckedLog) -> None:
-        self._runs: list[tuple[str, str | None]] = []
-        start = last = None
-        for index in sorted(log.bodies):
-            if last is None or index != last + 1:
-                if start is not None and last is not None:
-                    self._close(log, start, last)
-                start = index
-            last = index
-        if start is not None and last is not None:
-            self._close(log, start, last)
-
-    def _close(self, log: CheckedLog, start: int, last: int) -> None:
-        # Entries stand in order of time: between the times of the outermost two, nothing is left out.
-        first = "" if start == 0 else log.bodies[start].time
-        end = None if last == log.size - 1 else log.bodies[last].time
-        self._runs.append((first, end))
-
-    def holds(self, first: datetime, end: datetime) -> bool:
-        """Whether every entry from `first` up to, not including, `end` is there."""
-        low, high = format_time(first), format_time(end)
-        return any(
-            (start == "" or start < low) and (stop is None or stop >= high) for start, stop in self._runs
-        )
 
 
 def _inputs(job: JobCase, owner: str) -> Iterator[Input]:
@@ -128,7 +98,7 @@ def quotas(scene: Scene) -> list[Finding]:
         if agreed is not None:
             for owner in _undebited(job):
                 missing.add("undebited", job.job, name=scene.name(owner))
-    covers = {owner: _Cover(log) for owner, log in scene.logs.items()}
+    covers = {owner: Cover(log) for owner, log in scene.logs.items()}
     out = missing.findings()
     for (account, kind, span, most), uses in sorted(used.items(), key=lambda item: str(item[0])):
         everything = sorted(spent[account, kind], key=lambda use: use.at)
@@ -188,7 +158,7 @@ def _undebited(job: JobCase) -> Iterator[str]:
 
 def _judged(
     scene: Scene,
-    covers: dict[str, _Cover],
+    covers: dict[str, Cover],
     account: Account,
     kind: str,
     span: timedelta | None,

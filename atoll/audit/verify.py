@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atoll.audit.authority import agreements, authorised, valid
+from atoll.audit.bills import bills
 from atoll.audit.case import Case, gather
 from atoll.audit.consents import consents
 from atoll.audit.file import read_audit
@@ -106,6 +107,7 @@ def _verify(path: Path, trusted: Mapping[str, PublicKey] | None) -> AuditReport:
     for question in (agreements, authorised, valid, quotas, receipts):
         findings += question(scene)
     findings += consents(scene, content.openings)
+    findings += bills(scene)
     findings += witnesses(scene)
     findings.append(found("limits"))
     return AuditReport(tuple(findings), content.agreement, content.by, content.at, content.asked)

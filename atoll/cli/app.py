@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -12,6 +13,25 @@ from atoll.cli import show
 
 # Usage errors have no public base in typer, which may bring its own copy of click.
 _UsageError = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+_MODULES = (
+    "agreements",
+    "audit",
+    "billing",
+    "consents",
+    "data",
+    "jobs",
+    "keys",
+    "ledger",
+    "nodes",
+    "offers",
+    "peers",
+    "people",
+    "proofs",
+    "quality",
+    "rosters",
+    "services",
+)
 
 app = typer.Typer(
     name="atoll",
@@ -52,19 +72,8 @@ def demo(context: typer.Context) -> None:
 
 def _register() -> None:
     # Each module registers its commands on `app` when it is imported.
-    from atoll.cli import (  # noqa: F401
-        agreements,
-        audit,
-        consents,
-        data,
-        jobs,
-        ledger,
-        nodes,
-        offers,
-        peers,
-        people,
-        services,
-    )
+    for name in _MODULES:
+        import_module(f"atoll.cli.{name}")
 
 
 def main(arguments: list[str] | None = None) -> int:

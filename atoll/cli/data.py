@@ -13,6 +13,7 @@ import typer
 from atoll.cli import show
 from atoll.cli.context import Here, command
 from atoll.cli.groups import group
+from atoll.cli.rules import read_rules
 from atoll.errors import AtollError
 
 data = group("data", "Tables of this institution: inspect, add, refresh, verify.")
@@ -111,18 +112,26 @@ def add(
     ] = "snapshot",
     key: Annotated[
         list[str] | None,
-        typer.Option(help="Count the duplicates of this column, or columns a,b. Repeatable."),
+        typer.Option(
+            help="This column, or columns a,b, identify a row: duplicates are counted, and `data prove` can show"
+            " rows. Repeatable, to count duplicates of other keys."
+        ),
     ] = None,
     bad_rows: Annotated[
         str, typer.Option(metavar="refuse|skip", help="What to do with malformed rows.")
     ] = "refuse",
+    rules: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Quality rules, as in `data rules`; - is standard input."),
+    ] = None,
 ) -> None:
     """Adds a table; a snapshot is read now. On any refused row nothing is kept."""
     keys = [k.split(",") for k in key or []]
+    wanted = None if rules is None else read_rules(rules)
     with here.client("steward") as client:
         found = client.data.add(
             name, source, declaration=declaration(declare), keys=keys, bad_rows=bad_rows, query=query, table=table,
-            mode=mode,
+            mode=mode, rules=wanted,
         )  # fmt: skip
     here.out(found, lambda: _describe(found))
 

@@ -48,6 +48,11 @@ def as_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
+def as_line(value: Any) -> None:
+    """A value as JSON on one line of standard output, for a file."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "-"

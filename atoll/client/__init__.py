@@ -17,9 +17,12 @@ from typing import Any
 from atoll.client import drafts, requests
 from atoll.client import folder as _folder
 from atoll.client.audit import Audit, draw_calls, verify_audit
+from atoll.client.billing import Bills, bills_csv, verify_statement
 from atoll.client.consents import Consents
 from atoll.client.jobs import ENDED, Job, Result, Service
 from atoll.client.offers import Catalog, Offers
+from atoll.client.proofs import verify_row_proof
+from atoll.client.quality import Quality
 from atoll.client.resources import (
     Agreements,
     Data,
@@ -33,6 +36,7 @@ from atoll.client.resources import (
     verify_fork,
     verify_ledger,
 )
+from atoll.client.rosters import Rosters
 from atoll.client.transport import Transport, objects
 from atoll.errors import AtollError
 
@@ -42,6 +46,7 @@ __all__ = [
     "Job",
     "Result",
     "Service",
+    "bills_csv",
     "connect",
     "drafts",
     "draw_calls",
@@ -49,6 +54,8 @@ __all__ = [
     "verify_audit",
     "verify_fork",
     "verify_ledger",
+    "verify_row_proof",
+    "verify_statement",
 ]
 
 DEFAULT_URL = "http://127.0.0.1:8761"
@@ -62,7 +69,9 @@ class Client:
         self.transport = Transport(url, token, timeout)
         self.url = self.transport.url
         self.data = Data(self.transport)
+        self.quality = Quality(self.transport)
         self.peers = Peers(self.transport)
+        self.rosters = Rosters(self.transport)
         self.agreements = Agreements(self.transport)
         self.offers = Offers(self.transport)
         self.catalog = Catalog(self.transport)
@@ -73,6 +82,7 @@ class Client:
         self.schedules = Schedules(self.transport)
         self.ledger = Ledger(self.transport)
         self.audit = Audit(self.transport)
+        self.bills = Bills(self.transport)
         self.persons = Persons(self.transport)
 
     def close(self) -> None:

@@ -129,6 +129,7 @@ class Data(Resource):
         query: str | None = None,
         table: str | None = None,
         mode: str = "snapshot",
+        rules: Mapping[str, Any] | None = None,
     ) -> Json:
         """Adds a table; a snapshot's first version is materialised now.
 
@@ -139,17 +140,20 @@ class Data(Resource):
             query, table: one of the two for a database: a SELECT, or a name such as `schema.table`.
             mode: `snapshot`, or `live`: then each job reads the source anew.
             declaration: the owner's words: `source` (reading options) and `columns` (type, scale, unit, ...).
-            keys: columns, or lists of columns, whose duplicates the profile counts.
+            keys: columns, or lists of columns, whose duplicates the profile counts. The first one identifies a row:
+                each version commits to every row under it, and `prove` can show what is there and what is not.
             bad_rows: `refuse`, or `skip` to leave malformed rows out (files only).
+            rules: a document of quality rules, as in `node.quality.set_rules`.
 
         Raises:
             AtollError: `E_CONFLICT` for a name that exists, `E_SOURCE`, `E_ENCODING`, `E_DATA`, `E_TYPE`,
-                `E_COLUMN` with file, row and column.
+                `E_COLUMN` with file, row and column; `E_QUALITY` if a rule with `stop` is broken.
         """
         if isinstance(source, str | Path):
             body = {
                 "name": name, "source": _source(source, query, table), "declaration": declaration,
                 "bad_rows": bad_rows, "keys": _keys(keys), "mode": mode,
+                "rules": None if rules is None else dict(rules),
             }  # fmt: skip
             return dict(self._transport.slow("POST", "/v1/data", body))
         if mode != "snapshot" or query is not None or table is not None:
@@ -163,6 +167,7 @@ class Data(Resource):
                 _pieces(rows),
                 declaration=words,
                 keys=json.dumps(_keys(keys)),
+                rules=json.dumps(dict(rules), ensure_ascii=False) if rules is not None else None,
             )
         )
 
@@ -185,6 +190,25 @@ class Data(Resource):
     def verify(self, name: str) -> Json:
         """Recomputes the commitment of the newest version; `E_DATA` if it does not fit."""
         return dict(self._transport.slow("POST", f"/v1/data/{segment(name)}/verify"))
+
+    def prove(
+        self, name: str, id: str | Sequence[str], path: str | Path, version: int | str | None = None
+    ) -> Path:
+        """Writes a proof that a version of a table has, or has not, rows of an id, for an auditor to check offline.
+
+        Args:
+            id: the text of the id as a CSV field would have it, or one for each column of the table's key.
+            path: file to write; replaced only by a whole proof.
+            version: number or digest; the version in use if None.
+
+        Raises:
+            AtollError: `E_STATE` for a table without key or erased rows; `E_FORMAT`, `E_TYPE` for an id that is none;
+                `E_NOT_FOUND`; `E_TOO_LARGE`; `E_DATA` if the version is damaged.
+        """
+        body = {"id": [id] if isinstance(id, str) else list(id), "version": version}
+        to = Path(path)
+        self._transport.save("POST", f"/v1/data/{segment(name)}/prove", body, to)
+        return to
 
     def remove(self, name: str) -> None:
         """Forgets a table; `E_STATE` while an agreement names it."""

@@ -131,9 +131,16 @@ class Transport:
 
     def download(self, path: str, to: Path, **query: Any) -> None:
         """Writes the answer to a GET into a file; a broken download leaves no file."""
+        self._save("GET", path, to, params=query)
+
+    def save(self, method: str, path: str, body: Any, to: Path) -> None:
+        """Writes the answer to a call with a JSON body into a file, however long it takes; as `download`."""
+        self._save(method, path, to, json=body, timeout=httpx.Timeout(None, connect=self._timeout))
+
+    def _save(self, method: str, path: str, to: Path, **options: Any) -> None:
         part = to.with_name(f"{to.name}.part")
         try:
-            with self._errors(), self._http.stream("GET", path, params=query) as response:
+            with self._errors(), self._http.stream(method, path, **options) as response:
                 self._check(response)
                 with part.open("wb") as file:
                     for piece in response.iter_bytes():

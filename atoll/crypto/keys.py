@@ -92,7 +92,7 @@ def key_digests(
     with kernel_errors():
         builder = _core.KeyBuilder([(c, list(steps.get(c, ()))) for c in columns], on_invalid, threads)
         for batch in _batches(table, columns):
-            builder.push([_buffers(batch.column(i), c) for i, c in enumerate(columns)], batch.num_rows)
+            builder.push([column_buffers(batch.column(i), c) for i, c in enumerate(columns)], batch.num_rows)
         rows, multiplicity, n_null, duplicates = builder.finish()
         # A BytesIO grows in place and hands out its buffer without a copy.
         digests = io.BytesIO()
@@ -150,7 +150,7 @@ def _slice(buffer: pa.Buffer, start: int, length: int) -> bytes:
     return bytes(buffer.slice(start, length).to_pybytes())
 
 
-def _buffers(array: pa.Array, column: str) -> _Buffers:
+def column_buffers(array: pa.Array, column: str) -> _Buffers:
     """Bytes of one column of a batch, cut to its rows."""
     array = _plain(array, column)
     kind, n, at = array.type, len(array), array.offset

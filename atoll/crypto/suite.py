@@ -31,6 +31,10 @@ class Hash:
     run: Callable[[bytes], bytes]
     new: Callable[[], Any] = hashlib.sha256
 
+    def mac(self, key: bytes, data: bytes) -> bytes:
+        """HMAC of `data` with this hash (RFC 2104), as a pseudo-random function of `key`."""
+        return hmac.new(key, data, self.new).digest()
+
     def file(self, file: BinaryIO) -> str:
         """Hex hash of what is left to read in `file`."""
         state = self.new()

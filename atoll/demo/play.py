@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from atoll.demo import acts, lenders, plaintext
+from atoll.demo import acts, lenders, plaintext, proofs
 from atoll.demo.show import Show
 from atoll.demo.stage import stage
 from atoll.errors import AtollError
@@ -36,7 +36,9 @@ def play(show: Show, folder: Path, keep: bool = False) -> None:
             ("act-killed", lambda: acts.killed(on, show, truth["pine", "lotus"])),
             ("act-revoked", lambda: acts.revoked(on, show)),
             ("act-ledger", lambda: acts.ledger(on, show)),
+            ("act-bills", lambda: proofs.bills(on, show, 3)),
+            ("act-audit", lambda: proofs.audit(on, show)),
             ("act-next", lambda: acts.next_steps(show)),
         ]
-        for letter, (key, act) in zip("abcdefgh", programme, strict=True):
+        for letter, (key, act) in zip("abcdefghij", programme, strict=True):
             attempt(show, letter, key, act)

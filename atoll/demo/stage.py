@@ -17,6 +17,8 @@ RISK, FRAUD, REVIEW = "credit-risk", "fraud", "limit-review"
 STEPS = ("trim", "width", "upper")
 # Seconds: after so much silence of a partner a job ends; the demo allows as much again to wind up.
 SILENCE = 6
+# Minor units of CNY: a run, and a row that the asker presents.
+RISK_PRICE = {"per_run": 1200, "per_row": 2}
 _JOIN = {"minimum_rows": 1000, "maximum_ratio": 20, "keys": 200_000, "minimum_change": 100}
 
 
@@ -58,13 +60,15 @@ def _grants(others: list[str], asks_a_person: bool) -> list[drafts.Json]:
     summed = {"segment": "group_key", "applications": "aggregate", "debt": "aggregate", "id": "aggregate"}
     key = {"id": "join_key"}
 
-    def join(purpose: str, approval: str = "automatic", runs: int | None = None) -> drafts.Json:
-        how: drafts.Json = {"approval": approval, "runs_per_day": runs, "join": _JOIN}
+    def join(
+        purpose: str, approval: str = "automatic", runs: int | None = None, price: drafts.Json | None = None
+    ) -> drafts.Json:
+        how: drafts.Json = {"approval": approval, "runs_per_day": runs, "join": _JOIN, "price": price}
         return drafts.grant(others, purposes=[purpose], functions=["join"], columns=key, **how)
 
     return [
         join(REVIEW, runs=1),
-        join(RISK),
+        join(RISK, price={"currency": "CNY", **RISK_PRICE}),
         join(FRAUD, "steward" if asks_a_person else "automatic"),
         drafts.grant(
             others,
@@ -85,7 +89,9 @@ def _agree(net: Net, strict: str) -> str:
         columns = node.steward.data.show("loans")["columns"]
         grants = _grants([key for key in keys if key != node.identity], node.name == strict)
         assets.append(drafts.asset("loans", node.identity, columns=columns, grants=grants))
-    return net.sign(drafts.agreement(keys, assets, title="Lenders", silence_seconds=SILENCE))
+    return net.sign(
+        drafts.agreement(keys, assets, title="Lenders", silence_seconds=SILENCE, replay={"keep_days": 30})
+    )
 
 
 @contextmanager

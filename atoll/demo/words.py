@@ -133,6 +133,25 @@ WORDS: dict[str, tuple[str, str]] = {
     "caught": ("caught", "被发现"),
     "missed": ("missed", "未发现"),
     # h
+    "act-bills": ("What the month costs", "本月费用"),
+    "bills-intro": (
+        "{payer} and {owner} each compute what {payer} owes {owner}, from their own copies of the receipts.",
+        "{payer}与{owner}各自根据所持收据计算{payer}应付{owner}的费用。",
+    ),
+    "bills-runs": ("runs of {payer} that {owner} bills", "{owner}向{payer}计费的次数"),
+    "bills-owes": ("{payer} owes, by its own statement", "{payer}自算应付"),
+    "bills-owed": ("{owner} is owed, by its own statement", "{owner}自算应收"),
+    "bills-equal": ("both statements are the same to the byte", "双方账单逐字节相同"),
+    # i
+    "act-audit": ("A third party checks", "第三方核查"),
+    "audit-intro": (
+        "{name} writes one file for an auditor. It is checked by a process with no key, no node and no network.",
+        "{name}为审计方导出一个文件，由一个没有密钥、节点与网络的进程核查。",
+    ),
+    "audit-clean": ("exit code for the file", "对该文件的退出码"),
+    "audit-forged": ("exit code for a copy with one bit changed", "对改动一个比特的副本的退出码"),
+    "audit-reason": ("Of the changed copy it says: {text}", "对改动的副本，结果为：{text}"),
+    # k
     "act-next": ("On two real machines", "在两台真实的机器上"),
     "next-here": ("on each, with its own name and address:", "在每台机器上，用各自的名称与地址："),
     "next-pair": (

@@ -136,4 +136,5 @@ def read_refusal(payload: bytes, by: KeyStatement | None, to: str) -> AtollError
         document["code"],
         f"{who} refused the connection: {document['code']}.",
         party=by.identity if by else None,
+        detail={"refused_by_peer": True},
     )

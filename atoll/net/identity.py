@@ -18,9 +18,11 @@ from atoll.crypto import dsse
 from atoll.crypto.suite import PublicKey, SigningKey, digest, digest_bytes
 from atoll.errors import AtollError
 
-IDENTITY_FILE, TLS_KEY_FILE, TLS_CERTIFICATE_FILE = "identity.pem", "tls.pem", "tls.crt"
+IDENTITY_FILE = "identity.pem"
+TLS_DAYS = 825
 STATEMENT_KIND, STATEMENT_FORMAT = "key/v1", "atoll.key/v1"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
+_TLS_FILE = re.compile(r"tls(?:-([1-9][0-9]{0,5}))?\.crt")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253}):([0-9]{1,5})")
 
 
@@ -150,19 +152,31 @@ def _decrypted(path: Path, passphrase: str) -> Any:
 
 
 class NodeKeys:
-    """The keys of a node, in a folder of mode 0700 as encrypted PKCS#8 files of mode 0600."""
+    """The keys of a node, in a folder of mode 0700 as encrypted PKCS#8 files of mode 0600.
 
-    def __init__(self, signing: SigningKey, tls: TlsIdentity) -> None:
+    `tls` is the newest TLS key, which this node states of itself. While `older` is there too, partners that still
+    pin that one are answered with it.
+    """
+
+    def __init__(self, signing: SigningKey, tls: TlsIdentity, older: TlsIdentity | None = None) -> None:
         self.signing = signing
         self.tls = tls
+        self.older = older
 
     @property
     def identity(self) -> str:
         """`ed25519:…`: the node's identifier everywhere."""
         return str(self.signing.public)
 
+    def views(self, now: datetime) -> tuple[NodeKeys, ...]:
+        """These keys with one TLS key each, the newest first; an older one until its end."""
+        newest = NodeKeys(self.signing, self.tls)
+        if self.older is None or self.older.not_after <= now:
+            return (newest,)
+        return newest, NodeKeys(self.signing, self.older)
+
     @classmethod
-    def create(cls, folder: Path, passphrase: str, now: datetime, tls_days: int = 825) -> NodeKeys:
+    def create(cls, folder: Path, passphrase: str, now: datetime, tls_days: int = TLS_DAYS) -> NodeKeys:
         """Makes and stores new keys.
 
         Raises:
@@ -187,24 +201,101 @@ class NodeKeys:
         """Opens stored keys; `E_PASSPHRASE` for a wrong passphrase, `E_CONFIG` for missing or foreign
         files."""
         identity = _decrypted(folder / IDENTITY_FILE, passphrase)
-        key = _decrypted(folder / TLS_KEY_FILE, passphrase)
-        try:
-            certificate = x509.load_pem_x509_certificate((folder / TLS_CERTIFICATE_FILE).read_bytes())
-        except (OSError, ValueError) as error:
-            raise AtollError("E_CONFIG", f"cannot read {folder / TLS_CERTIFICATE_FILE}: {error}") from None
-        if (
-            not isinstance(identity, ed25519.Ed25519PrivateKey)
-            or key.public_key() != certificate.public_key()
-        ):
+        if not isinstance(identity, ed25519.Ed25519PrivateKey):
             raise AtollError("E_CONFIG", f"the files in {folder} do not belong together")
-        return cls(SigningKey(identity.private_bytes_raw()), _tls_from(key, certificate))
+        # A TLS key that was being renewed when the power failed has no certificate yet, and is no key.
+        found = [cls._load_tls(folder, number, passphrase) for number in _tls_numbers(folder)[-2:]]
+        if not found:
+            raise AtollError("E_CONFIG", f"there is no TLS certificate in {folder}")
+        older = found[0] if len(found) > 1 else None
+        return cls(SigningKey(identity.private_bytes_raw()), found[-1], older)
+
+    @classmethod
+    def renew_tls(cls, folder: Path, passphrase: str, now: datetime, tls_days: int = TLS_DAYS) -> NodeKeys:
+        """Makes a new TLS key beside the present one, which becomes the older one; both are kept.
+
+        The key is written before its certificate, and counts once that is there: a crash leaves the keys as they
+        were, or renewed.
+
+        Raises:
+            AtollError: as `load`; `E_STATE` if there are two TLS keys already and the older one has not ended.
+        """
+        keys = cls.load(folder, passphrase)
+        if keys.older is not None:
+            if keys.older.not_after > now:
+                raise AtollError(
+                    "E_STATE",
+                    f"there are two TLS keys already; partners may pin the older one until "
+                    f"{write_time(keys.older.not_after)}",
+                    fault="operator",
+                    cure="Drop it first, `atoll keys drop-old-tls`: partners that still pin it are cut off.",
+                )
+            cls.drop_older(folder, passphrase)
+        tls = make_tls(now, tls_days)
+        cls._store_tls(folder, passphrase, tls, _tls_numbers(folder)[-1] + 1)
+        return cls(keys.signing, tls, keys.tls)
+
+    @classmethod
+    def drop_older(cls, folder: Path, passphrase: str) -> NodeKeys:
+        """Deletes all TLS keys but the newest, and what a crash left of others; `E_STATE` if there is nothing.
+
+        Errors as `load`.
+        """
+        keys = cls.load(folder, passphrase)
+        kept = _tls_files(folder, _tls_numbers(folder)[-1])
+        stale = [path for path in folder.glob("tls*") if path not in kept]
+        if not stale:
+            raise AtollError("E_STATE", f"there is only one TLS key in {folder}", fault="operator")
+        # Certificates first: a crash leaves a key without certificate, which is none.
+        for path in sorted(stale, key=lambda path: path.suffix != ".crt"):
+            path.unlink(missing_ok=True)
+        return cls(keys.signing, keys.tls)
 
     @staticmethod
-    def _store_tls(folder: Path, passphrase: str, tls: TlsIdentity) -> None:
+    def _load_tls(folder: Path, number: int, passphrase: str) -> TlsIdentity:
+        key_file, certificate_file = _tls_files(folder, number)
+        key = _decrypted(key_file, passphrase)
+        try:
+            certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise AtollError("E_CONFIG", f"cannot read {certificate_file}: {error}") from None
+        if key.public_key() != certificate.public_key():
+            raise AtollError("E_CONFIG", f"the files in {folder} do not belong together")
+        return _tls_from(key, certificate)
+
+    @staticmethod
+    def _store_tls(folder: Path, passphrase: str, tls: TlsIdentity, number: int = 1) -> None:
+        key_file, certificate_file = _tls_files(folder, number)
         key = serialization.load_der_private_key(tls.private_key, None)
         certificate = x509.load_der_x509_certificate(tls.certificate)
-        _write_private(folder / TLS_KEY_FILE, _encrypted(key, passphrase))
-        _write_private(folder / TLS_CERTIFICATE_FILE, certificate.public_bytes(serialization.Encoding.PEM))
+        _write_private(key_file, _encrypted(key, passphrase))
+        _write_private(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def stored_tls(folder: Path) -> list[tuple[str, datetime]]:
+    """Fingerprint and end of each TLS key in a folder, the newest first, without opening a key; `E_CONFIG`."""
+    found = []
+    for number in reversed(_tls_numbers(folder)):
+        path = _tls_files(folder, number)[1]
+        try:
+            certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise AtollError("E_CONFIG", f"cannot read {path}: {error}") from None
+        der = certificate.public_bytes(serialization.Encoding.DER)
+        found.append((digest(der), certificate.not_valid_after_utc))
+    return found
+
+
+def _tls_files(folder: Path, number: int) -> tuple[Path, Path]:
+    """Key and certificate of the TLS key of that number, 1 for the first."""
+    stem = "tls" if number == 1 else f"tls-{number}"
+    return folder / f"{stem}.pem", folder / f"{stem}.crt"
+
+
+def _tls_numbers(folder: Path) -> list[int]:
+    """Numbers of the TLS keys in a folder, the newest last."""
+    found = (_TLS_FILE.fullmatch(path.name) for path in folder.iterdir()) if folder.is_dir() else ()
+    return sorted(int(match[1] or 1) for match in found if match)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ from atoll.net.pairing import BINDING_LABEL as PAIR_LABEL
 from atoll.net.stream import DroppedError, FrameStream
 
 CONTROL_NAME, PAIR_NAME = "node.atoll", "pair.atoll"
+# A node that renewed its TLS key answers under this name with the one before, for those who still pin that.
+OLDER_NAME = "older.node.atoll"
 HANDSHAKE_SECONDS = 10.0
 HEARTBEAT_SECONDS = 2.0
 CLOSE_SECONDS = 2.0
@@ -157,14 +159,18 @@ def _establish(sock: socket.socket, tls: Connection, local: Local, dialed: bool,
     return Link(stream, local, peer)
 
 
-def open_link(sock: socket.socket, local: Local, tls_pin: str, purpose: Purpose = "control") -> Link:
+def open_link(
+    sock: socket.socket, local: Local, tls_pin: str, purpose: Purpose = "control", *, older: bool = False
+) -> Link:
     """Makes a link over a socket that this side dialed. The peer's certificate must have `tls_pin`.
+
+    With `older` the peer is asked for the certificate that it had before it renewed its TLS key.
 
     Raises:
         AtollError: `E_PEER_KEY`, `E_PEER_EXPIRED`, `E_WIRE`, `E_SIGNATURE`, `E_UNREACHABLE`, or the code with
             which either side's `admit` refused. The socket is closed then.
     """
-    name = PAIR_NAME if purpose == "pair" else CONTROL_NAME
+    name = PAIR_NAME if purpose == "pair" else OLDER_NAME if older else CONTROL_NAME
     own = local.keys.tls
     tls = Connection.client(own.certificate, own.private_key, [tls_pin], name, local.clock(), CONTROL_LIMIT)
     return _establish(sock, tls, local, True, purpose)

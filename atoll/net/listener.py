@@ -1,7 +1,8 @@
 """The one port that is open to partners. The server name in the first TLS message selects the way.
 
-A random name under `job.atoll` leads to the worker that registered it, `pair.atoll` to pairing, everything
-else to the node's control links. The name is sent in the clear: it routes and identifies nobody.
+A random name under `job.atoll` leads to the worker that registered it, `pair.atoll` to pairing, `node.atoll` to the
+node's control links, and `older.node.atoll` to the same with the TLS key before the newest. The name is sent in the
+clear: it routes and identifies nobody.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from atoll.crypto.tls import server_name
 from atoll.errors import AtollError
 from atoll.net.dial import tune
-from atoll.net.link import CONTROL_NAME, PAIR_NAME, Log
+from atoll.net.link import CONTROL_NAME, OLDER_NAME, PAIR_NAME, Log
 
 PEEK_SECONDS = 5.0
 MAX_HANDSHAKES = 64
@@ -33,9 +34,18 @@ def job_name() -> str:
 
 
 class Listener:
-    """Accepts and routes. `on_control` and `on_pair` run on a thread per connection and own the socket."""
+    """Accepts and routes. `on_control`, `on_pair` and `on_older` run on a thread per connection and own the
+    socket; without `on_older` its connections go to `on_control`."""
 
-    def __init__(self, host: str, port: int, on_control: Take, on_pair: Take, log: Log) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        on_control: Take,
+        on_pair: Take,
+        log: Log,
+        on_older: Take | None = None,
+    ) -> None:
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._sock = socket.create_server((host, port), family=family, backlog=128)
@@ -43,6 +53,7 @@ class Listener:
             raise AtollError("E_CONFIG", f"cannot listen on {host}:{port}: {error.strerror}") from None
         self._host = host
         self._on_control, self._on_pair, self._log = on_control, on_pair, log
+        self._on_older = on_older or on_control
         self._routes: dict[str, Take] = {}
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
@@ -174,8 +185,8 @@ class Listener:
         if name == PAIR_NAME:
             self._count("pair")
             return self._on_pair
-        if name == CONTROL_NAME:
+        if name in (CONTROL_NAME, OLDER_NAME):
             self._count("control")
-            return self._on_control
+            return self._on_control if name == CONTROL_NAME else self._on_older
         self._count("garbage")
         return None

@@ -22,17 +22,14 @@ import binascii
 import hashlib
 import hmac
 import os
-import unicodedata
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any, Literal
-
-from mnemonic import Mnemonic
 
 from atoll.crypto.suite import PublicKey, check_commitment, digest_bytes
 from atoll.crypto.suite import commit as suite_commit
 from atoll.crypto.wire import decode_body, encode_body
+from atoll.crypto.words import WORD_BITS, Language, same_words, write_words
 from atoll.errors import AtollError
 from atoll.net.identity import (
     KeyStatement,
@@ -46,11 +43,8 @@ from atoll.net.identity import (
 PREFIX = "atoll-invite-v1:"
 SECRET_BYTES, IDENTIFIER_BYTES, NONCE_BYTES = 16, 8, 16
 MAX_FAILURES = 5
-WORDS, WORD_BITS = 4, 11
+WORDS = 4
 BINDING_LABEL = b"EXPORTER-atoll-pair-v1"
-_LANGUAGES = {"en": "english", "zh": "chinese_simplified"}
-
-Language = Literal["en", "zh"]
 
 
 def _bytes(value: Any, size: int, what: str, code: str = "E_WIRE") -> bytes:
@@ -299,11 +293,6 @@ def _pending(
     )
 
 
-@cache
-def _list(language: Language) -> list[str]:
-    return list(Mnemonic(_LANGUAGES[language]).wordlist)
-
-
 @dataclass(frozen=True)
 class PendingPair:
     """A pair that waits for both persons. Every change gives a new value for the node to store."""
@@ -322,21 +311,12 @@ class PendingPair:
 
     def words(self, language: Language = "en") -> str:
         """Four words, separated by spaces, that must be the same on both sides."""
-        indices = [self.number >> WORD_BITS * i & (1 << WORD_BITS) - 1 for i in reversed(range(WORDS))]
-        return " ".join(_list(language)[i] for i in indices)
+        return write_words(self.number, WORDS, language)
 
     def check(self, words: str) -> None:
         """`E_WORDS` unless `words`, in either language, are those of this side. Constant time in the
         words."""
-        given = " ".join(unicodedata.normalize("NFKC", words).lower().split())
-        compact = given.replace(" ", "")
-        # Typed words may hold a lone surrogate; they are wrong words then, no failure of this node.
-        same = hmac.compare_digest(given.encode(errors="replace"), self.words("en").encode())
-        # Chinese words are one character each and are often written without spaces.
-        same |= hmac.compare_digest(
-            compact.encode(errors="replace"), self.words("zh").replace(" ", "").encode()
-        )
-        if not same:
+        if not same_words(words, self.number, WORDS):
             raise AtollError("E_WORDS", "these are not the words that this side computed.")
 
     def confirm(self, words: str) -> PendingPair:

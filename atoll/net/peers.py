@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from atoll.errors import AtollError
@@ -30,6 +30,9 @@ class _Known:
     wait: float = FIRST_WAIT
     next_dial: float = 0.0
     failure: AtollError | None = None
+    # Which own TLS key, and which of the peer's, made the last link: where either was renewed there are two.
+    own: int = 0
+    older: bool = False
 
 
 class LinkManager:
@@ -98,11 +101,18 @@ class LinkManager:
         with self._change:
             return {i: k.link.peer for i, k in self._known.items() if k.link is not None and k.link.alive}
 
-    def accept(self, sock: socket.socket) -> Link:
-        """Takes a control connection from the listener; errors as `accept_link`."""
-        link = accept_link(sock, self._local)
+    def accept(self, sock: socket.socket, *, older: bool = False) -> Link:
+        """Takes a control connection from the listener; errors as `accept_link`.
+
+        With `older` the dialer pins the TLS key that this node had before its newest.
+        """
+        link = accept_link(sock, self._views()[-1 if older else 0])
         self._register(link)
         return link
+
+    def _views(self) -> list[Local]:
+        """What this node says of itself with each of its TLS keys, the newest first."""
+        return [replace(self._local, keys=keys) for keys in self._local.keys.views(self._local.clock())]
 
     def link(self, identity: str, timeout: float = DIAL_SECONDS) -> Link:
         """The live link to a peer; dials it, or waits for it to dial, at most `timeout` seconds.
@@ -149,7 +159,7 @@ class LinkManager:
         failure: AtollError | None = None
         try:
             if known.address is not None:
-                link = open_link(dial(known.address, DIAL_SECONDS), self._local, known.tls)
+                link = self._open(known, known.address)
                 if link.peer.identity == identity:
                     self._register(link)
                 else:
@@ -173,6 +183,32 @@ class LinkManager:
             self._local.log(
                 "peer.dial_failed", {"peer": identity, "code": failure.code, "text": failure.text}
             )
+
+    def _open(self, known: _Known, address: str) -> Link:
+        """Dials with the TLS keys that fit: a renewed key is not pinned by all at the same moment.
+
+        A peer that refuses this side's key is offered the other one; one that shows another key than the pinned
+        one is asked for the other. The pin itself never gives way.
+        """
+        views = self._views()
+        failure: AtollError | None = None
+        for own in sorted(range(len(views)), key=lambda number: number != known.own):
+            for older in (known.older, not known.older):
+                try:
+                    link = open_link(dial(address, DIAL_SECONDS), views[own], known.tls, older=older)
+                except AtollError as error:
+                    failure = failure or error
+                    if error.detail.get("refused_by_peer") and error.code in ("E_PEER_KEY", "E_PEER_EXPIRED"):
+                        break
+                    if error.code != "E_PEER_KEY":
+                        raise failure from None
+                else:
+                    known.own, known.older = own, older
+                    return link
+            else:
+                break  # neither of the peer's keys is the pinned one, whatever this side shows
+        assert failure is not None  # every way that did not return left one
+        raise failure
 
     def _dialer_of(self, link: Link) -> str:
         return self._local.keys.identity if link.peer.dialed else link.peer.identity

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from atoll.errors import AtollError
-from atoll.net.identity import NodeKeys
+from atoll.net.identity import TLS_DAYS, NodeKeys, stored_tls
 from atoll.node.access import Access
-from atoll.node.clock import Clock, system_clock
+from atoll.node.clock import Clock, seconds, system_clock
 from atoll.node.config import Config, load, render
 from atoll.node.evidence.mark import mark
 from atoll.node.files import write_private
@@ -47,6 +47,29 @@ class Home:
     def keys(self, passphrase: str) -> NodeKeys:
         """Identity and TLS keys; `E_PASSPHRASE`."""
         return NodeKeys.load(self.path / KEYS, passphrase)
+
+    def tls_keys(self) -> list[dict[str, str]]:
+        """Fingerprint and end of each TLS key, the newest first."""
+        found = stored_tls(self.path / KEYS)
+        return [{"fingerprint": pin, "not_after": seconds(end)} for pin, end in found]
+
+    def renew_tls(
+        self, passphrase: str, days: int = TLS_DAYS, clock: Clock = system_clock
+    ) -> list[dict[str, str]]:
+        """Makes a new TLS key beside the present one, for a node that does not run; gives all of them.
+
+        Raises:
+            AtollError: `E_STATE` while the node runs, or where there are two keys; `E_PASSPHRASE`, `E_CONFIG`.
+        """
+        with self.only_one():
+            NodeKeys.renew_tls(self.path / KEYS, passphrase, clock(), days)
+        return self.tls_keys()
+
+    def drop_old_tls(self, passphrase: str) -> list[dict[str, str]]:
+        """Deletes the older TLS key of a node that does not run. Errors as `renew_tls`."""
+        with self.only_one():
+            NodeKeys.drop_older(self.path / KEYS, passphrase)
+        return self.tls_keys()
 
     @contextlib.contextmanager
     def only_one(self) -> Iterator[None]:

@@ -36,6 +36,15 @@ class Metrics:
         self.service_calls = Counter(
             "atoll_service_calls", "Calls of standing services", ["function"], registry=self.registry
         )
+        self.quality = Counter(
+            "atoll_quality_results",
+            "Evaluations of tables' quality rules: holds, broken, refused or failed",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.quality_alerts = Gauge(
+            "atoll_quality_alerts", "Quality alerts of which nobody took note", registry=self.registry
+        )
 
         self.forks = Counter(
             "atoll_ledger_forks", "Findings that a log has two histories", registry=self.registry

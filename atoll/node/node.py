@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from sqlalchemy.orm import Session
 from atoll.errors import AtollError
 from atoll.node.access import Access
 from atoll.node.agreements import Agreements
-from atoll.node.clock import Clock, system_clock
+from atoll.node.clock import Clock, seconds, system_clock
 from atoll.node.evidence.audits import Audits
+from atoll.node.evidence.billing import Billing
 from atoll.node.evidence.evidence import Evidence
 from atoll.node.evidence.shelf import Shelf
 from atoll.node.home import Home
@@ -24,6 +26,11 @@ from atoll.node.partners import Partners
 from atoll.node.publishing.catalogue import Catalogue
 from atoll.node.publishing.consents import Consents
 from atoll.node.publishing.offers import Offers
+from atoll.node.quality.results import Results
+from atoll.node.quality.schedule import Quality
+from atoll.node.quality.sharing import Sharing
+from atoll.node.rosters.rosters import Rosters
+from atoll.node.rowproofs import RowProofs
 from atoll.node.tables import Tables
 from atoll.node.vault import Vault
 from atoll.node.worker.nursery import Nursery
@@ -44,7 +51,9 @@ class Node:
             self.config, self.store, vault, self.keys, clock, self.metrics, self.config["node.language"]
         )
         self.nursery = Nursery()
-        self.tables = Tables(home.path, self.config, self.store, vault, self.nursery, clock)
+        self.results = Results(self.store, clock, self.metrics)
+        self.tables = Tables(home.path, self.config, self.store, vault, self.nursery, clock, self.results)
+        self.row_proofs = RowProofs(self.store, self.tables)
         shelf = Shelf(self.store, self.partners, self.keys.signing, clock, self.metrics)
         self.evidence = Evidence(
             shelf,
@@ -54,14 +63,32 @@ class Node:
             note_use=lambda *what: note_use(self.jobs.desk, *what),
         )
         self.ledgers = self.evidence.ledgers
+        self.rosters = Rosters(self.store, self.partners, self.keys, clock, self.evidence.record_private)
         self.agreements = Agreements(self.store, self.partners, self.keys.signing, clock, self._record)
         self.consents = Consents(self.store, self.partners, self.agreements, vault, self.keys.signing, clock)
         self.offers = Offers(
-            self.store, self.partners, self.agreements, self.keys.signing, clock, self.ledgers.record_private
+            self.store,
+            self.partners,
+            self.agreements,
+            self.keys.signing,
+            clock,
+            self.evidence.record_private,
+            self.rosters.members,
         )
         self.partners.on_active = self.offers.on_active
         self.catalogue = Catalogue(
             self.store, self.partners, self.offers, self.agreements, self.keys.identity, clock
+        )
+        self.rosters.on_changed = self.offers.on_roster_changed
+        self.quality = Quality(self.store, self.tables, self.results, clock)
+        self.sharing = Sharing(
+            self.store,
+            self.partners,
+            self.agreements,
+            self.results,
+            self.keys.signing,
+            clock,
+            self._record,
         )
         self.jobs = Jobs(
             Desk(
@@ -78,8 +105,10 @@ class Node:
                 nursery=self.nursery,
                 record=self._record,
                 require=self.evidence.standing.require,
+                receipted=lambda session, envelope: self.billing.note(session, envelope),
             )
         )
+        self.billing = Billing(shelf, self.jobs.desk, self.evidence.restore)
         self.consents.on_withdrawn = self.jobs.runs.withdrawn
         self.audits = Audits(shelf, self.ledgers, self.jobs.desk, self.consents)
         self._log = logger("node")
@@ -98,6 +127,7 @@ class Node:
         """Opens the partner port and takes up what a stop left."""
         self.nursery.start()
         self.tables.start()
+        self.quality.start()
         self.jobs.look_back()
         self.partners.start()
         self.evidence.start()
@@ -116,6 +146,7 @@ class Node:
         self.partners.outbox.flush(timeout=2.0)
         self.evidence.stop()
         self.partners.stop()
+        self.quality.stop()
         self.tables.stop()
         self.nursery.stop()
         self.store.close()
@@ -127,6 +158,19 @@ class Node:
         shown = self.consents.shown(consent, **terms) if terms else None
         return self.jobs.runs.call(job, payload, shown)
 
+    def _tls_keys(self) -> list[dict[str, Any]]:
+        """Own TLS keys, the newest first, and how many links there are now over each."""
+        links = Counter(peer.mine.tls for peer in self.partners.links.connected().values())
+        return [
+            {
+                "fingerprint": tls.fingerprint,
+                "not_after": seconds(tls.not_after),
+                "links": links[tls.fingerprint],
+            }
+            for tls in (self.keys.tls, self.keys.older)
+            if tls is not None
+        ]
+
     def describe(self) -> dict[str, Any]:
         """What the API says of the node itself."""
         from atoll import __version__
@@ -135,6 +179,7 @@ class Node:
             "name": self.name,
             "identity": self.keys.identity,
             "tls": self.keys.tls.fingerprint,
+            "tls_keys": self._tls_keys(),
             "version": __version__,
             "partner_address": self.partners.address,
             "language": self.config["node.language"],

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from atoll.crypto.dsse import Envelope
+from atoll.crypto.words import Language
 from atoll.errors import AtollError
 from atoll.net.dial import dial
 from atoll.net.identity import KeyStatement, NodeKeys, key_statement
@@ -20,7 +22,6 @@ from atoll.net.listener import Listener
 from atoll.net.pairing import (
     Answered,
     Invite,
-    Language,
     OpenInvite,
     PendingPair,
     answer,
@@ -81,7 +82,14 @@ class Partners:
         """Opens the partner port, if there is one, and keeps links to all partners."""
         listen = self._config.partner_listen
         if listen is not None:
-            self.listener = Listener(listen[0], listen[1], self._on_control, self._on_pair, log=self._net_log)
+            self.listener = Listener(
+                listen[0],
+                listen[1],
+                self._on_control,
+                self._on_pair,
+                log=self._net_log,
+                on_older=lambda sock: self._on_control(sock, older=True),
+            )
             self.listener.start()
             host, _, port = self.listener.address.rpartition(":")
             stated = self._config["partners.address"]
@@ -190,8 +198,8 @@ class Partners:
 
         self._handlers[verb] = guarded
 
-    def _on_control(self, sock: socket.socket) -> None:
-        self.links.accept(sock)
+    def _on_control(self, sock: socket.socket, *, older: bool = False) -> None:
+        self.links.accept(sock, older=older)
 
     # Requests to partners.
 
@@ -237,6 +245,7 @@ class Partners:
             "removed": row.removed,
             "reason": row.reason,
             "confirmed_by": row.confirmed_by,
+            "roster": row.roster,
         }
 
     # Pairing.
@@ -343,20 +352,8 @@ class Partners:
                     row.used = stamp(self._clock())
 
     def _store_pending(self, pending: PendingPair) -> Peer:
-        statement = pending.peer
         with self._store.write() as session:
-            row = session.get(Peer, statement.identity)
-            taken = session.scalars(select(Peer.identity).where(Peer.name == statement.name)).first()
-            if row is None:
-                name = (
-                    statement.name
-                    if taken in (None, statement.identity)
-                    else f"{statement.name} ({statement.identity[8:16]})"
-                )
-                row = Peer(identity=statement.identity, name=name, created=stamp(self._clock()))
-                session.add(row)
-            row.address, row.tls = statement.address, statement.tls
-            row.not_after, row.statement = seconds(statement.not_after), _json(statement.envelope).decode()
+            row = self._pin(session, pending.peer, rename=False)
             row.state, row.pending, row.confirmed_by, row.removed, row.reason = (
                 "comparing",
                 pending.to_json(),
@@ -364,8 +361,23 @@ class Partners:
                 None,
                 None,
             )
+            row.roster = row.removed_by = None
         self.links.add(row.identity, row.tls, row.address)
         self._log.info("pairing waits for the words", peer=row.name)
+        return row
+
+    def _pin(self, session: Session, statement: KeyStatement, rename: bool) -> Peer:
+        """The row of a partner with address and TLS pin as its statement says; a new or renamed one with its name."""
+        row = session.get(Peer, statement.identity)
+        if row is None or rename:
+            other = Peer.identity != statement.identity
+            taken = session.scalars(select(Peer).where(Peer.name == statement.name, other)).first()
+            name = _distinct(statement.name, statement.identity) if taken else statement.name
+            row = row or Peer(identity=statement.identity, created=stamp(self._clock()))
+            row.name = name
+        row.address, row.tls = statement.address, statement.tls
+        row.not_after, row.statement = seconds(statement.not_after), _json(statement.envelope).decode()
+        session.add(row)
         return row
 
     def confirm(self, name: str, words: str, person: str) -> dict[str, Any]:
@@ -405,37 +417,80 @@ class Partners:
         self._log.info("paired", peer=row.name)
         return True
 
-    def remove(self, name: str, reason: str) -> None:
+    def remove(self, name: str, reason: str, person: str) -> None:
         """Ends a pairing at once, on this side first."""
         identity = self.peer(name).identity
+        self._tell(identity, reason)
+        self._removed(identity, reason, person)
+
+    def _tell(self, identity: str, reason: str) -> None:
         try:
             self.request(identity, "unpair", {"reason": reason[:200]}, timeout=2.0)
         except AtollError as error:
             self._log.info("the partner was not told that it is un-paired", code=error.code)
-        self._removed(identity, reason)
 
     def _unpaired_there(self, remote: Remote, body: Any) -> Any:
         reason = body.get("reason") if isinstance(body, dict) else None
         self._removed(remote.identity, f"by the partner: {str(reason)[:200]}")
         return {}
 
-    def _removed(self, identity: str, reason: str) -> None:
+    def _removed(self, identity: str, reason: str, person: str | None = None) -> None:
         with self._store.write() as session:
             row = session.get(Peer, identity)
             if row is None:
                 return
-            row.state, row.pending, row.removed, row.reason = (
-                "removed",
-                None,
-                stamp(self._clock()),
-                reason[:300],
-            )
-            self.outbox.drop(session, identity)
-            name = row.name
-        self.links.disconnect(
-            identity, AtollError("E_UNPAIRED", f"un-paired from {name}: {reason}", party=name)
-        )
-        self.on_removed(identity)
+            self.release(session, identity, reason, person)
+        self._cut(row, reason)
+
+    def _cut(self, row: Peer, reason: str) -> None:
+        error = AtollError("E_UNPAIRED", f"un-paired from {row.name}: {reason}", party=row.name)
+        self.links.disconnect(row.identity, error)
+        self.on_removed(row.identity)
+
+    # Pairing by a roster: rows in the caller's transaction, links once it has committed.
+
+    def enrol(self, session: Session, statement: KeyStatement, roster: str, person: str) -> None:
+        """Makes a member of a roster that `person` accepted an active partner. Then `connect`."""
+        row = self._pin(session, statement, rename=True)
+        row.state, row.pending, row.removed, row.reason, row.removed_by = "active", None, None, None, None
+        row.roster, row.confirmed_by = roster, person
+
+    def repin(self, session: Session, statement: KeyStatement) -> None:
+        """Takes over name, address and TLS pin of an active partner from its statement. Then `connect`."""
+        self._pin(session, statement, rename=True)
+
+    def connect(self, identity: str) -> None:
+        """Keeps a link to a partner as its row says; a link with another TLS key than the pinned one ends."""
+        with self._store.read() as session:
+            row = session.get(Peer, identity)
+        if row is not None and row.state == "active":
+            self.links.add(row.identity, row.tls, row.address)
+            self.on_active(row.identity)
+
+    def release(
+        self, session: Session, identity: str, reason: str, person: str | None = None, rename: bool = False
+    ) -> None:
+        """Marks a partner as un-paired and forgets what waits for it. Then `part`.
+
+        With `rename` its name becomes free for another node.
+        """
+        row = session.get_one(Peer, identity)
+        row.state, row.pending, row.removed, row.reason = "removed", None, stamp(self._clock()), reason[:300]
+        row.removed_by = person
+        if rename:
+            row.name = _distinct(row.name, identity)
+        self.outbox.drop(session, identity)
+
+    def part(self, identity: str, reason: str) -> None:
+        """Tells a released partner so, if a link is up, and ends the link and the jobs with it."""
+        if identity in self.links.connected():
+            self._tell(identity, reason)
+        self._cut(self.peer(identity), reason)
+
+
+def _distinct(name: str, identity: str) -> str:
+    """A name with the first digits of the key, for where two nodes have one name."""
+    return f"{name[:50]} ({identity.partition(':')[2][:8]})"
 
 
 def _json(value: Any) -> bytes:

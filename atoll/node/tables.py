@@ -9,37 +9,43 @@ machine sends. Passwords stay here and in that worker.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 from sqlalchemy import func, select
 
-from atoll.data.schema import Declaration
+from atoll.data.quality import Result, Rules, parse_rules
+from atoll.data.rowtree import check_key
+from atoll.data.schema import Declaration, Schema
 from atoll.data.snapshot import Snapshot, check_asset, load, sweep
-from atoll.data.sources import Mode, Source, open_source
+from atoll.data.sources import Mode, open_source
 from atoll.errors import AtollError
 from atoll.node.clock import Clock, stamp
 from atoll.node.config import Config
 from atoll.node.databases import Databases
+from atoll.node.live import erase_overdue
 from atoll.node.logs import logger
-from atoll.node.state.models import Agreement, Asset, AssetVersion, InputUse, Job
+from atoll.node.quality.results import Results, Trigger, live_rules, refusal
+from atoll.node.state.models import Agreement, Asset, AssetVersion
 from atoll.node.state.store import Store
+from atoll.node.uploads import received
 from atoll.node.vault import Vault
 from atoll.node.worker import tables as reading
 from atoll.node.worker.nursery import Nursery
 from atoll.node.worker.supervise import run_to_end
 
-MAX_UPLOAD = 4 << 30
 _ERASE_SECONDS = 600.0
+# How a version is made, unless said otherwise; see `reading.materialise`.
+_KEEPING: dict[str, Any] = {
+    "only_known": False, "profile": True, "tree": True, "judge": False, "rules": None, "previous": None,
+}  # fmt: skip
 _SPARE_SECONDS = 120.0  # for profile and disk, after the database has answered
 
 
@@ -58,10 +64,17 @@ class Tables:
     """All tables that this node's owner registered."""
 
     def __init__(
-        self, home: Path, config: Config, store: Store, vault: Vault, nursery: Nursery, clock: Clock
+        self,
+        home: Path,
+        config: Config,
+        store: Store,
+        vault: Vault,
+        nursery: Nursery,
+        clock: Clock,
+        results: Results,
     ) -> None:
         self._home, self._config, self._store, self._clock = home, config, store, clock
-        self._nursery = nursery
+        self._nursery, self._results = nursery, results
         self._root = home / "data"
         self._work = home / "work"
         self._live = home / "live"
@@ -159,8 +172,19 @@ class Tables:
             asset=row_name,
             now=self._clock().timestamp(),
             known=known,
-            **spec,
+            **_KEEPING | spec,
         )
+
+    def _judging(self, name: str, rules: Any = None) -> dict[str, Any]:
+        """What `materialise` needs to judge the next version of a table."""
+        with self._store.read() as session:
+            row = session.get(Asset, name)
+            before = session.get(AssetVersion, row.version) if row and row.version else None
+        return {
+            "rules": rules if row is None else self._results.rules(name),
+            "previous": str(self._home / before.path) if before else None,
+            "judge": True,
+        }
 
     def inspect(self, source: dict[str, Any], declaration: dict[str, Any] | None) -> dict[str, Any]:
         """What a source would be as a table, before it is added: every row is checked, none is kept."""
@@ -178,8 +202,9 @@ class Tables:
         keys: list[list[str]],
         person: str,
         mode: Mode = "snapshot",
+        rules: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Registers a table and reads all its rows; nothing is kept if any row is refused.
+        """Registers a table and reads all its rows; nothing is kept if any row is refused, or a rule stops it.
 
         A snapshot's rows become its first version; of a live table only the columns are kept.
         """
@@ -189,31 +214,41 @@ class Tables:
         how = {"source": source, "declaration": declaration, "bad_rows": bad_rows, "keys": keys}
         if mode == "live":
             found = self._read(name, source, what="check", mode=mode, declaration=declaration)
-            self._refuse_bad(name, found, bad_rows)
-            self._register(name, self._stored(name, how), mode, found["columns"], None, person)
+            reading.refuse_bad(name, found, bad_rows)
+            schema = Schema.from_json(found["columns"])
+            if keys:
+                check_key(schema, keys[0])
+            checked = None if rules is None else live_rules(name, parse_rules(rules, schema))
+            self._register(name, self._stored(name, how), mode, found["columns"], None, person, checked)
+            if checked is not None:
+                self._judge_live(name, checked)
             return self.describe(name)
-        made = self._make(name, how, self._root, None, mode=mode, only_known=False, profile=True)
-        snapshot = load(Path(made["path"]))
+        made = self._make(name, how, self._root, None, mode=mode, **self._judging(name, rules))
+        return self._first(name, self._stored(name, how), made, person, rules)
+
+    def _accepted(self, name: str, made: dict[str, Any]) -> tuple[Snapshot, Result]:
+        """The new version and its quality; `E_QUALITY` if a rule stopped it. Its alerts stay, if the table is known."""
+        result = Result.parse(made["quality"])
+        if made["path"] is not None:
+            return load(Path(made["path"])), result
+        with self._store.write() as session:
+            if session.get(Asset, name) is not None:
+                self._results.take(session, name, result, "refresh", used=False)
+        raise refusal(name, result)
+
+    def _first(
+        self, name: str, how: dict[str, Any], made: dict[str, Any], person: str, rules: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        snapshot, result = self._accepted(name, made)
+        checked = None if rules is None else parse_rules(rules, snapshot.schema)
         columns = reading.columns_of(snapshot.schema)
-        self._register(name, self._stored(name, how), mode, columns, snapshot.digest, person)
-        return self._keep(snapshot, made["profile"])
+        self._register(name, how, "snapshot", columns, snapshot.digest, person, checked)
+        return self._keep(snapshot, made["profile"], result, "add")
 
     def _stored(self, name: str, how: dict[str, Any]) -> dict[str, Any]:
         if self._databases.describes(how["source"]):
             return {**how, "source": self._databases.stored(name, how["source"])}
         return how
-
-    @staticmethod
-    def _refuse_bad(name: str, found: dict[str, Any], bad_rows: str) -> None:
-        if found["bad_rows"] and bad_rows == "refuse":
-            first = found["examples"][0]
-            raise AtollError(
-                first["code"],
-                f"{name} has {found['bad_rows']} bad rows; the first: {first['place']}: {first['reason']}",
-                column=first["column"],
-                cure="Correct these rows, declare the column otherwise, or let bad rows be skipped.",
-                detail={"bad_rows": found["bad_rows"], "examples": found["examples"]},
-            )
 
     def add_table(
         self,
@@ -222,19 +257,17 @@ class Tables:
         declaration: dict[str, Any] | None,
         keys: list[list[str]],
         person: str,
+        rules: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Registers a table that was sent as Arrow data."""
         self._check_new(name)
-        words = Declaration.from_json(declaration or {})
         how = {"source": {"uploaded": True}, "declaration": declaration, "bad_rows": "refuse", "keys": keys}
-        with open_source(table, declaration=words, work=self._work, name=name) as source:
-            snapshot, found = self._materialise(source, name, how, None)
-        self._register(name, how, "snapshot", reading.columns_of(snapshot.schema), snapshot.digest, person)
-        return self._keep(snapshot, found)
+        made = self._materialise(table, name, how, None, rules)
+        return self._first(name, how, made, person, rules)
 
     def _materialise(
-        self, source: Source, name: str, how: dict[str, Any], known: Any
-    ) -> tuple[Snapshot, dict[str, Any]]:
+        self, table: pa.Table, name: str, how: dict[str, Any], known: Any, rules: Any = None
+    ) -> dict[str, Any]:
         spec = {
             "store": str(self._root),
             "asset": name,
@@ -242,10 +275,12 @@ class Tables:
             "bad_rows": how["bad_rows"],
             "keys": how["keys"],
             "known": known,
-            "only_known": False,
-            "profile": True,
+            **_KEEPING,
+            **self._judging(name, rules),
         }
-        return reading.materialise(source, spec, self._work)
+        words = Declaration.from_json(how["declaration"] or {})
+        with open_source(table, declaration=words, work=self._work, name=name) as source:
+            return reading.materialise(source, spec, self._work)
 
     def _check_new(self, name: str) -> None:
         check_asset(name)
@@ -258,7 +293,14 @@ class Tables:
                 )
 
     def _register(
-        self, name: str, how: dict[str, Any], mode: Mode, columns: Any, version: str | None, person: str
+        self,
+        name: str,
+        how: dict[str, Any],
+        mode: Mode,
+        columns: Any,
+        version: str | None,
+        person: str,
+        rules: Rules | None,
     ) -> None:
         with self._store.write() as session:
             if session.get(Asset, name) is not None:
@@ -274,8 +316,12 @@ class Tables:
                     by=person,
                 )
             )
+            if rules is not None:
+                self._results.set_rules(session, name, rules, person)
 
-    def _keep(self, snapshot: Snapshot, found: dict[str, Any]) -> dict[str, Any]:
+    def _keep(
+        self, snapshot: Snapshot, found: dict[str, Any], result: Result, trigger: Trigger
+    ) -> dict[str, Any]:
         with self._store.write() as session:
             row = session.get_one(Asset, snapshot.asset)
             row.version, row.schema = snapshot.digest, reading.columns_of(snapshot.schema)
@@ -290,17 +336,20 @@ class Tables:
                     created=stamp(self._clock()),
                 )
             )
+            self._results.take(session, snapshot.asset, result, trigger)
         self._log.info("table version", table=snapshot.asset, version=snapshot.version, rows=snapshot.rows)
         return self.describe(snapshot.asset)
 
     def refresh(self, name: str, table: pa.Table | None = None) -> dict[str, Any]:
-        """Reads the source again as the next version; the columns must stay what agreements say they are."""
+        """Reads the source again as the next version; the columns must stay what agreements say they are.
+
+        Raises:
+            AtollError: `E_QUALITY` if a rule stops the new version: it is not kept, and the one before stays in use.
+        """
         row = self._row(name)
         how = row.source
         if table is not None:
-            words = Declaration.from_json(how["declaration"] or {})
-            with open_source(table, declaration=words, work=self._work, name=name) as source:
-                return self._keep(*self._materialise(source, name, how, row.schema))
+            return self._keep_next(name, self._materialise(table, name, how, row.schema))
         if how["source"] == {"uploaded": True}:
             raise AtollError(
                 "E_SOURCE", f"{name} was uploaded; send the new rows with the call", fault="caller"
@@ -311,10 +360,72 @@ class Tables:
                 f"{name} is live and keeps no version: every job reads it anew",
                 cure="Inspect its source to see what a job would read now.",
             )
-        made = self._make(name, how, self._root, row.schema, mode=row.mode, only_known=False, profile=True)
-        return self._keep(load(Path(made["path"])), made["profile"])
+        made = self._make(name, how, self._root, row.schema, mode=row.mode, **self._judging(name))
+        return self._keep_next(name, made)
+
+    def _keep_next(self, name: str, made: dict[str, Any]) -> dict[str, Any]:
+        snapshot, result = self._accepted(name, made)
+        return self._keep(snapshot, made["profile"], result, "refresh")
+
+    # Quality.
+
+    def check_rules(self, name: str, document: Any) -> Rules:
+        """The rules if this table can have them; `E_FORMAT`, `E_COLUMN`, `E_TYPE`, `E_STATE`."""
+        row = self._row(name)
+        rules = parse_rules(document, Schema.from_json(row.schema))
+        return live_rules(name, rules) if row.mode == "live" else rules
+
+    def key(self, name: str) -> list[str] | None:
+        """The columns that identify a row, if the owner named any."""
+        keys: list[list[str]] = self._row(name).source["keys"]
+        return keys[0] if keys else None
+
+    @contextmanager
+    def reading(self) -> Iterator[Path]:
+        """Room for one that reads a whole table; gives the folder for its temporary files."""
+        with self._readers:
+            yield self._work
+
+    def in_use(self, name: str) -> tuple[Snapshot, Snapshot | None]:
+        """The version that jobs use, and the one before it, None if there is none."""
+        current = load(self.version(name).data.parent)
+        with self._store.read() as session:
+            before = session.scalars(
+                select(AssetVersion)
+                .where(
+                    AssetVersion.asset == name,
+                    AssetVersion.job.is_(None),
+                    AssetVersion.number < current.version,
+                )
+                .order_by(AssetVersion.number.desc())
+                .limit(1)
+            ).first()
+        return current, load(self._home / before.path) if before else None
+
+    def measure_live(self, name: str, rules: Rules) -> Result:
+        """Reads a live table as a job would, measures it, and keeps nothing of it."""
+        row = self._row(name)
+        store = Path(tempfile.mkdtemp(prefix="quality-", dir=self._work))
+        try:
+            made = self._make(
+                name, row.source, store, row.schema, mode="live", only_known=True, profile=False, tree=False,
+                rules=rules.document(), judge=True,
+            )  # fmt: skip
+            return Result.parse(made["quality"])
+        finally:
+            shutil.rmtree(store, ignore_errors=True)
 
     # Live tables.
+
+    def _judge_live(self, name: str, rules: Rules) -> None:
+        """The first measures of a live table; that they fail is an alert, as the table is there already."""
+        try:
+            result = self.measure_live(name, rules)
+        except AtollError as error:
+            self._results.failed(name, error)
+            return
+        with self._store.write() as session:
+            self._results.take(session, name, result, "add")
 
     def read_for(self, job: str, name: str) -> Version:
         """Reads a live table for one job, as it is now; a version that was read for the job before is erased.
@@ -350,69 +461,13 @@ class Tables:
         shutil.rmtree(self._live / job / name, ignore_errors=True)
 
     def erase_overdue(self) -> None:
-        """Erases the rows of live versions whose job ended `data.live_keep_days` ago.
-
-        Digests of keys that were joined under an agreement in force stay: from them this node tells how much a
-        later table differs, without which a partner could learn about single keys from two runs.
-        """
-        before = stamp(self._clock() - timedelta(days=self._config["data.live_keep_days"]))
-        with self._store.read() as session:
-            due = session.scalars(
-                select(AssetVersion)
-                .join(Job, Job.id == AssetVersion.job)
-                .where(Job.ended.is_not(None), Job.ended <= before)
-            ).all()
-            in_force = set(session.scalars(select(Agreement.id).where(Agreement.state == "active")))
-            joined = session.scalars(
-                select(InputUse).where(
-                    InputUse.version.in_([row.digest for row in due]), InputUse.keys.is_not(None)
-                )
-            ).all()
-        for row in due:
-            kept = {use.keys for use in joined if use.version == row.digest and use.agreement in in_force}
-            if row.erased is None or not kept:
-                self._erase_rows(row, kept)
-
-    def _erase_rows(self, row: AssetVersion, kept: set[str | None]) -> None:
-        """Erases files, then notes it: cut short in between, the next round does it again."""
-        folder = self._home / row.path
-        keep = {folder / "cache" / str(keys) / "digests.bin" for keys in kept}
-        for path in sorted(folder.rglob("*"), reverse=True):
-            if path.is_dir():
-                with contextlib.suppress(OSError):  # not empty
-                    path.rmdir()
-            elif path not in keep:
-                path.unlink()
-        if not kept:
-            for empty in (folder, folder.parent, folder.parent.parent):
-                with contextlib.suppress(OSError):  # the job has other tables
-                    empty.rmdir()
-        with self._store.write() as session:
-            stored = session.get_one(AssetVersion, row.digest)
-            if kept:
-                stored.erased = stamp(self._clock())
-            else:
-                session.delete(stored)
+        """Erases the rows of live versions whose job ended `data.live_keep_days` ago."""
+        erase_overdue(self._home, self._store, self._clock(), self._config["data.live_keep_days"])
 
     @contextmanager
     def upload(self, pieces: Iterator[bytes]) -> Iterator[pa.Table]:
         """A table from an Arrow IPC stream; `E_FORMAT` if it is not one, `E_TOO_LARGE` over 4 GiB."""
-        with tempfile.NamedTemporaryFile(dir=self._work, suffix=".arrow") as file:
-            size = 0
-            for piece in pieces:
-                size += len(piece)
-                if size > MAX_UPLOAD:
-                    raise AtollError(
-                        "E_TOO_LARGE", f"an upload has at most {MAX_UPLOAD >> 30} GiB", fault="caller"
-                    )
-                file.write(piece)
-            file.flush()
-            try:
-                with pa.memory_map(file.name) as source, pa.ipc.open_stream(source) as reader:
-                    table = reader.read_all()
-                    table.validate(full=True)
-            except (pa.ArrowException, OSError, ValueError) as error:
-                raise AtollError("E_FORMAT", f"the body is not an Arrow IPC stream: {error}") from None
+        with received(self._work, pieces) as table:
             yield table
 
     # Reading.
@@ -435,6 +490,10 @@ class Tables:
         folder = self._home / found.path
         mode: Mode = "live" if found.job else "snapshot"
         return Version(found.digest, mode, folder / "data.parquet", folder / "cache", found.rows)
+
+    def folder(self, version: AssetVersion) -> Path:
+        """Where a version's files are."""
+        return self._home / version.path
 
     def is_live(self, name: str) -> bool:
         """Whether each job reads the table anew."""
@@ -518,6 +577,7 @@ class Tables:
         with self._store.write() as session:
             session.query(AssetVersion).filter(AssetVersion.asset == name).delete()
             session.delete(session.get_one(Asset, row.name))
+            self._results.forget(session, name)
         shutil.rmtree(self._root / name, ignore_errors=True)
         for folder in self._live.glob(f"*/{name}"):
             shutil.rmtree(folder, ignore_errors=True)
@@ -526,9 +586,8 @@ class Tables:
         """Recomputes the commitment of the newest version; `E_DATA` names the first bad chunk."""
         from atoll.data.snapshot import verify_snapshot
 
-        version = self.version(name)
-        verify_snapshot(version.data.parent)
-        load(version.data.parent)
+        with self.reading() as work:
+            verify_snapshot(self.version(name).data.parent, work=work)
 
 
 def _names(agreement: Agreement, table: str) -> bool:

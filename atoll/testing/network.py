@@ -100,6 +100,40 @@ class Net:
         for one, other in wanted:
             pair(one, other)
 
+    def roster(self, name: str = "Consortium", nodes: Sequence[str] = (), quorum: int | None = None) -> str:
+        """Founds a consortium among nodes, as administrators do by files and telephone; gives its identifier.
+
+        Waits until all are paired, but for two of which neither has an address.
+
+        Args:
+            name: of the consortium.
+            nodes: names of its members; all nodes of the net if none are named.
+            quorum: how many members must sign the next version; None for all.
+        """
+        members = [self[n] for n in nodes] or list(self)
+        first, others = members[0], members[1:]
+        cards = [node.administrator.rosters.card() for node in others]
+        drafted = first.administrator.rosters.new(name, cards, quorum)
+        for node in others:
+            drafted = node.administrator.rosters.sign(drafted)
+        identifier = str(drafted["id"])
+        read = {node.name: node.administrator.rosters.accept(drafted)["words"]["en"] for node in members}
+        if len(set(read.values())) != 1:
+            raise AtollError("E_WORDS", f"the nodes show different words: {read}.")
+        for node in members:
+            node.administrator.rosters.confirm(identifier, read[first.name])
+        for one, other in itertools.combinations(members, 2):
+            if one.address or other.address:
+                self.await_pairing(one, other)
+        return identifier
+
+    @staticmethod
+    def await_pairing(one: NodeProcess, other: NodeProcess) -> None:
+        """Waits until two nodes are paired and linked, as both of them see it."""
+        for side, peer in ((one, other), (other, one)):
+            # A side that dials a partner that had not accepted yet waits longer and longer: up to a minute and a half.
+            until(f"{side.name} is paired with {peer.name}", lambda s=side, p=peer: is_paired(s, p), 100)  # type: ignore[misc]
+
     def logs(self) -> str:
         """The end of each node's log, for a failed test's report."""
         return "\n".join(f"--- {node.name}\n{node.log()[-3000:]}" for node in self)
@@ -143,7 +177,7 @@ class Net:
             return drafts.asset(name, node.identity, grants=[drafts.grant(others, **given)], type="service")
         columns = node.steward.data.show(name)["columns"]
         own = dict(terms) if isinstance(terms, Mapping) else {"columns": terms}
-        if not set(own) & {"columns", "grant", "grants"} and own:
+        if not set(own) & {"columns", "grant", "grants", "quality", "findings"} and own:
             own = {"columns": own}
         wanted = own.get("columns")
         if wanted is None or wanted == "*":
@@ -155,7 +189,8 @@ class Net:
         if not any("join_key" in drafts.uses(value) for value in given["columns"].values()):
             del given["join"]
         grants = own.get("grants") or [drafts.grant(given.pop("to", others), **given)]
-        return drafts.asset(name, node.identity, columns=columns, grants=grants)
+        told = {"quality": own.get("quality", ()), "findings": own.get("findings", ())}
+        return drafts.asset(name, node.identity, columns=columns, grants=grants, **told)
 
     def agreement(self, tables: Mapping[str, Mapping[str, Any]], **terms: Any) -> str:
         """Makes an agreement, signs it at all nodes, waits until it is in force everywhere; gives its identifier.
@@ -166,7 +201,8 @@ class Net:
             tables: for each node, its tables (names of tables that it has) with what partners may use them
                 for: `"*"` (each column as join key, group key and to add), a mapping of column to uses, a
                 mapping with `columns` and `grant` (arguments of `drafts.grant` for this table) or with
-                `grants` (whole grants); `"service"` for an echo service.
+                `grants` (whole grants), `quality` (figures) and `findings` (categories); `"service"` for an
+                echo service.
             terms: `title`, `days`, `parties` (nodes that bring nothing), `silence_seconds`, `grace_seconds`,
                 `witnesses`, `replay`; anything else goes to `drafts.grant` for every table. Unless said otherwise:
                 purpose `test`, functions `join` and `totals`, automatic approval, bounds that refuse nothing.

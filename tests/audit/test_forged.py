@@ -337,3 +337,54 @@ def test_an_entry_of_a_kind_that_holds_something_else(forge: Callable[..., Repor
         report = forge({"bob": each("receipt/v1", lambda d, n=nonsense: n)})
         assert "document" in bad(report), nonsense
         assert "bob (receipt/v1)" in text_of(report, "document")
+
+
+def _billed(
+    history: History, keys: dict[str, SigningKey], change: Callable[[Any], Any], *signers: str
+) -> Change:
+    """Puts a statement of the month into a log, computed at the node and then changed."""
+    month = str(history.net.bob.auditor.ledger.entries(history.agreement, 0, 1)[0]["time"])[:7]
+    (bill,) = history.net.bob.auditor.bills.show(month, agreement=history.agreement)
+    envelope = dsse.sign("statement/v1", change(bill["document"]), *(keys[name] for name in signers))
+    return lambda bodies: [*bodies, Body("statement/v1", bodies[-1].time, {"envelope": envelope})]
+
+
+def test_a_statement_that_follows_from_the_receipts(
+    history: History, keys: dict[str, SigningKey], forge: Callable[..., Report]
+) -> None:
+    report = forge({"bob": _billed(history, keys, lambda d: d, "alice", "bob")})
+    assert report.ok, report.lines()
+    assert "to the minor unit" in text_of(report, "billed")
+
+
+def test_statements_that_do_not(
+    history: History, keys: dict[str, SigningKey], forge: Callable[..., Report]
+) -> None:
+    def dearer(document: Any) -> Any:
+        line = next(line for line in document["lines"] if line["unit"] == "call")
+        added = int(line["price"])
+        line["quantity"] += 1
+        line["amount"] = line["payees"][0]["amount"] = str(int(line["amount"]) + added)
+        document["totals"][0]["amount"] = str(int(document["totals"][0]["amount"]) + added)
+        return document
+
+    report = forge({"bob": _billed(history, keys, dearer, "alice", "bob")})
+    assert bad(report) == ["billed-differs"]
+    assert "echo: it counts 8 by call, the receipts 7" in text_of(report, "billed-differs")
+    report = forge({"bob": _billed(history, keys, lambda d: d, "bob")})
+    assert bad(report) == ["billed-differs"]
+    assert "alice did not sign" in text_of(report, "billed-differs")
+    for nonsense in ({}, {"envelope": 3}, [], None):
+        report = forge({"bob": lambda b, n=nonsense: [*b, Body("statement/v1", b[-1].time, n)]})
+        assert bad(report) == ["document"]
+
+
+def test_a_dispute_is_told(
+    history: History, keys: dict[str, SigningKey], forge: Callable[..., Report]
+) -> None:
+    document = {"month": "2026-11", "partner": str(keys["alice"].public)}
+    report = forge({"bob": lambda b: [*b, Body("statement-dispute/v1", b[-1].time, document)]})
+    assert report.ok
+    assert "bob recorded that its statement of 2026-11 differs from that of alice" in text_of(
+        report, "bill-disputed"
+    )

@@ -193,8 +193,9 @@ def test_versions_chain_and_salts_are_fresh(tmp_path):
 @pytest.mark.parametrize("change", [{"unit": "fen"}, {"range": ("0", "9")}, {"nullable": False}])
 def test_the_digest_binds_the_schema(change):
     plain, other = Schema((Column("n", "int64"),)), Schema((Column("n", "int64", **change),))
-    facts = (5, "sha256:" + "0" * 64, None)
-    assert snapshot.version_digest(plain, *facts) != snapshot.version_digest(other, *facts)
+    facts = (5, "sha256:" + "0" * 64, None, None, None)
+    made = [snapshot.version_digest(snapshot.version_document(s, *facts)) for s in (plain, other)]
+    assert made[0] != made[1]
 
 
 def test_source_chunking_does_not_change_the_root(tmp_path, monkeypatch):

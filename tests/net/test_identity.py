@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,3 +100,93 @@ def test_addresses() -> None:
     for bad in ("bank", ":1", "a:0", "a:65536", "a b:1", "a:1\n", None, 7):
         with pytest.raises(AtollError, match="E_FORMAT"):
             parse_address(bad)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_tls_key_is_renewed_under_the_same_identity(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    first = NodeKeys.create(folder, "open sesame", NOW, tls_days=30)
+    second = NodeKeys.renew_tls(folder, "open sesame", NOW + timedelta(days=20), tls_days=30)
+    loaded = NodeKeys.load(folder, "open sesame")
+    assert loaded.identity == first.identity
+    assert (loaded.tls.fingerprint, loaded.older and loaded.older.fingerprint) == (
+        second.tls.fingerprint,
+        first.tls.fingerprint,
+    )
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in folder.iterdir())
+    assert loaded.tls.private_key not in b"".join(path.read_bytes() for path in folder.iterdir())
+    # A third one only once the first has ended, or was dropped.
+    with pytest.raises(AtollError, match="E_STATE") as refused:
+        NodeKeys.renew_tls(folder, "open sesame", NOW + timedelta(days=29))
+    assert "2026-12-23" in refused.value.text
+    third = NodeKeys.renew_tls(folder, "open sesame", NOW + timedelta(days=30))
+    assert third.older is not None
+    assert third.older.fingerprint == second.tls.fingerprint
+    assert names(folder) == {"identity.pem", "tls-2.pem", "tls-2.crt", "tls-3.pem", "tls-3.crt"}
+    alone = NodeKeys.drop_older(folder, "open sesame")
+    assert (alone.tls.fingerprint, alone.older) == (third.tls.fingerprint, None)
+    assert names(folder) == {"identity.pem", "tls-3.pem", "tls-3.crt"}
+    with pytest.raises(AtollError, match="E_STATE"):
+        NodeKeys.drop_older(folder, "open sesame")
+    with pytest.raises(AtollError, match="E_PASSPHRASE"):
+        NodeKeys.renew_tls(folder, "open barley", NOW)
+    assert names(folder) == {"identity.pem", "tls-3.pem", "tls-3.crt"}
+
+
+class PowerCutError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("act", ["renew", "drop"])
+def test_a_crash_at_any_point_leaves_keys_that_open(
+    tmp_path: Path, act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every change of the folder is a rename or an unlink: the power fails before each of them, one after the other."""
+    done = False
+    for point in range(10):
+        folder = tmp_path / str(point)
+        first = NodeKeys.create(folder, "open sesame", NOW)
+        newest = NodeKeys.renew_tls(folder, "open sesame", NOW) if act == "drop" else first
+        left = point
+
+        def step(original: Any) -> Any:
+            def method(self: Path, *args: Any, **how: Any) -> Any:
+                nonlocal left
+                if left == 0:
+                    raise PowerCutError
+                left -= 1
+                return original(self, *args, **how)
+
+            return method
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", step(Path.replace))
+            patch.setattr(Path, "unlink", step(Path.unlink))
+            try:
+                if act == "renew":
+                    newest = NodeKeys.renew_tls(folder, "open sesame", NOW)
+                else:
+                    NodeKeys.drop_older(folder, "open sesame")
+                done = True
+            except PowerCutError:
+                pass
+        found = NodeKeys.load(folder, "open sesame")
+        assert found.identity == first.identity
+        held = {k.tls.fingerprint for k in found.views(NOW)}
+        assert newest.tls.fingerprint in held
+        if act == "renew":
+            assert first.tls.fingerprint in held
+        # And it goes on from there; nothing of a dropped key stays behind.
+        if found.older is not None or act == "drop":
+            with contextlib.suppress(AtollError):
+                NodeKeys.drop_older(folder, "open sesame")
+            assert len(names(folder)) == 3
+        again = NodeKeys.renew_tls(folder, "open sesame", NOW)
+        assert again.older is not None
+        assert again.older.fingerprint == found.tls.fingerprint
+        if done:
+            return
+    pytest.fail("more steps than expected")

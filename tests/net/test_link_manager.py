@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from atoll.errors import AtollError
 from atoll.net import peers as peers_module
+from atoll.net.identity import NodeKeys
 from atoll.net.listener import Listener
 from atoll.net.peers import LinkManager
 
@@ -28,8 +32,9 @@ class Running:
         self.listener: Listener | None = None
         if listens:
             self.listener = Listener(
-                "127.0.0.1", 0, self.manager.accept, lambda sock: sock.close(), node.local.log
-            )
+                "127.0.0.1", 0, self.manager.accept, lambda sock: sock.close(), node.local.log,
+                lambda sock: self.manager.accept(sock, older=True),
+            )  # fmt: skip
             self.listener.start()
         self.manager.start()
 
@@ -140,3 +145,80 @@ def test_another_node_at_the_address_is_not_taken_for_the_peer(run: Callable[...
     alice.manager.add(bob.identity, bob.node.keys.tls.fingerprint, mallory.address)
     with pytest.raises(AtollError, match="E_PEER_KEY"):
         alice.manager.request(bob.identity, "echo", 1)
+
+
+# A renewed TLS key: for a while some partners pin the one, some the other.
+
+
+def renewed(node: Any, folder: Path) -> str:
+    """Renews the TLS key of a node that does not run yet; the fingerprint of the one before."""
+    before: str = node.keys.tls.fingerprint
+    node.keys = NodeKeys.renew_tls(folder / node.local.name, "open sesame", node.local.clock())
+    node.local = replace(node.local, keys=node.keys)
+    assert node.keys.older.fingerprint == before != node.keys.tls.fingerprint
+    return before
+
+
+def pins(one: Running, other: Running, tls: str) -> None:
+    """`one` knows `other` by that TLS key."""
+    one.node.trusted[other.identity] = tls
+    one.manager.add(other.identity, tls, other.address)
+
+
+@pytest.mark.parametrize(
+    ("rena_listens", "old_listens"),
+    [(True, True), (True, False), (False, True)],
+    ids=["both", "dials out", "dialed"],
+)
+def test_partners_that_pin_the_older_or_the_newer_key_are_both_served(
+    node: Any, run: Callable[..., Running], tmp_path: Path, rena_listens: bool, old_listens: bool
+) -> None:
+    made = node("rena")
+    before = renewed(made, tmp_path)
+    rena = Running(made, rena_listens)
+    pinned_old, pinned_new = run("old", old_listens), run("new", True)
+    try:
+        pins(pinned_old, rena, before)
+        pins(pinned_new, rena, made.keys.tls.fingerprint)
+        for other in (pinned_old, pinned_new):
+            rena.know(other)
+        for other, tls in ((pinned_old, before), (pinned_new, made.keys.tls.fingerprint)):
+            until(lambda o=other: rena.identity in o.manager.connected(), 20)  # type: ignore[misc]
+            assert other.manager.request(rena.identity, "echo", 1) == 1
+            assert rena.manager.request(other.identity, "echo", 2) == 2
+            assert other.manager.connected()[rena.identity].tls == tls
+            assert rena.manager.connected()[other.identity].mine.tls == tls
+        # The partner takes over the new pin: the link is made again with the new key, without a gap of minutes.
+        pins(pinned_old, rena, made.keys.tls.fingerprint)
+        until(
+            lambda: (
+                rena.identity in pinned_old.manager.connected()
+                and pinned_old.manager.connected()[rena.identity].tls == made.keys.tls.fingerprint
+            ),
+            20,
+        )
+        assert pinned_old.manager.request(rena.identity, "echo", 3) == 3
+    finally:
+        rena.stop()
+
+
+def test_a_key_that_is_neither_of_the_two_is_refused(
+    node: Any, run: Callable[..., Running], tmp_path: Path
+) -> None:
+    made = node("rena")
+    before = renewed(made, tmp_path)
+    rena, other = Running(made, True), run("other")
+    try:
+        pins(other, rena, other.node.keys.tls.fingerprint)
+        rena.know(other)
+        for one, whom in ((other, rena), (rena, other)):
+            with pytest.raises(AtollError) as caught:
+                one.manager.link(whom.identity, timeout=5)
+            assert caught.value.code == "E_PEER_KEY"
+        assert rena.identity not in other.manager.connected()
+        # An older key whose time is over is not shown any more.
+        late = made.keys.older.not_after + timedelta(seconds=1)
+        assert [k.tls.fingerprint for k in made.keys.views(late)] == [made.keys.tls.fingerprint]
+        assert [k.tls.fingerprint for k in made.keys.views(made.local.clock())][1] == before
+    finally:
+        rena.stop()

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from atoll.agreements import build_approval
+from atoll.agreements import build_approval, roster
 from atoll.crypto import dsse
 from atoll.crypto.suite import SigningKey, commit
 from atoll.errors import AtollError
 from atoll.functions.join.compile import compile as compile_join
 from atoll.net.dial import dial
-from atoll.net.identity import NodeKeys
+from atoll.net.identity import NodeKeys, key_statement
 from atoll.net.link import Link, Local, open_link
 from atoll.net.listener import job_name
 from atoll.plan import plan_digest
@@ -170,6 +170,22 @@ def kill_workers() -> Callable[[NodeProcess], int]:
     return kill
 
 
+@pytest.fixture(scope="module")
+def quality_limits(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[None]:
+    """Nodes that are started after this answer and take only as often in a day as the module's `LIMITS` say."""
+    folder = tmp_path_factory.mktemp("limits")
+    (folder / "sitecustomize.py").write_text(
+        "from atoll.node.quality import sharing\n"
+        f"sharing.ANSWERS_A_DAY, sharing.FINDINGS_A_DAY = {request.module.LIMITS!r}\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        before = os.environ.get("PYTHONPATH")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *([before] if before else [])]))
+        yield
+
+
 # What a node keeps about others' requests: nothing of it may change by a message that was refused.
 TABLES = (
     "agreements",
@@ -182,6 +198,8 @@ TABLES = (
     "input_uses",
     "log_entries",
     "outbox",
+    "quality_shown",
+    "findings",
 )
 
 
@@ -196,6 +214,7 @@ class Mallory:
     receipt: dict[str, Any]
     job: str
     decisions: dict[str, Any] = field(default_factory=dict)
+    figures: Callable[[Any], Any] = lambda body: {}
     _link: Link | None = None
 
     @property
@@ -212,6 +231,7 @@ class Mallory:
                 "plan.decision": self._decided,
                 "job.abort": lambda *_: {},
                 "ledger.extend": lambda *_: {},
+                "quality.figures": lambda _, body: self.figures(body),
             }
             local = Local(
                 keys=self.keys, name="mallory", address=None, handlers=handlers, admit=lambda *_: None,
@@ -240,6 +260,16 @@ class Mallory:
 
     def sign(self, kind: str, document: Any, *keys: SigningKey) -> Any:
         return dsse.sign(kind, document, *(keys or (self.keys.signing,)))
+
+    def roster(self) -> dict[str, Any]:
+        """A first version of a roster of the two."""
+        now = datetime.now(UTC)
+        cards = [
+            key_statement(self.keys, "mallory", None, now),
+            self.victim.administrator.rosters.card()["card"],
+        ]
+        members = [roster.read_card(card, now) for card in cards]
+        return roster.found("ros-" + "1" * 16, "The two", members, now)
 
     def plan(self, **how: Any) -> dict[str, Any]:
         request = {
@@ -291,7 +321,17 @@ def mallory(net: Net) -> Iterator[Mallory]:
     node.steward.data.add("loans", {"id": [str(i) for i in range(60)]})
     victim.steward.data.add("taxes", {"id": [str(i) for i in range(30, 90)]})
     agreement = net.agreement(
-        {"mallory": {"loans": {"id": "join_key"}}, "victim": {"taxes": {"id": "join_key"}}}, silence_seconds=3
+        {
+            "mallory": {"loans": {"id": "join_key"}},
+            "victim": {
+                "taxes": {
+                    "columns": {"id": "join_key"},
+                    "quality": ["rows"],
+                    "findings": ["stale", "missing"],
+                }
+            },
+        },
+        silence_seconds=3,
     )
     job = node.analyst.join(agreement, "loans", "taxes", on="id", purpose="test", reveal="size").wait(
         timeout=60

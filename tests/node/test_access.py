@@ -17,7 +17,7 @@ import pytest
 
 from atoll.errors import AtollError
 from atoll.node.access import ROLE_MEANING, ROLES
-from atoll.node.api import agreements, jobs, ledger, partners, people, status, tables
+from atoll.node.api import agreements, jobs, ledger, partners, people, rosters, status, tables
 from atoll.testing import NodeProcess, nodes
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -115,7 +115,7 @@ def test_the_roles_page_equals_the_schema(schema: dict[str, Any]) -> None:
 
 
 def test_every_route_is_registered_with_its_roles() -> None:
-    for part in (status, people, partners, tables, agreements, jobs, ledger):
+    for part in (status, people, partners, rosters, tables, agreements, jobs, ledger):
         for route in part.router.routes:
             roles = route.openapi_extra["x-roles"]  # type: ignore[attr-defined]
             assert set(roles) <= set(ROLES)
@@ -132,6 +132,7 @@ def test_changes_are_kept_from_those_who_only_look() -> None:
         ("POST", "/v1/policy/explain"),  # nothing runs
         ("POST", "/v1/jobs/estimate"),
         ("POST", "/v1/data/{name}/verify"),
+        ("POST", "/v1/rosters/read"),
     }
     for (method, path), roles in TABLE.items():
         if method != "GET" and (method, path) not in looking:

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atoll.agreements import build_refusal
+from atoll.billing import statement
 from atoll.client import drafts
 from atoll.crypto import canonical, dsse
 from atoll.crypto.document import document_digest
@@ -36,10 +37,11 @@ from atoll.plan import plan_digest
 from atoll.testing import Net, NodeProcess, nodes, until
 
 VERBS = (
-    "agreement.offer", "agreement.revoke", "job.abort", "job.final", "job.part", "job.provisional", "job.receipt",
+    "agreement.offer", "agreement.revoke", "bill.day", "bill.sign", "bill.statement",
+    "job.abort", "job.final", "job.part", "job.provisional", "job.receipt",
     "job.start", "ledger.extend", "ledger.fetch", "ledger.fork", "ledger.gossip", "ledger.leaves", "ledger.standing",
     "consent.withdraw", "offer.publish", "offer.withdraw", "pair.confirm", "plan.decision", "plan.propose",
-    "witness.cosign",
+    "roster.offer", "witness.cosign", "quality.figures", "quality.report",
 )  # fmt: skip
 
 
@@ -63,6 +65,9 @@ garbage = st.recursive(
 FIELDS = {
     "agreement.offer": ("envelope", "proposer"),
     "agreement.revoke": ("envelope",),
+    "bill.day": ("agreement", "day", "start"),
+    "bill.sign": ("statement",),
+    "bill.statement": ("agreement", "month"),
     "job.abort": ("job", "abort"),
     "job.final": ("receipt", "job"),
     "job.part": ("job", "attempt", "block", "part", "called"),
@@ -82,6 +87,9 @@ FIELDS = {
     "pair.confirm": ("state", "confirmed"),
     "plan.decision": ("approval", "job"),
     "plan.propose": ("plan", "approval"),
+    "quality.figures": ("agreement", "asset", "figures"),
+    "quality.report": ("envelope", "opening"),
+    "roster.offer": ("envelope", "before"),
 }
 
 
@@ -89,6 +97,7 @@ FIELDS = {
 SIGNED = {
     ("agreement.offer", "envelope"): "agreement/v1",
     ("agreement.revoke", "envelope"): "revocation/v1",
+    ("bill.sign", "statement"): "statement/v1",
     ("job.abort", "abort"): "abort/v1",
     ("job.final", "receipt"): "receipt/v1",
     ("job.receipt", "receipt"): "receipt/v1",
@@ -97,6 +106,9 @@ SIGNED = {
     ("plan.decision", "approval"): "approval/v1",
     ("plan.propose", "plan"): "plan/v1",
     ("plan.propose", "approval"): "approval/v1",
+    ("quality.report", "envelope"): "finding/v1",
+    ("roster.offer", "envelope"): "roster/v1",
+    ("roster.offer", "before"): "roster/v1",
 }
 
 
@@ -135,6 +147,14 @@ def test_garbage_is_refused_by_every_verb(mallory: Any, unchanged: None, verb: s
             "by": mallory.victim.identity,  # its own revocation would rightly be taken
             "reason": "none", "at": "2026-11-23T16:30:00Z",
         },
+        "finding/v1": {
+            "format": "atoll.finding/v1", "agreement": mallory.agreement["id"], "asset": "taxes", "by": mallory.me,
+            "provider": mallory.victim.identity, "category": "stale", "column": None, "extent": "few",
+        },
+        "roster/v1": mallory.roster(),
+        "statement/v1": statement(
+            "2026-11", mallory.agreement["id"], (mallory.me, mallory.victim.identity), []
+        ),
     }  # fmt: skip
     texts = [mallory.job, mallory.me, mallory.victim.identity, mallory.agreement["id"], "00" * 16]
     json_like = garbage.filter(_canonical)
@@ -155,6 +175,10 @@ def test_garbage_is_refused_by_every_verb(mallory: Any, unchanged: None, verb: s
             return nonsense.filter(lambda d: d != good[kind]).map(lambda d: mallory.sign(kind, d))
         if name == "job":
             return st.just(mallory.job) | real | garbage
+        if name == "opening":
+            return st.just(b"o" * 16) | garbage
+        if name == "figures":
+            return st.lists(st.sampled_from(["rows", "nulls:id", ""]) | garbage, max_size=3) | garbage
         if name == "entries":
             return garbage | st.lists(
                 st.fixed_dictionaries(dict.fromkeys(("leaf", "body", "opening"), garbage)), max_size=3

@@ -102,6 +102,12 @@ class Driver:
     def accept(self, node: NodeProcess, invite: str) -> Json:
         raise NotImplementedError
 
+    def roster(
+        self, node: NodeProcess, act: str, *what: Any, role: str = "administrator", **how: Any
+    ) -> Json:
+        """An act on a roster; name and arguments as in the SDK, where cards and files are JSON values."""
+        raise NotImplementedError
+
     def whoami(self, node: NodeProcess, token: str) -> Json:
         """What the node says of itself and of the token's person."""
         raise NotImplementedError
@@ -178,6 +184,12 @@ class Sdk(Driver):
 
     def accept(self, node: NodeProcess, invite: str) -> Json:
         return node.administrator.peers.accept(invite)
+
+    def roster(
+        self, node: NodeProcess, act: str, *what: Any, role: str = "administrator", **how: Any
+    ) -> Json:
+        found: Json = getattr(node.client(role).rosters, act)(*what, **how)  # type: ignore[arg-type]
+        return found
 
     def whoami(self, node: NodeProcess, token: str) -> Json:
         import atoll
@@ -293,6 +305,32 @@ class Rest(Driver):
     def accept(self, node: NodeProcess, invite: str) -> Json:
         return self._send(node, "administrator", "POST", "/v1/peers/accept", {"invite": invite}).json()
 
+    def roster(
+        self, node: NodeProcess, act: str, *what: Any, role: str = "administrator", **how: Any
+    ) -> Json:
+        def send(method: str, path: str, body: Any = None, **options: Any) -> Any:
+            return self._send(node, role, method, f"/v1/rosters{path}", body, **options).json()
+
+        if act == "card":
+            return send("GET", "/card")["card"]  # type: ignore[no-any-return]
+        if act == "list":
+            return send("GET", "")  # type: ignore[no-any-return]
+        if act == "new":
+            return send("POST", "", {"name": what[0], "cards": what[1], **how})  # type: ignore[no-any-return]
+        if act == "read":
+            return send("POST", "/read", {"file": what[0]["file"]})  # type: ignore[no-any-return]
+        if act == "show":
+            return send("GET", f"/{what[0]}", params=how)  # type: ignore[no-any-return]
+        if act == "merge":
+            return [send("POST", "/import", {"file": w["file"]}) for w in what][-1]  # type: ignore[no-any-return]
+        if act == "confirm":
+            how["words"] = what[1]
+        identifier = what[0]
+        if isinstance(identifier, dict):
+            kept = send("POST", "/import", {"file": identifier["file"]})
+            identifier, how = kept["id"], how | {"digest": kept["digest"]}
+        return send("POST", f"/{identifier}/{act}", how)  # type: ignore[no-any-return]
+
     def whoami(self, node: NodeProcess, token: str) -> Json:
         return self._send(node, "", "GET", "/v1/node", token=token).json()
 
@@ -400,6 +438,28 @@ class Cli(Driver):
 
     def accept(self, node: NodeProcess, invite: str) -> Json:
         return self.run(node, "administrator", "peer", "accept", invite)
+
+    def roster(
+        self, node: NodeProcess, act: str, *what: Any, role: str = "administrator", **how: Any
+    ) -> Json:
+        with tempfile.TemporaryDirectory() as folder:
+
+            def word(value: Any) -> str:
+                """A card or roster as a file, anything else as itself."""
+                if not isinstance(value, dict):
+                    return str(value)
+                file = Path(folder) / f"{len(os.listdir(folder))}.json"
+                file.write_text(json.dumps(value.get("file") or value.get("card") or value))
+                return str(file)
+
+            words: list[str] = [act if act != "read" else "show"]
+            if act == "new":
+                how, what = {"name": what[0], **how}, tuple(what[1])
+            words += [word(w) for w in what]
+            for name, value in how.items():
+                for one in value if isinstance(value, list) else [value]:
+                    words += [f"--{name}", word(one)]
+            return self.run(node, role, "roster", *words)  # type: ignore[no-any-return]
 
     def whoami(self, node: NodeProcess, token: str) -> Json:
         return self.run(node, "", "status", token=token)

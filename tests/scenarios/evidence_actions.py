@@ -57,6 +57,17 @@ class Actions:
     def private(self, node: NodeProcess, role: str = "auditor") -> list[Json]:
         return node.client(role).ledger.private()  # type: ignore[arg-type]
 
+    def bills(self, node: NodeProcess, month: str, **which: str) -> list[Json]:
+        return node.auditor.bills.show(month, **which)
+
+    def compare(self, node: NodeProcess, month: str, agreement: str, partner: str) -> Json:
+        return node.auditor.bills.compare(month, agreement, partner)
+
+    def sign_bill(
+        self, node: NodeProcess, month: str, agreement: str, partner: str, role: str = "steward"
+    ) -> Json:
+        return node.client(role).bills.sign(month, agreement, partner)  # type: ignore[arg-type]
+
 
 class RestActions(Actions):
     """By bare HTTP."""
@@ -109,6 +120,19 @@ class RestActions(Actions):
     def private(self, node: NodeProcess, role: str = "auditor") -> list[Json]:
         return self.driver._send(node, role, "GET", "/v1/ledgers/private").json()
 
+    def bills(self, node: NodeProcess, month: str, **which: str) -> list[Json]:
+        return self.driver._send(node, "auditor", "GET", "/v1/bills", params={"month": month, **which}).json()
+
+    def compare(self, node: NodeProcess, month: str, agreement: str, partner: str) -> Json:
+        query = {"month": month, "agreement": agreement, "partner": partner}
+        return self.driver._send(node, "auditor", "GET", "/v1/bills/compare", params=query).json()
+
+    def sign_bill(
+        self, node: NodeProcess, month: str, agreement: str, partner: str, role: str = "steward"
+    ) -> Json:
+        body = {"month": month, "agreement": agreement, "partner": partner}
+        return self.driver._send(node, role, "POST", "/v1/bills/sign", body).json()
+
 
 class CliActions(Actions):
     """By commands."""
@@ -155,6 +179,22 @@ class CliActions(Actions):
 
     def private(self, node: NodeProcess, role: str = "auditor") -> list[Json]:
         return self.driver.run(node, role, "ledger", "private")
+
+    def bills(self, node: NodeProcess, month: str, **which: str) -> list[Json]:
+        words = [word for name, value in which.items() for word in (f"--{name}", value)]
+        return self.driver.run(node, "auditor", "bill", "--month", month, *words)
+
+    @staticmethod
+    def _between(month: str, agreement: str, partner: str) -> list[str]:
+        return ["--month", month, "--agreement", agreement, "--partner", partner]
+
+    def compare(self, node: NodeProcess, month: str, agreement: str, partner: str) -> Json:
+        return self.driver.run(node, "auditor", "bill", "compare", *self._between(month, agreement, partner))
+
+    def sign_bill(
+        self, node: NodeProcess, month: str, agreement: str, partner: str, role: str = "steward"
+    ) -> Json:
+        return self.driver.run(node, role, "bill", "sign", *self._between(month, agreement, partner))
 
 
 def actions(driver: Driver) -> Actions:

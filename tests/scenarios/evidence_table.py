@@ -132,3 +132,71 @@ def _(p: Play) -> None:
 @scenario("a steward is not shown the private log", error="E_ROLE")
 def _(p: Play) -> None:
     actions(p.do).private(p.alice, "steward")
+
+
+# Bills.
+
+PRICE = {"currency": "CNY", "per_run": 500, "per_row": 3}
+
+
+def _month(p: Play, agreement: str) -> str:
+    return str(p.bob.auditor.ledger.entries(agreement, 0, 1)[0]["time"])[:7]
+
+
+@scenario("both sides compute the same statement")
+def _(p: Play) -> None:
+    do = actions(p.do)
+    agreement = p.both(price=PRICE)
+    job = p.run(p.join(agreement, reveal="size"))
+    p.do.receipt(p.alice, job)
+    month = _month(p, agreement)
+    until("bob has the receipt", lambda: p.bob.auditor.jobs.get(job).document["evidence"] == "final")
+    (mine,) = do.bills(p.alice, month, agreement=agreement)
+    (theirs,) = do.bills(p.bob, month, agreement=agreement, partner="alice")
+    assert mine["statement"] == theirs["statement"]
+    assert {x["unit"]: (x["quantity"], x["amount"]) for x in mine["lines"]} == {
+        "run": (1, "500"),
+        "row": (120, "360"),
+    }
+    assert mine["owe"] == theirs["owed"] == ["8.60 CNY"]
+    assert do.compare(p.alice, month, agreement, "bob")["equal"] is True
+
+
+@scenario("nothing is billed where no price is named")
+def _(p: Play) -> None:
+    agreement = p.both()
+    p.do.receipt(p.alice, p.run(p.join(agreement, reveal="size")))
+    assert actions(p.do).bills(p.alice, _month(p, agreement), agreement=agreement) == []
+
+
+@scenario("a month that is none", error="E_FORMAT", text="2026-13")
+def _(p: Play) -> None:
+    actions(p.do).bills(p.alice, "2026-13")
+
+
+@scenario("a month that has not begun", error="E_FORMAT", text="not begun")
+def _(p: Play) -> None:
+    actions(p.do).bills(p.alice, "2199-01")
+
+
+@scenario("a bill of an agreement that is not here", error="E_NOT_FOUND")
+def _(p: Play) -> None:
+    actions(p.do).bills(p.alice, "2026-01", agreement="agr-0000000000000000")
+
+
+@scenario("a bill with one who is no signatory", error="E_NOT_FOUND", text="carol")
+def _(p: Play) -> None:
+    agreement = p.both()
+    actions(p.do).compare(p.alice, _month(p, agreement), agreement, "carol")
+
+
+@scenario("a month is signed when it is over", error="E_STATE", text="not over")
+def _(p: Play) -> None:
+    agreement = p.both(price=PRICE)
+    actions(p.do).sign_bill(p.alice, _month(p, agreement), agreement, "bob")
+
+
+@scenario("an auditor signs no bill", error="E_ROLE")
+def _(p: Play) -> None:
+    agreement = p.both(price=PRICE)
+    actions(p.do).sign_bill(p.alice, _month(p, agreement), agreement, "bob", "auditor")

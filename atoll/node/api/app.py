@@ -15,7 +15,21 @@ from starlette.exceptions import HTTPException
 from atoll import __version__
 from atoll.errors import AtollError
 from atoll.node.access import ROLES
-from atoll.node.api import agreements, audit, consents, jobs, ledger, offers, partners, people, status, tables
+from atoll.node.api import (
+    agreements,
+    audit,
+    billing,
+    consents,
+    jobs,
+    ledger,
+    offers,
+    partners,
+    people,
+    quality,
+    rosters,
+    status,
+    tables,
+)
 from atoll.node.api.guard import Guard, record_access
 from atoll.node.logs import logger
 from atoll.node.node import Node
@@ -49,7 +63,10 @@ def build(node: Node) -> FastAPI:
     app.state.node = node
     app.state.guard = Guard(node)
     log = logger("api")
-    for part in (status, people, partners, tables, offers, agreements, consents, jobs, ledger, audit):
+    for part in (
+        status, people, partners, rosters, tables, quality, offers, agreements, consents, jobs, ledger, audit,
+        billing,
+    ):  # fmt: skip
         app.include_router(part.router)
 
     @app.middleware("http")

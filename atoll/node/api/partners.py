@@ -57,7 +57,7 @@ def confirm(node: Here, who: Who, name: str, body: Confirm) -> dict[str, Any]:
 
 
 @router.on("DELETE", "/{name}", "administrator")
-def remove(node: Here, name: str, reason: str = "") -> dict[str, Any]:
+def remove(node: Here, who: Who, name: str, reason: str = "") -> dict[str, Any]:
     """Ends a pairing at once."""
-    node.partners.remove(name, reason or "no reason given")
+    node.partners.remove(name, reason or "no reason given", who.person)
     return {"name": name, "state": "removed"}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import anyio.from_thread
 import anyio.to_thread
 import pyarrow as pa
-from fastapi import Request
+from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import ClientDisconnect
 
@@ -35,6 +35,15 @@ class NewTable(Source):
     mode: Literal["snapshot", "live"] = "snapshot"
     bad_rows: Literal["refuse", "skip"] = "refuse"
     keys: list[list[str]] = []
+    rules: dict[str, Any] | None = None
+
+
+class Question(BaseModel):
+    """An id, one text for each column of the table's key, and which version: number, digest, or the one in use."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    id: list[Any]
+    version: int | str | None = None
 
 
 @router.on("GET", "", "steward", "analyst", "auditor", "administrator")
@@ -60,16 +69,17 @@ def add(node: Here, who: Who, body: NewTable) -> dict[str, Any]:
         keys=body.keys,
         person=who.person,
         mode=body.mode,
+        rules=body.rules,
     )
 
 
-def _declared(text: str | None) -> Any:
+def _declared(text: str | None, what: str) -> Any:
     if not text:
         return None
     try:
         return json.loads(text)
-    except ValueError:
-        raise AtollError("E_FORMAT", "declaration is not JSON") from None
+    except (ValueError, RecursionError):
+        raise AtollError("E_FORMAT", f"{what} is not JSON") from None
 
 
 async def _upload(request: Request, node: Here, take: Callable[[pa.Table], Any]) -> Any:
@@ -116,12 +126,19 @@ async def _upload(request: Request, node: Here, take: Callable[[pa.Table], Any])
 
 @router.on("PUT", "/{name}", "steward", status_code=201)
 async def upload(
-    request: Request, node: Here, who: Who, name: str, declaration: str | None = None, keys: str | None = None
+    request: Request,
+    node: Here,
+    who: Who,
+    name: str,
+    declaration: str | None = None,
+    keys: str | None = None,
+    rules: str | None = None,
 ) -> Any:
     """Adds a table sent as an Arrow IPC stream."""
-    words, columns = _declared(declaration), _declared(keys) or []
+    words, columns = _declared(declaration, "declaration"), _declared(keys, "keys") or []
+    wanted = _declared(rules, "rules")
     return await _upload(
-        request, node, lambda table: node.tables.add_table(name, table, words, columns, who.person)
+        request, node, lambda table: node.tables.add_table(name, table, words, columns, who.person, wanted)
     )
 
 
@@ -148,6 +165,13 @@ def verify(node: Here, name: str) -> dict[str, Any]:
     """Recomputes the commitment of the newest version."""
     node.tables.verify(name)
     return {"name": name, "verified": True}
+
+
+@router.on("POST", "/{name}/prove", "steward", response_class=Response)
+def prove(node: Here, who: Who, name: str, body: Question) -> Response:
+    """A proof that a version has, or has not, rows of an id: for an auditor, who checks it offline."""
+    digest, proof = node.row_proofs.prove(name, body.id, body.version, who.person)
+    return Response(proof, media_type="application/json", headers={"X-Version-Digest": digest})
 
 
 @router.on("DELETE", "/{name}", "steward")

@@ -56,8 +56,15 @@ class Restore:
         }
 
     def on(self, kind: str, handler: Handler) -> None:
-        """What else follows from entries of a kind."""
-        self._handlers[kind] = handler
+        """What follows, or follows as well, from entries of a kind."""
+        before = self._handlers.get(kind)
+
+        def both(session: Session, agreement: str, body: Body) -> None:
+            if before is not None:
+                before(session, agreement, body)
+            handler(session, agreement, body)
+
+        self._handlers[kind] = both
 
     def apply(self, session: Session, agreement: str, bodies: Sequence[Body]) -> None:
         """Applies the opened entries of an own log of an agreement, in the caller's transaction."""

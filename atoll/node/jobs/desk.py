@@ -53,6 +53,8 @@ class Desk:
     record: Callable[[Session, str, str, Any, str | None], None]
     require: Callable[[str], None]
     """Raises for an agreement in which nothing may be signed and recorded now."""
+    receipted: Callable[[Session, dsse.Envelope], None]
+    """Called in the transaction that stores a receipt which all have signed."""
     # A fixed number of locks, since peers choose the names of jobs.
     _locks: tuple[threading.RLock, ...] = field(
         default_factory=lambda: tuple(threading.RLock() for _ in range(256))

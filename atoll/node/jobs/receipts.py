@@ -407,6 +407,7 @@ class Receipts:
         row = session.get_one(Job, job)
         self._desk.event(session, job, "receipt signed by all", block=block)
         self._desk.record(session, row.agreement, "receipt", {"envelope": envelope}, job)
+        self._desk.receipted(session, envelope)
 
     # Everyone.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Boolean, Index, Integer, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 KEY = String(160)
@@ -93,6 +93,38 @@ class Peer(Base):
     created: Mapped[str] = _c(TIME, "when the pairing began")
     removed: Mapped[str | None] = _c(TIME, "when it was un-paired", nullable=True)
     reason: Mapped[str | None] = _c(String(300), "why it was un-paired", nullable=True)
+    roster: Mapped[str | None] = _c(
+        String(64), "roster whose acceptance made the pairing; null where words did", nullable=True
+    )
+    removed_by: Mapped[str | None] = _c(
+        String(128),
+        "the person of this node who un-paired it; null where the partner or a roster did",
+        nullable=True,
+    )
+
+
+class Roster(Base):
+    """One version of a consortium's roster, as far as its signing has come, and what became of it here."""
+
+    __tablename__ = "rosters"
+    digest: Mapped[str] = _c(DIGEST, "digest of the document", primary_key=True)
+    id: Mapped[str] = _c(String(64), "roster identifier", index=True)
+    version: Mapped[int] = _c(Integer, "version of the roster")
+    name: Mapped[str] = _c(String(200), "name of the consortium")
+    supersedes: Mapped[str | None] = _c(
+        DIGEST, "digest of the version before; null on the first", nullable=True
+    )
+    envelope: Mapped[Any] = _c(JSON, "DSSE envelope with the signatures so far")
+    state: Mapped[str] = _c(
+        String(16), "offered, comparing, active, left, superseded, passed over or withdrawn"
+    )
+    proposer: Mapped[str] = _c(KEY, "the node that brought it here; this node's own key for a file")
+    created: Mapped[str] = _c(TIME, "when this node first saw it")
+    changed: Mapped[str] = _c(TIME, "when the state last changed")
+    accepted: Mapped[str | None] = _c(TIME, "when it took effect here; null before", nullable=True)
+    accepted_by: Mapped[str | None] = _c(
+        String(128), "the person who accepted it, or confirmed the words of a first one", nullable=True
+    )
 
 
 class Asset(Base):
@@ -130,6 +162,81 @@ class AssetVersion(Base):
     erased: Mapped[str | None] = _c(
         TIME, "when its rows were erased; null while they are kept", nullable=True
     )
+
+
+class QualityRules(Base):
+    """The quality rules of a table."""
+
+    __tablename__ = "quality_rules"
+    asset: Mapped[str] = _c(String(128), "name of the table", primary_key=True)
+    rules: Mapped[Any] = _c(JSON, "the rules, as their owner declared them")
+    next: Mapped[str | None] = _c(
+        TIME, "when they are evaluated next; null for at versions only", nullable=True, index=True
+    )
+    by: Mapped[str] = _c(String(128), "who set them")
+    created: Mapped[str] = _c(TIME, "when they were set")
+
+
+class QualityResult(Base):
+    """What came of a table's rules at one time, for the owner: counts and texts, no value of the table."""
+
+    __tablename__ = "quality_results"
+    id: Mapped[int] = _c(SERIAL, "order of results", primary_key=True, autoincrement=True)
+    asset: Mapped[str] = _c(String(128), "name of the table", index=True)
+    at: Mapped[str] = _c(TIME, "when the rules were evaluated")
+    trigger: Mapped[str] = _c(String(16), "add, refresh, rules or schedule")
+    used: Mapped[bool] = _c(
+        Boolean, "false for a version that was refused, so that the one before stays in use"
+    )
+    failing: Mapped[int] = _c(Integer, "number of rules that were broken")
+    result: Mapped[Any] = _c(JSON, "the measures, and the outcome of each rule")
+
+
+class QualityAlert(Base):
+    """A rule that is or was broken, from the first time until it holds again."""
+
+    __tablename__ = "quality_alerts"
+    id: Mapped[int] = _c(SERIAL, "order of alerts", primary_key=True, autoincrement=True)
+    asset: Mapped[str] = _c(String(128), "name of the table", index=True)
+    rule: Mapped[str] = _c(Text, "kind and columns of the rule, or evaluation for one that failed")
+    stop: Mapped[bool] = _c(Boolean, "whether the rule keeps a version from being used")
+    en: Mapped[str] = _c(Text, "the newest measure in English")
+    zh: Mapped[str] = _c(Text, "the newest measure in Chinese")
+    since: Mapped[str] = _c(TIME, "when it was first seen broken")
+    seen: Mapped[str] = _c(TIME, "when it was last seen broken")
+    ended: Mapped[str | None] = _c(TIME, "when it was seen to hold again; null while broken", nullable=True)
+    acknowledged: Mapped[str | None] = _c(TIME, "when a person took note; null until then", nullable=True)
+    by: Mapped[str | None] = _c(String(128), "who took note", nullable=True)
+
+
+class QualityShown(Base):
+    """Figures of a table's quality that its owner showed a partner, at both of them."""
+
+    __tablename__ = "quality_shown"
+    __table_args__ = (Index("quality_shown_to", "agreement", "asset", "partner", "at"),)
+    id: Mapped[int] = _c(SERIAL, "order of answers", primary_key=True, autoincrement=True)
+    agreement: Mapped[str] = _c(String(64), "agreement identifier")
+    asset: Mapped[str] = _c(String(200), "table that the figures are about")
+    provider: Mapped[str] = _c(KEY, "whose table it is")
+    partner: Mapped[str] = _c(KEY, "who was shown the figures")
+    envelope: Mapped[Any] = _c(JSON, "DSSE envelope of the figures, signed by the provider")
+    opening: Mapped[bytes] = _c(LargeBinary, "opening of the commitment that the ledger holds")
+    at: Mapped[str] = _c(TIME, "when, by this node's clock")
+
+
+class Finding(Base):
+    """What a partner found wrong with a table that it uses, at both sides."""
+
+    __tablename__ = "findings"
+    id: Mapped[int] = _c(SERIAL, "order of findings", primary_key=True, autoincrement=True)
+    digest: Mapped[str] = _c(DIGEST, "digest of the finding", index=True)
+    agreement: Mapped[str] = _c(String(64), "agreement identifier")
+    asset: Mapped[str] = _c(String(200), "table that it is about")
+    provider: Mapped[str] = _c(KEY, "whose table it is")
+    by: Mapped[str] = _c(KEY, "who found it", index=True)
+    envelope: Mapped[Any] = _c(JSON, "DSSE envelope, signed by the finder")
+    opening: Mapped[bytes] = _c(LargeBinary, "opening of the commitment that the ledger holds")
+    at: Mapped[str] = _c(TIME, "when, by this node's clock")
 
 
 class Agreement(Base):
@@ -325,6 +432,44 @@ class Offer(Base):
     created: Mapped[str] = _c(TIME, "when it was published, or arrived")
     changed: Mapped[str] = _c(TIME, "when the state last changed")
     withdrawal: Mapped[Any | None] = _c(JSON, "DSSE envelope of the withdrawal", nullable=True)
+
+
+class BillItem(Base):
+    """A use that is billed, written in the transaction that stores the receipt which proves it."""
+
+    __tablename__ = "bill_items"
+    __table_args__ = (Index("bill_items_by_month", "agreement", "provider", "payer", "day"),)
+    job: Mapped[str] = _c(String(64), "job identifier", primary_key=True)
+    block: Mapped[int] = _c(
+        Integer,
+        "block of a standing service's calls; 0 for the whole job",
+        primary_key=True,
+        autoincrement=False,
+    )
+    provider: Mapped[str] = _c(KEY, "whose asset was used", primary_key=True)
+    asset: Mapped[str] = _c(String(200), "the asset", primary_key=True)
+    unit: Mapped[str] = _c(String(8), "run, call, row or hit", primary_key=True)
+    agreement: Mapped[str] = _c(String(64), "agreement identifier")
+    payer: Mapped[str] = _c(KEY, "who asked")
+    day: Mapped[str] = _c(String(10), "day of the use, UTC, by the owner's claim in the receipt")
+    evidence: Mapped[str] = _c(DIGEST, "digest of the receipt")
+    quantity: Mapped[int] = _c(BigInteger, "how many of the unit")
+    price: Mapped[int] = _c(BigInteger, "minor units of the currency for each")
+    currency: Mapped[str] = _c(String(3), "ISO 4217 code")
+    payees: Mapped[Any] = _c(JSON, "key and parts of everybody who shares the price")
+
+
+class Bill(Base):
+    """A month's statement that at least one side has signed, or found to differ."""
+
+    __tablename__ = "bills"
+    agreement: Mapped[str] = _c(String(64), "agreement identifier", primary_key=True)
+    month: Mapped[str] = _c(String(7), "month, as 2026-11", primary_key=True)
+    partner: Mapped[str] = _c(KEY, "the other side", primary_key=True)
+    digest: Mapped[str] = _c(DIGEST, "digest of the statement", primary_key=True)
+    envelope: Mapped[Any] = _c(JSON, "the statement with the signatures that there are")
+    state: Mapped[str] = _c(String(16), "signed (by one side) or agreed (by both)")
+    at: Mapped[str] = _c(TIME, "last change")
 
 
 class Consent(Base):

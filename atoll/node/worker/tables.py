@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from atoll.agreements import column
+from atoll.data.measure import evaluate
 from atoll.data.profile import profile
+from atoll.data.quality import Result, parse_rules
 from atoll.data.schema import Declaration, Schema
-from atoll.data.snapshot import Snapshot, create
+from atoll.data.snapshot import Snapshot, create, load
 from atoll.data.sources import Address, Source, SqlSource, open_source
 from atoll.data.validate import Checked, check_rows
 from atoll.errors import AtollError
@@ -80,27 +82,70 @@ def check(source: Source) -> dict[str, Any]:
     }
 
 
-def materialise(source: Source, spec: dict[str, Any], work: Path) -> tuple[Snapshot, dict[str, Any]]:
-    """Keeps a source's rows as the next version of `spec["asset"]` in `spec["store"]`, and profiles them.
+def refuse_bad(name: str, found: dict[str, Any], bad_rows: str) -> None:
+    """`E_DATA` or what else the first bad row of a check is, unless bad rows may be skipped."""
+    if found["bad_rows"] and bad_rows == "refuse":
+        first = found["examples"][0]
+        raise AtollError(
+            first["code"],
+            f"{name} has {found['bad_rows']} bad rows; the first: {first['place']}: {first['reason']}",
+            column=first["column"],
+            cure="Correct these rows, declare the column otherwise, or let bad rows be skipped.",
+            detail={"bad_rows": found["bad_rows"], "examples": found["examples"]},
+        )
 
-    `spec` further holds `now` (seconds since 1970), `bad_rows`, `keys` (column lists for the profile), and
-    `known`, the columns that the table must still have, or None.
+
+class _StoppedError(Exception):
+    """A rule stops the version."""
+
+
+def materialise(source: Source, spec: dict[str, Any], work: Path) -> dict[str, Any]:
+    """Keeps a source's rows as the next version of `spec["asset"]` in `spec["store"]`, and profiles and judges them.
+
+    `spec` further holds `now` (seconds since 1970), `bad_rows`, `keys` (column lists for the profile, the first one the
+    key of the row tree if `tree`), `known`, the columns that the table must still have, or None; and, if `judge`,
+    `rules` of quality or None, and `previous`, the folder of the version to compare with, or None.
+
+    Returns:
+        `path` of the version's folder, None if a rule stopped it and nothing was kept; `profile`; `quality`, what came
+        of the rules, None if they were not judged.
     """
     schema = source.inspect().schema
     if spec["known"] is not None:
         schema = keep_columns(spec["asset"], schema, spec["known"])
         if spec["only_known"]:
             schema = schema.select([c["name"] for c in spec["known"]])
-    made = create(
-        source,
-        Path(spec["store"]),
-        spec["asset"],
-        now=datetime.fromtimestamp(spec["now"], UTC),
-        schema=schema,
-        bad_rows=spec["bad_rows"],
-    )
+    now = datetime.fromtimestamp(spec["now"], UTC)
+    key = spec["keys"][0] if spec["keys"] else None
+    rules = parse_rules(spec["rules"], schema) if spec["judge"] and spec["rules"] else None
+    judged: Result | None = None
+
+    def judge(candidate: Snapshot) -> None:
+        nonlocal judged
+        previous = load(Path(spec["previous"])) if spec["previous"] else None
+        judged = evaluate(rules, candidate, previous, now=now, key=key, work=work)
+        if judged.stopping:
+            raise _StoppedError
+
+    try:
+        made = create(
+            source,
+            Path(spec["store"]),
+            spec["asset"],
+            now=now,
+            schema=schema,
+            bad_rows=spec["bad_rows"],
+            key=key if spec["tree"] else None,
+            accept=judge if spec["judge"] else None,
+        )
+    except _StoppedError:
+        return {"path": None, "profile": {}, "quality": judged.document() if judged else None}
     found = profile(made, spec["keys"], work=work).to_json() if spec["profile"] else {}
-    return made, {**found, "examples": [bad.to_json() for bad in made.examples]}
+    return {
+        "path": str(made.path),
+        "profile": {**found, "examples": [bad.to_json() for bad in made.examples]},
+        "quality": judged.document() if judged else None,
+    }
 
 
 def run(spec: dict[str, Any]) -> dict[str, Any]:
@@ -110,8 +155,9 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
         source.mode = spec["mode"]
         if spec["what"] == "check":
             return check(source)
-        made, found = materialise(source, spec, work)
-        return {"path": str(made.path), "profile": found}
+        return materialise(source, spec, work)
 
 
-__all__ = ["Checked", "check", "columns_of", "keep_columns", "materialise", "open_described", "run"]
+__all__ = [
+    "Checked", "check", "columns_of", "keep_columns", "materialise", "open_described", "refuse_bad", "run",
+]  # fmt: skip

@@ -34,7 +34,8 @@ impl<'a> Bitmap<'a> {
         }
     }
 
-    fn get(&self, row: usize) -> bool {
+    /// Bit of row `row`, which is below the number of rows that `new` was given.
+    pub fn get(&self, row: usize) -> bool {
         let bit = self.offset + row;
         self.bytes[bit / 8] >> (bit % 8) & 1 == 1
     }

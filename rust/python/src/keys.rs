@@ -12,7 +12,7 @@ use crate::psi::{refused, words};
 use crate::refuse;
 
 /// One column of a batch: kind, values, data (text only), bit offset, validity (if any), scale.
-type Buffers = (
+pub(crate) type Buffers = (
     String,
     PyBackedBytes,
     Option<PyBackedBytes>,

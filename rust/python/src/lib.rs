@@ -9,6 +9,7 @@ mod canonical;
 mod keys;
 mod masks;
 mod psi;
+mod rows;
 mod sign;
 mod tls;
 mod wire;
@@ -33,6 +34,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     sign::register(m)?;
     keys::register(m)?;
     psi::register(m)?;
+    rows::register(m)?;
     masks::register(m)?;
     tls::register(m)?;
     wire::register(m)

@@ -128,6 +128,54 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
+        "bill_items",
+        sa.Column("job", sa.String(length=64), nullable=False, comment="job identifier"),
+        sa.Column(
+            "block",
+            sa.Integer(),
+            autoincrement=False,
+            nullable=False,
+            comment="block of a standing service's calls; 0 for the whole job",
+        ),
+        sa.Column("provider", sa.String(length=160), nullable=False, comment="whose asset was used"),
+        sa.Column("asset", sa.String(length=200), nullable=False, comment="the asset"),
+        sa.Column("unit", sa.String(length=8), nullable=False, comment="run, call, row or hit"),
+        sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
+        sa.Column("payer", sa.String(length=160), nullable=False, comment="who asked"),
+        sa.Column(
+            "day",
+            sa.String(length=10),
+            nullable=False,
+            comment="day of the use, UTC, by the owner's claim in the receipt",
+        ),
+        sa.Column("evidence", sa.String(length=160), nullable=False, comment="digest of the receipt"),
+        sa.Column("quantity", sa.BigInteger(), nullable=False, comment="how many of the unit"),
+        sa.Column("price", sa.BigInteger(), nullable=False, comment="minor units of the currency for each"),
+        sa.Column("currency", sa.String(length=3), nullable=False, comment="ISO 4217 code"),
+        sa.Column(
+            "payees", sa.JSON(), nullable=False, comment="key and parts of everybody who shares the price"
+        ),
+        sa.PrimaryKeyConstraint("job", "block", "provider", "asset", "unit"),
+    )
+    with op.batch_alter_table("bill_items", schema=None) as batch_op:
+        batch_op.create_index("bill_items_by_month", ["agreement", "provider", "payer", "day"], unique=False)
+
+    op.create_table(
+        "bills",
+        sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
+        sa.Column("month", sa.String(length=7), nullable=False, comment="month, as 2026-11"),
+        sa.Column("partner", sa.String(length=160), nullable=False, comment="the other side"),
+        sa.Column("digest", sa.String(length=160), nullable=False, comment="digest of the statement"),
+        sa.Column(
+            "envelope", sa.JSON(), nullable=False, comment="the statement with the signatures that there are"
+        ),
+        sa.Column(
+            "state", sa.String(length=16), nullable=False, comment="signed (by one side) or agreed (by both)"
+        ),
+        sa.Column("at", sa.String(length=32), nullable=False, comment="last change"),
+        sa.PrimaryKeyConstraint("agreement", "month", "partner", "digest"),
+    )
+    op.create_table(
         "blocks",
         sa.Column("job", sa.String(length=64), nullable=False, comment="job identifier"),
         sa.Column(
@@ -242,6 +290,34 @@ def upgrade() -> None:
         sa.Column("at", sa.String(length=32), nullable=False, comment="when it arrived"),
         sa.PrimaryKeyConstraint("origin", "witness"),
     )
+    op.create_table(
+        "findings",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+            comment="order of findings",
+        ),
+        sa.Column("digest", sa.String(length=160), nullable=False, comment="digest of the finding"),
+        sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
+        sa.Column("asset", sa.String(length=200), nullable=False, comment="table that it is about"),
+        sa.Column("provider", sa.String(length=160), nullable=False, comment="whose table it is"),
+        sa.Column("by", sa.String(length=160), nullable=False, comment="who found it"),
+        sa.Column("envelope", sa.JSON(), nullable=False, comment="DSSE envelope, signed by the finder"),
+        sa.Column(
+            "opening",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="opening of the commitment that the ledger holds",
+        ),
+        sa.Column("at", sa.String(length=32), nullable=False, comment="when, by this node's clock"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("findings", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_findings_by"), ["by"], unique=False)
+        batch_op.create_index(batch_op.f("ix_findings_digest"), ["digest"], unique=False)
+
     op.create_table(
         "forks",
         sa.Column(
@@ -523,6 +599,18 @@ def upgrade() -> None:
         sa.Column("created", sa.String(length=32), nullable=False, comment="when the pairing began"),
         sa.Column("removed", sa.String(length=32), nullable=True, comment="when it was un-paired"),
         sa.Column("reason", sa.String(length=300), nullable=True, comment="why it was un-paired"),
+        sa.Column(
+            "roster",
+            sa.String(length=64),
+            nullable=True,
+            comment="roster whose acceptance made the pairing; null where words did",
+        ),
+        sa.Column(
+            "removed_by",
+            sa.String(length=128),
+            nullable=True,
+            comment="the person of this node who un-paired it; null where the partner or a roster did",
+        ),
         sa.PrimaryKeyConstraint("identity"),
         sa.UniqueConstraint("name"),
     )
@@ -538,6 +626,120 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("name"),
     )
+    op.create_table(
+        "quality_alerts",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+            comment="order of alerts",
+        ),
+        sa.Column("asset", sa.String(length=128), nullable=False, comment="name of the table"),
+        sa.Column(
+            "rule",
+            sa.Text(),
+            nullable=False,
+            comment="kind and columns of the rule, or evaluation for one that failed",
+        ),
+        sa.Column(
+            "stop", sa.Boolean(), nullable=False, comment="whether the rule keeps a version from being used"
+        ),
+        sa.Column("en", sa.Text(), nullable=False, comment="the newest measure in English"),
+        sa.Column("zh", sa.Text(), nullable=False, comment="the newest measure in Chinese"),
+        sa.Column("since", sa.String(length=32), nullable=False, comment="when it was first seen broken"),
+        sa.Column("seen", sa.String(length=32), nullable=False, comment="when it was last seen broken"),
+        sa.Column(
+            "ended",
+            sa.String(length=32),
+            nullable=True,
+            comment="when it was seen to hold again; null while broken",
+        ),
+        sa.Column(
+            "acknowledged",
+            sa.String(length=32),
+            nullable=True,
+            comment="when a person took note; null until then",
+        ),
+        sa.Column("by", sa.String(length=128), nullable=True, comment="who took note"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("quality_alerts", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_quality_alerts_asset"), ["asset"], unique=False)
+
+    op.create_table(
+        "quality_results",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+            comment="order of results",
+        ),
+        sa.Column("asset", sa.String(length=128), nullable=False, comment="name of the table"),
+        sa.Column("at", sa.String(length=32), nullable=False, comment="when the rules were evaluated"),
+        sa.Column("trigger", sa.String(length=16), nullable=False, comment="add, refresh, rules or schedule"),
+        sa.Column(
+            "used",
+            sa.Boolean(),
+            nullable=False,
+            comment="false for a version that was refused, so that the one before stays in use",
+        ),
+        sa.Column("failing", sa.Integer(), nullable=False, comment="number of rules that were broken"),
+        sa.Column("result", sa.JSON(), nullable=False, comment="the measures, and the outcome of each rule"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("quality_results", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_quality_results_asset"), ["asset"], unique=False)
+
+    op.create_table(
+        "quality_rules",
+        sa.Column("asset", sa.String(length=128), nullable=False, comment="name of the table"),
+        sa.Column("rules", sa.JSON(), nullable=False, comment="the rules, as their owner declared them"),
+        sa.Column(
+            "next",
+            sa.String(length=32),
+            nullable=True,
+            comment="when they are evaluated next; null for at versions only",
+        ),
+        sa.Column("by", sa.String(length=128), nullable=False, comment="who set them"),
+        sa.Column("created", sa.String(length=32), nullable=False, comment="when they were set"),
+        sa.PrimaryKeyConstraint("asset"),
+    )
+    with op.batch_alter_table("quality_rules", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_quality_rules_next"), ["next"], unique=False)
+
+    op.create_table(
+        "quality_shown",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+            comment="order of answers",
+        ),
+        sa.Column("agreement", sa.String(length=64), nullable=False, comment="agreement identifier"),
+        sa.Column("asset", sa.String(length=200), nullable=False, comment="table that the figures are about"),
+        sa.Column("provider", sa.String(length=160), nullable=False, comment="whose table it is"),
+        sa.Column("partner", sa.String(length=160), nullable=False, comment="who was shown the figures"),
+        sa.Column(
+            "envelope",
+            sa.JSON(),
+            nullable=False,
+            comment="DSSE envelope of the figures, signed by the provider",
+        ),
+        sa.Column(
+            "opening",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="opening of the commitment that the ledger holds",
+        ),
+        sa.Column("at", sa.String(length=32), nullable=False, comment="when, by this node's clock"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("quality_shown", schema=None) as batch_op:
+        batch_op.create_index("quality_shown_to", ["agreement", "asset", "partner", "at"], unique=False)
+
     op.create_table(
         "receipt_parts",
         sa.Column("job", sa.String(length=64), nullable=False, comment="job identifier"),
@@ -579,6 +781,47 @@ def upgrade() -> None:
         sa.Column("at", sa.String(length=32), nullable=False, comment="when it was stored"),
         sa.PrimaryKeyConstraint("job", "kind", "party", "block"),
     )
+    op.create_table(
+        "rosters",
+        sa.Column("digest", sa.String(length=160), nullable=False, comment="digest of the document"),
+        sa.Column("id", sa.String(length=64), nullable=False, comment="roster identifier"),
+        sa.Column("version", sa.Integer(), nullable=False, comment="version of the roster"),
+        sa.Column("name", sa.String(length=200), nullable=False, comment="name of the consortium"),
+        sa.Column(
+            "supersedes",
+            sa.String(length=160),
+            nullable=True,
+            comment="digest of the version before; null on the first",
+        ),
+        sa.Column("envelope", sa.JSON(), nullable=False, comment="DSSE envelope with the signatures so far"),
+        sa.Column(
+            "state",
+            sa.String(length=16),
+            nullable=False,
+            comment="offered, comparing, active, left, superseded, passed over or withdrawn",
+        ),
+        sa.Column(
+            "proposer",
+            sa.String(length=160),
+            nullable=False,
+            comment="the node that brought it here; this node's own key for a file",
+        ),
+        sa.Column("created", sa.String(length=32), nullable=False, comment="when this node first saw it"),
+        sa.Column("changed", sa.String(length=32), nullable=False, comment="when the state last changed"),
+        sa.Column(
+            "accepted", sa.String(length=32), nullable=True, comment="when it took effect here; null before"
+        ),
+        sa.Column(
+            "accepted_by",
+            sa.String(length=128),
+            nullable=True,
+            comment="the person who accepted it, or confirmed the words of a first one",
+        ),
+        sa.PrimaryKeyConstraint("digest"),
+    )
+    with op.batch_alter_table("rosters", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_rosters_id"), ["id"], unique=False)
+
     op.create_table(
         "schedules",
         sa.Column("id", sa.String(length=64), nullable=False, comment="schedule identifier"),
@@ -629,8 +872,28 @@ def downgrade() -> None:
 
     op.drop_table("tokens")
     op.drop_table("schedules")
+    with op.batch_alter_table("rosters", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_rosters_id"))
+
+    op.drop_table("rosters")
     op.drop_table("receipts")
     op.drop_table("receipt_parts")
+    with op.batch_alter_table("quality_shown", schema=None) as batch_op:
+        batch_op.drop_index("quality_shown_to")
+
+    op.drop_table("quality_shown")
+    with op.batch_alter_table("quality_rules", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_quality_rules_next"))
+
+    op.drop_table("quality_rules")
+    with op.batch_alter_table("quality_results", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_quality_results_asset"))
+
+    op.drop_table("quality_results")
+    with op.batch_alter_table("quality_alerts", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_quality_alerts_asset"))
+
+    op.drop_table("quality_alerts")
     op.drop_table("persons")
     op.drop_table("peers")
     with op.batch_alter_table("outbox", schema=None) as batch_op:
@@ -669,6 +932,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_forks_origin"))
 
     op.drop_table("forks")
+    with op.batch_alter_table("findings", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_findings_digest"))
+        batch_op.drop_index(batch_op.f("ix_findings_by"))
+
+    op.drop_table("findings")
     op.drop_table("cosignatures")
     with op.batch_alter_table("consents", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_consents_issuer"))
@@ -679,6 +947,11 @@ def downgrade() -> None:
 
     op.drop_table("charges")
     op.drop_table("blocks")
+    op.drop_table("bills")
+    with op.batch_alter_table("bill_items", schema=None) as batch_op:
+        batch_op.drop_index("bill_items_by_month")
+
+    op.drop_table("bill_items")
     op.drop_table("assets")
     with op.batch_alter_table("asset_versions", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_asset_versions_job"))
