@@ -341,3 +341,31 @@ def _version(node: NodeProcess, agreement: str) -> Json | None:
     return next(
         (a for a in node.steward.agreements.list() if (a["id"], a["version"]) == (agreement, 2)), None
     )
+
+
+def test_an_offer_to_a_consortium_follows_its_roster() -> None:
+    """Members find it and combine it with each other's; who leaves is told that it ended."""
+    with nodes("alice", "bob", "carol", pair=None) as made:
+        alice, bob, carol = made
+        pair(bob, carol)  # so that they stay partners when carol leaves the consortium
+        roster = made.roster(quorum=2)
+        for node in (bob, carol):
+            node.steward.data.add("taxes", {"id": ["a"], "income": [1]})
+        mine = publish(bob, alice, carol, consortium=roster)
+        assert sorted(mine["receivers"]) == ["alice", "carol"]
+        theirs = publish(carol, alice, consortium=roster)
+        both = alice.steward.agreements.accept([mine["id"], theirs["id"]])
+        for node in made:
+            until(f"in force at {node.name}", lambda n=node: state(n, both["id"])["state"] == "active")  # type: ignore[misc]
+        with pytest.raises(AtollError) as caught:
+            bob.steward.offers.publish(draft(bob, consortium="ros-unknown"))
+        assert caught.value.code == "E_NOT_FOUND"
+
+        carol.administrator.rosters.propose(carol.administrator.rosters.next(roster, remove=["carol"]))
+        bob.administrator.rosters.wait(roster, 2, complete=False)
+        bob.administrator.rosters.sign(roster, 2)
+        bob.administrator.rosters.wait(roster, 2)
+        bob.administrator.rosters.accept(roster, 2)
+        until("carol lost bob's offer", lambda: mine["digest"] not in found(carol))
+        assert mine["digest"] in found(alice)
+        assert bob.steward.offers.show(mine["id"])["receivers"] == ["alice"]
