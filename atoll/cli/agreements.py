@@ -80,12 +80,12 @@ def propose(here: Here, file: Annotated[Path, typer.Argument(help="A draft; - fo
     here.out(found, lambda: _describe(found))
 
 
-def _describe(found: dict[str, Any]) -> None:
+def _describe(found: dict[str, Any], language: str = "en") -> None:
     names = ("id", "version", "title", "state", "validity", "digest", "revocation")
     values = {k: found[k] for k in names if found.get(k)}
     for heading, signed in (("signed by", True), ("missing", False)):
         values[heading] = [s["name"] for s in found["signatories"] if s["signed"] is signed]
-    values["waits for a steward"] = [reason["en"] for reason in found.get("waits", [])] or None
+    values["waits for a steward"] = [reason[language] for reason in found.get("waits", [])] or None
     if "refused" in found:
         values["refused"] = f"by {found['refused']['by']}: {found['refused']['code']}"
     document = found.get("document", {})
@@ -237,7 +237,7 @@ def show_(here: Here, identifier: Identifier, version: Version = None) -> None:
         language = here.language(client)
 
     def people() -> None:
-        _describe(found)
+        _describe(found, language)
         names = {s["key"]: s["name"] for s in found["signatories"]}
         for asset in found["document"]["assets"]:
             show.line(

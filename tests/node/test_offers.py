@@ -116,6 +116,11 @@ def test_publish_find_accept_and_run(net: Net) -> None:
     assert row["agreements"] == [made["id"]]
     job = net.alice.analyst.join(made["id"], "loans", "taxes", on="id", purpose="test")
     assert len(job.wait(timeout=60).result().pandas()) == 30
+    # Once more would be a second quota: that is for bob's steward to decide.
+    again = net.alice.steward.agreements.accept(offer["id"])
+    (reason,) = state(net.bob, again["id"])["waits"]
+    assert made["id"] in reason["en"]
+    assert "begin anew" in reason["en"]
     # The same people may not widen it: any other proposal waits for bob's steward.
     shown = net.alice.steward.agreements.show(made["id"])
     net.alice.steward.agreements.propose(drafts.amended(shown, net.alice.identity, title="Another title"))
@@ -242,7 +247,7 @@ def test_what_is_wider_than_the_offer_waits_for_the_steward_with_the_reason(net:
     made = net.alice.steward.agreements.propose(document)
     seen = state(net.bob, made["id"])
     assert seen["state"] == "offered"
-    (reason,) = seen["waits"]
+    reason = seen["waits"][0]
     assert "differs from offer" in reason["en"]
     assert "不一致" in reason["zh"]
     net.bob.steward.agreements.sign(made["id"])
@@ -305,8 +310,9 @@ def test_the_command_line(net: Net, tmp_path: Any) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    net.bob.steward.data.add("incomes", {"id": [f"s{i}" for i in range(60)], "income": list(range(60))})
     flags = [
-        "publish", "--table", "taxes:id=join_key,income=reveal", "--title", "Incomes", "--title-zh", "收入表",
+        "publish", "--table", "incomes:id=join_key,income=reveal", "--title", "Incomes", "--title-zh", "收入表",
         "--to", "alice", "--purpose", "test", "--function", "join", "--approval", "automatic", "--minimum-rows", "1",
         "--minimum-change", "1", "--price", "per-run=12", "--price", "currency=CNY", "--quota", "runs=100",
         "--rate", "100/60", "--days", "30", "--jurisdiction", "CN", "--replay-days", "3", "--finding", "stale",

@@ -39,8 +39,9 @@ def _published(p: Play, node: NodeProcess, *to: NodeProcess, **how: Any) -> Json
 def _(p: Play) -> None:
     do = actions(p.do)
     title = f"word{next(numbers)}"
-    offer = _published(p, p.bob, p.alice, title=title)
-    for text in (title.upper(), f"标题{title}", f"taxes {title}"):
+    table = p.fresh(p.bob, {"debt": ["1", "2"]})
+    offer = _published(p, p.bob, p.alice, table=table, title=title)
+    for text in (title.upper(), f"标题{title}", f"{table} {title}"):
         assert [r["id"] for r in do.search(p.alice, text)] == [offer["id"]]
     assert do.search(p.alice, title, provider="carol") == []
     assert do.offered(p.alice, offer["id"])["digest"] == offer["digest"]
@@ -54,17 +55,19 @@ def _(p: Play) -> None:
 @scenario("the books of two are accepted together and added up with no steward but the asker's", heavy=True)
 def _(p: Play) -> None:
     do = actions(p.do)
-    offers = [_published(p, node, p.alice, table="book") for node in (p.bob, p.carol)]
-    own = p.alice.steward.data.show("book")["columns"]
+    tables = {node.name: p.fresh(node, p.world.book(i)) for i, node in enumerate(p.world.net)}
+    offers = [_published(p, node, p.alice, table=tables[node.name]) for node in (p.bob, p.carol)]
+    own = p.alice.steward.data.show(tables["alice"])["columns"]
     grant = drafts.grant(
         [p.bob.identity, p.carol.identity], purposes=["test"], functions=["totals"], approval="automatic",
         columns={"segment": "group_key", "debt": "aggregate"},
     )  # fmt: skip
-    mine = drafts.asset("book", p.alice.identity, columns=own, grants=[grant])
+    mine = drafts.asset(tables["alice"], p.alice.identity, columns=own, grants=[grant])
     made = p.alice.steward.agreements.accept([o["id"] for o in offers], assets=[mine])
     for node in (p.alice, p.bob, p.carol):
         node.steward.agreements.wait(made["id"])
-    p.run(requests.totals(made["id"], "book", group="segment", values=["debt"], purpose="test"))
+    assets = [f"{table}@{name}" for name, table in tables.items()]
+    p.run(requests.totals(made["id"], assets, group="segment", values=["debt"], purpose="test"))
     assert len(do.offered(p.alice, offers[0]["id"])["agreements"]) == 1
 
 

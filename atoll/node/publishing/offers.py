@@ -28,10 +28,12 @@ from atoll.crypto.suite import SigningKey
 from atoll.errors import AtollError
 from atoll.net.link import Peer as Remote
 from atoll.node.agreements import Agreements
+from atoll.node.agreements import opened as opened_agreement
 from atoll.node.clock import Clock, stamp
 from atoll.node.logs import logger
 from atoll.node.memo import Memo
 from atoll.node.partners import Partners
+from atoll.node.state.models import Agreement as AgreementRow
 from atoll.node.state.models import Offer as Row
 from atoll.node.state.store import Store
 
@@ -394,7 +396,7 @@ class Offers:
             if refusal is not None:
                 raise refusal
             standing[row.digest] = offer
-        return follows(
+        found = follows(
             agreement,
             self._me,
             standing,
@@ -402,6 +404,32 @@ class Offers:
             partners={p.identity for p in self._partners.active()},
             now=self._clock(),
         )
+        return found + self._again(session, agreement)
+
+    def _again(self, session: Session, agreement: Agreement) -> list[Reason]:
+        """Counters belong to an agreement: whoever makes another one of an asset begins with none used up."""
+        new = _granted(agreement, self._me)
+        out = []
+        for row in session.scalars(select(AgreementRow).where(AgreementRow.state != "declined")):
+            old, signed = opened_agreement(row)
+            if row.id == agreement.id or self._me not in signed:
+                continue
+            for name, key in sorted(new & _granted(old, self._me)):
+                who = agreement.names[key]
+                out.append(
+                    Reason(
+                        f"{who} had {name} by agreement {row.id}: its quota and bounds would begin anew.",
+                        f"{who} 已通过协议 {row.id} 获得 {name}：其配额与限制将重新计算。",
+                    )
+                )
+        return out
+
+
+def _granted(agreement: Agreement, provider: str) -> set[tuple[str, str]]:
+    """Assets of a provider with each of their grantees."""
+    return {
+        (a.name, key) for a in agreement.assets if a.provider == provider for g in a.grants for key in g.to
+    }
 
 
 def _no_roster(roster: str) -> Mapping[str, str]:
