@@ -121,6 +121,11 @@ CODES: dict[str, tuple[int, Fault, str]] = {
         "peer",
         "The copy of the ledger does not verify; the message names the first bad entry.",
     ),
+    "E_REPLAY": (
+        409,
+        "owner",
+        "What was kept does not give what was sent. Look at the findings; keep the records as they are.",
+    ),
     "E_PROOF": (
         422,
         "owner",

@@ -258,14 +258,20 @@ TEXTS: Texts = {
     ),
     "replayed": (
         "ok",
-        "{name}: jobs whose own side it replayed, and what it sent follows from the committed inputs: {count} "
-        "({jobs}).",
-        "{name} 重放了 {count} 个任务中自己的一侧：所发内容由所承诺的输入得出（{jobs}）。",
+        "{name}: jobs whose own side was run again at {host}, and everything that it sent follows from the committed "
+        "inputs, as {host} signed: {count} ({jobs}).",
+        "{name}：{count} 个任务中其自身一侧在 {host} 重放，所发内容均由所承诺的输入得出，由 {host} 签名（{jobs}）。",
     ),
     "replay-failed": (
         "bad",
-        "{name}: jobs whose own side it replayed, and it did not agree with the record: {count} ({jobs}).",
-        "{name} 重放了 {count} 个任务中自己的一侧，与记录不符（{jobs}）。",
+        "{name}: jobs whose own side was run again at {host}, and it did not agree with the record: {count} ({jobs}).",
+        "{name}：{count} 个任务中其自身一侧在 {host} 重放，与记录不符（{jobs}）。",
+    ),
+    "replay-other": (
+        "note",
+        "{name}: jobs whose own side was run again at {host}, against a receipt that is not in the file: {count} "
+        "({jobs}).",
+        "{name}：{count} 个任务中其自身一侧在 {host} 重放，所比对的收据不在文件中（{jobs}）。",
     ),
     "limits": ("note", _LIMITS_EN, _LIMITS_ZH),
 }

@@ -15,6 +15,7 @@ from atoll.audit.consents import consents
 from atoll.audit.file import read_audit
 from atoll.audit.logs import Broken, CheckedLog, check_log
 from atoll.audit.receipts import receipts
+from atoll.audit.replays import replays
 from atoll.audit.scene import Scene, found
 from atoll.audit.seen import witnesses
 from atoll.audit.usage import quotas
@@ -108,6 +109,7 @@ def _verify(path: Path, trusted: Mapping[str, PublicKey] | None) -> AuditReport:
         findings += question(scene)
     findings += consents(scene, content.openings)
     findings += bills(scene)
+    findings += replays(scene)
     findings += witnesses(scene)
     findings.append(found("limits"))
     return AuditReport(tuple(findings), content.agreement, content.by, content.at, content.asked)

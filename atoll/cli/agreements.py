@@ -247,6 +247,8 @@ def show_(here: Here, identifier: Identifier, version: Version = None) -> None:
                 show.terms(grant, names)
         for change in found.get("changes", []):
             show.line(change[language])
+        for note in found["notes"][language]:
+            show.line(note)
 
     here.out(found, people)
 

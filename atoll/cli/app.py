@@ -29,6 +29,7 @@ _MODULES = (
     "people",
     "proofs",
     "quality",
+    "replays",
     "rosters",
     "services",
 )

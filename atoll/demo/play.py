@@ -38,7 +38,8 @@ def play(show: Show, folder: Path, keep: bool = False) -> None:
             ("act-ledger", lambda: acts.ledger(on, show)),
             ("act-bills", lambda: proofs.bills(on, show, 3)),
             ("act-audit", lambda: proofs.audit(on, show)),
+            ("act-replay", lambda: proofs.replay(on, show)),
             ("act-next", lambda: acts.next_steps(show)),
         ]
-        for letter, (key, act) in zip("abcdefghij", programme, strict=True):
+        for letter, (key, act) in zip("abcdefghijk", programme, strict=True):
             attempt(show, letter, key, act)

@@ -71,3 +71,42 @@ def audit(stage: Stage, show: Show) -> None:
     reason = next((f for f in forged.get("findings", []) if f["level"] == "bad"), None)
     if reason is not None:
         show.say("audit-reason", text=reason[show.language])
+
+
+def replay(stage: Stage, show: Show) -> None:
+    """A job's side is run again from what was kept; then one value of its input is changed, and it does not fit."""
+    node = stage["harbour"]
+    show.say("replay-intro", name=node.name)
+    jobs = [j for j in node.analyst.jobs.list(state="completed", function="join") if j.document["result"]]
+    job = jobs[-1].id
+    with show.busy("asking"):
+        honest = node.auditor.audit.replay(job)
+        path = node.folder / "data" / "loans" / "1" / "data.parquet"
+        before = path.read_bytes()
+        _change_one(path, "id")
+        try:
+            changed = node.auditor.audit.replay(job)
+        finally:
+            path.write_bytes(before)
+    show.check(show.text("replay-honest"), honest["ok"], True)
+    show.check(show.text("replay-changed"), changed["ok"], False)
+    show.table()
+    for found, levels in ((honest, ("ok",)), (changed, ("bad",))):
+        first = next((f for f in found["report"]["findings"] if f["level"] in levels), None)
+        if first is not None:
+            show.say("replay-says", text=first[show.language])
+
+
+def _change_one(path: Path, column: str) -> None:
+    """Changes one value of one row in a version's file, as somebody might who would rather have sent another."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    place = table.schema.get_field_index(column)
+    values = table.column(place).to_pylist()
+    values[0] = f"{values[0] or ''}9"
+    pq.write_table(
+        table.set_column(place, table.schema.field(place), pa.array(values, table.schema.field(place).type)),
+        path,
+    )

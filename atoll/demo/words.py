@@ -151,6 +151,16 @@ WORDS: dict[str, tuple[str, str]] = {
     "audit-clean": ("exit code for the file", "对该文件的退出码"),
     "audit-forged": ("exit code for a copy with one bit changed", "对改动一个比特的副本的退出码"),
     "audit-reason": ("Of the changed copy it says: {text}", "对改动的副本，结果为：{text}"),
+    # j
+    "act-replay": ("A job is run again", "重放一个作业"),
+    "replay-intro": (
+        "{name} kept its seed and what it received. Its side of a job runs again, and each message is compared. Then "
+        "one value of its table is changed.",
+        "{name}保留了种子与所收消息。其一侧的作业重新运行，逐条比对消息；随后改动其数据表中的一个值。",
+    ),
+    "replay-honest": ("honestly: every message comes out again", "如实重放：每条消息均一致"),
+    "replay-changed": ("with one input value changed: it agrees", "改动一个输入值之后：一致"),
+    "replay-says": ("The replay says: {text}", "重放结果：{text}"),
     # k
     "act-next": ("On two real machines", "在两台真实的机器上"),
     "next-here": ("on each, with its own name and address:", "在每台机器上，用各自的名称与地址："),

@@ -21,6 +21,7 @@ from atoll.agreements import (
 from atoll.agreements.lifecycle import REVOCATION_KIND
 from atoll.agreements.model import KIND, parse
 from atoll.agreements.model import Asset as AgreedAsset
+from atoll.agreements.notes import notes
 from atoll.agreements.offer import Reason
 from atoll.crypto import dsse
 from atoll.crypto.suite import SigningKey
@@ -154,6 +155,7 @@ class Agreements:
             }
         if full:
             body["document"] = agreement.document()
+            body["notes"] = notes(agreement)
             body["envelope"] = row.envelope
             if row.version > 1:
                 before, _ = opened(self.row(row.id, row.version - 1))

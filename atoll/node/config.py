@@ -126,6 +126,21 @@ SETTINGS: tuple[Setting, ...] = (
         "Names of partners whose logs this node cosigns as an independent witness, where their agreements name\n"
         "it. It sees sizes, roots and times of their logs, and nothing of what they hold.",
     ),
+    Setting(
+        "audit",
+        "replay_for",
+        [],
+        "Names of partners for whom this node runs replays of their jobs, where their agreements name it as a\n"
+        "host. It then holds their inputs while it runs, and erases them.",
+    ),
+    Setting(
+        "audit",
+        "replay_bytes",
+        4_294_967_296,
+        "Most bytes that a partner may send for one replay at this node. Bytes.",
+        1_048_576,
+        None,
+    ),
     Setting("logs", "level", "info", "debug, info, warning or error. No level logs data values."),
     Setting("logs", "format", "json", "json or text."),
 )
@@ -137,6 +152,7 @@ SECTIONS = {
     "jobs": "Budgets of the worker processes.",
     "data": "Reading of tables.",
     "ledger": "Evidence.",
+    "audit": "Replays that this node runs for partners.",
     "logs": "Structured logs, on standard error.",
 }
 

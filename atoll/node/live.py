@@ -16,6 +16,7 @@ from atoll.node.state.store import Store
 def erase_overdue(home: Path, store: Store, now: datetime, days: int) -> None:
     """Erases the rows of live versions whose job ended so many days ago.
 
+    Where replay is agreed on for the job, they stay until what was kept of it is erased; see `evidence.retention`.
     Digests of keys that were joined under an agreement in force stay: from them this node tells how much a
     later table differs, without which a partner could learn about single keys from two runs.
     """
@@ -24,7 +25,7 @@ def erase_overdue(home: Path, store: Store, now: datetime, days: int) -> None:
         due = session.scalars(
             select(AssetVersion)
             .join(Job, Job.id == AssetVersion.job)
-            .where(Job.ended.is_not(None), Job.ended <= before)
+            .where(Job.ended.is_not(None), Job.ended <= before, Job.replay_days.is_(None))
         ).all()
         in_force = set(session.scalars(select(Agreement.id).where(Agreement.state == "active")))
         joined = session.scalars(

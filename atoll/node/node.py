@@ -15,6 +15,9 @@ from atoll.node.clock import Clock, seconds, system_clock
 from atoll.node.evidence.audits import Audits
 from atoll.node.evidence.billing import Billing
 from atoll.node.evidence.evidence import Evidence
+from atoll.node.evidence.replay_host import ReplayHost
+from atoll.node.evidence.replays import Replays
+from atoll.node.evidence.retention import Retention
 from atoll.node.evidence.shelf import Shelf
 from atoll.node.home import Home
 from atoll.node.jobs.desk import Desk
@@ -108,6 +111,10 @@ class Node:
                 receipted=lambda session, envelope: self.billing.note(session, envelope),
             )
         )
+        self.replays = Replays(self.jobs.desk)
+        self.evidence.restore.on("replay/v1", self.replays.restored)
+        self.replay_host = ReplayHost(self.jobs.desk)
+        self.retention = Retention(self.jobs.desk, self.replays.runs)
         self.billing = Billing(shelf, self.jobs.desk, self.evidence.restore)
         self.consents.on_withdrawn = self.jobs.runs.withdrawn
         self.audits = Audits(shelf, self.ledgers, self.jobs.desk, self.consents)
@@ -127,11 +134,14 @@ class Node:
         """Opens the partner port and takes up what a stop left."""
         self.nursery.start()
         self.tables.start()
+        self.replays.start()
         self.quality.start()
         self.jobs.look_back()
         self.partners.start()
         self.evidence.start()
         self.jobs.start(self.evidence.standing.wait)
+        self.retention.start()
+        self.replay_host.start()
         self.ready = True
         self._log.info(
             "node started", name=self.name, identity=self.keys.identity, partners=self.partners.address
@@ -142,6 +152,9 @@ class Node:
         if not self.ready:
             return
         self.ready = False
+        self.replay_host.stop()
+        self.retention.stop()
+        self.replays.stop()
         self.jobs.stop()
         self.partners.outbox.flush(timeout=2.0)
         self.evidence.stop()

@@ -132,6 +132,8 @@ def test_changes_are_kept_from_those_who_only_look() -> None:
         ("POST", "/v1/policy/explain"),  # nothing runs
         ("POST", "/v1/jobs/estimate"),
         ("POST", "/v1/data/{name}/verify"),
+        ("POST", "/v1/audit/replays"),  # runs apart, and changes no job; a host is for stewards
+        ("POST", "/v1/audit/replays/{identifier}/cancel"),
         ("POST", "/v1/rosters/read"),
     }
     for (method, path), roles in TABLE.items():

@@ -41,7 +41,9 @@ VERBS = (
     "job.abort", "job.final", "job.part", "job.provisional", "job.receipt",
     "job.start", "ledger.extend", "ledger.fetch", "ledger.fork", "ledger.gossip", "ledger.leaves", "ledger.standing",
     "consent.withdraw", "offer.publish", "offer.withdraw", "pair.confirm", "plan.decision", "plan.propose",
-    "roster.offer", "witness.cosign", "quality.figures", "quality.report",
+    "replay.cancel", "replay.offer", "replay.piece", "replay.report", "replay.run",
+    "roster.offer", "witness.cosign",
+    "quality.figures", "quality.report",
 )  # fmt: skip
 
 
@@ -83,6 +85,11 @@ FIELDS = {
     "consent.withdraw": ("consent", "withdrawal"),
     "offer.publish": ("envelope",),
     "offer.withdraw": ("envelope",),
+    "replay.cancel": ("id",),
+    "replay.offer": ("plan", "agreements", "files"),
+    "replay.piece": ("id", "file", "offset", "data"),
+    "replay.report": ("id",),
+    "replay.run": ("id", "threads", "any_build", "anyway"),
     "witness.cosign": ("request",),
     "pair.confirm": ("state", "confirmed"),
     "plan.decision": ("approval", "job"),

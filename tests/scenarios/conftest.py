@@ -32,6 +32,7 @@ _load("atoll_scenario_evidence_table", "evidence_table.py")
 _load("atoll_scenario_offer_actions", "offer_actions.py")
 _load("atoll_scenario_offer_table", "offer_table.py")
 _load("atoll_scenario_roster_table", "roster_table.py")
+_load("atoll_scenario_replay_table", "replay_table.py")
 
 
 @pytest.fixture(scope="session")
@@ -39,5 +40,6 @@ def world(tmp_path_factory):
     """Three paired nodes with their tables, shared by all scenarios."""
     from atoll_scenario_world import World
 
-    with nodes("alice", "bob", "carol", settings={"jobs.concurrent": 16}) as net:
+    settings = {"jobs.concurrent": 16, "carol": {"audit.replay_for": ["alice"]}}
+    with nodes("alice", "bob", "carol", settings=settings) as net:
         yield World(net, tmp_path_factory.mktemp("scenarios"))

@@ -74,6 +74,17 @@ class Driver:
     def receipt(self, node: NodeProcess, job: str) -> Json:
         raise NotImplementedError
 
+    def replay(
+        self,
+        node: NodeProcess,
+        job: str,
+        role: str = "auditor",
+        threads: int | None = None,
+        at: str | None = None,
+    ) -> Json:
+        """Runs the node's side of a job again and gives the replay with its report."""
+        raise NotImplementedError
+
     def explain(self, node: NodeProcess, job: str) -> Json:
         raise NotImplementedError
 
@@ -157,6 +168,16 @@ class Sdk(Driver):
 
     def receipt(self, node: NodeProcess, job: str) -> Json:
         return node.auditor.jobs.get(job).receipt(timeout=20)
+
+    def replay(
+        self,
+        node: NodeProcess,
+        job: str,
+        role: str = "auditor",
+        threads: int | None = None,
+        at: str | None = None,
+    ) -> Json:
+        return node.client(role).audit.replay(job, threads=threads, at=at, timeout=WAIT)  # type: ignore[arg-type]
 
     def explain(self, node: NodeProcess, job: str) -> Json:
         return node.steward.jobs.get(job).explain()
@@ -271,6 +292,25 @@ class Rest(Driver):
         while True:
             found: Json = self._send(node, "auditor", "GET", f"/v1/jobs/{job}/receipt").json()
             if not found["missing"] or time.monotonic() > end:
+                return found
+            time.sleep(0.05)
+
+    def replay(
+        self,
+        node: NodeProcess,
+        job: str,
+        role: str = "auditor",
+        threads: int | None = None,
+        at: str | None = None,
+    ) -> Json:
+        body = {"job": job, "threads": threads, "at": at}
+        begun = self._send(node, role, "POST", "/v1/audit/replays", body).json()
+        end = time.monotonic() + WAIT
+        while True:
+            found: Json = self._send(node, role, "GET", f"/v1/audit/replays/{begun['id']}").json()
+            if found["error"] is not None:
+                raise AtollError.from_problem(found["error"])
+            if found["state"] != "running" or time.monotonic() > end:
                 return found
             time.sleep(0.05)
 
@@ -411,6 +451,18 @@ class Cli(Driver):
 
     def receipt(self, node: NodeProcess, job: str) -> Json:
         return self.run(node, "auditor", "job", "receipt", job, "--timeout", "20")
+
+    def replay(
+        self,
+        node: NodeProcess,
+        job: str,
+        role: str = "auditor",
+        threads: int | None = None,
+        at: str | None = None,
+    ) -> Json:
+        words = [] if threads is None else ["--threads", str(threads)]
+        words += [] if at is None else ["--at", at]
+        return self.run(node, role, "audit", "replay", job, *words)
 
     def explain(self, node: NodeProcess, job: str) -> Json:
         return self.run(node, "steward", "policy", "explain", job)

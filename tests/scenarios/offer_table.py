@@ -67,7 +67,11 @@ def _(p: Play) -> None:
     for node in (p.alice, p.bob, p.carol):
         node.steward.agreements.wait(made["id"])
     assets = [f"{table}@{name}" for name, table in tables.items()]
-    p.run(requests.totals(made["id"], assets, group="segment", values=["debt"], purpose="test"))
+    p.run(
+        requests.totals(
+            made["id"], assets, group="segment", values=["debt"], segments=["A", "B", "C"], purpose="test"
+        )
+    )
     assert len(do.offered(p.alice, offers[0]["id"])["agreements"]) == 1
 
 
@@ -128,7 +132,7 @@ def _(p: Play) -> None:
     actions(p.do).publish(p.bob, draft | {"asset": draft["asset"] | {"columns": [phone]}})
 
 
-@scenario("an offer to a consortium that nobody knows", error="E_NOT_FOUND", text="consortium")
+@scenario("an offer to a consortium that nobody knows", error="E_NOT_FOUND", text="roster")
 def _(p: Play) -> None:
     actions(p.do).publish(p.bob, _draft(p.bob, consortium="nobody"))
 

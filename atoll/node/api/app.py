@@ -26,6 +26,7 @@ from atoll.node.api import (
     partners,
     people,
     quality,
+    replays,
     rosters,
     status,
     tables,
@@ -65,7 +66,7 @@ def build(node: Node) -> FastAPI:
     log = logger("api")
     for part in (
         status, people, partners, rosters, tables, quality, offers, agreements, consents, jobs, ledger, audit,
-        billing,
+        replays, billing,
     ):  # fmt: skip
         app.include_router(part.router)
 

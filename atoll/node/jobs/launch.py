@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,11 +53,14 @@ class Running:
         self.routes.clear()
 
 
-def seed(row: Job, approvals: dict[str, Approval], secret: bytes) -> bytes:
-    """The job's seed: the own secret, committed before any peer's nonce was known, mixed with all nonces."""
-    nonces = [a.nonce for _, a in sorted(approvals.items())] + [row.start["nonce"]]
+def seed(job: str, nonce: str, approvals: Mapping[str, Approval], secret: bytes) -> bytes:
+    """The job's seed: the own secret, committed before any peer's nonce was known, mixed with all nonces.
+
+    `nonce` is that of the start.
+    """
+    nonces = [a.nonce for _, a in sorted(approvals.items())] + [nonce]
     info = b"atoll job seed v1" + b"".join(bytes.fromhex(n) for n in nonces)
-    return HKDF(SHA256(), 32, salt=row.id.encode(), info=info).derive(secret)
+    return HKDF(SHA256(), 32, salt=job.encode(), info=info).derive(secret)
 
 
 def talks(plan: dict[str, Any]) -> set[tuple[str, str]]:
@@ -91,6 +94,11 @@ def _connections(desk: Desk, row: Job) -> dict[str, tuple[str, str | None]]:
     return found
 
 
+def peer_places(row: Job) -> dict[str, int]:
+    """The number of each peer of a stored start, by which a worker's files name it."""
+    return {peer: number for number, peer in enumerate(sorted(row.start["routes"]))}
+
+
 def _inputs(desk: Desk, plan: dict[str, Any], own: Approval) -> dict[str, dict[str, Any]]:
     found = {}
     for name, fed in own.inputs.items():
@@ -107,6 +115,12 @@ def _inputs(desk: Desk, plan: dict[str, Any], own: Approval) -> dict[str, dict[s
             "keys": fed.keys,
         }
     return found
+
+
+def replay_days(desk: Desk, plan: dict[str, Any]) -> int | None:
+    """Days for which what a replay needs is kept: the most of a plan's agreements; None where none asks for it."""
+    agreed = [s.agreement.replay.keep_days for s in desk.states(plan).values() if s.agreement.replay]
+    return max(agreed, default=None)
 
 
 def admission(desk: Desk, row: Job, plan: dict[str, Any]) -> dict[str, Any] | None:
@@ -147,24 +161,25 @@ def launch(
     approvals = desk.approvals(row)
     connections = _connections(desk, row)
     limits = plan["limits"]
+    places = peer_places(row)
     spec = {
         "task": "run",
         "plan": plan,
         "me": desk.me,
-        "seed": seed(row, approvals, kept["secret"]),
+        "seed": seed(row.id, row.start["nonce"], approvals, kept["secret"]),
         "attempt": row.attempt,
         "threads": desk.threads,
         "folder": str(desk.folder(row.id)),
         "inputs": _inputs(desk, plan, approvals[desk.me]),
         "declared_keys": {name: fed.keys for a in approvals.values() for name, fed in a.inputs.items()},
-        "keep": any(s.agreement.replay is not None for s in desk.states(plan).values()),
+        "keep": replay_days(desk, plan) is not None,
         "admission": admission(desk, row, plan),
         "tls": {k: kept[k] for k in ("certificate", "private_key", "not_before", "not_after")},
         "silence_seconds": limits["silence_seconds"],
         "grace_seconds": max((s.agreement.grace_seconds for s in desk.states(plan).values()), default=0),
         "peers": {
-            peer: {"tls": approvals[peer].tls, "dial": address, "name": name, "index": number}
-            for number, (peer, (name, address)) in enumerate(sorted(connections.items()))
+            peer: {"tls": approvals[peer].tls, "dial": address, "name": name, "index": places[peer]}
+            for peer, (name, address) in connections.items()
         },
     }
     budget = desk.config["jobs.memory_bytes"]

@@ -19,7 +19,7 @@ from atoll.net.listener import job_name
 from atoll.node.clock import parse, stamp
 from atoll.node.jobs.desk import ENDED, Desk
 from atoll.node.jobs.facts import gather
-from atoll.node.jobs.launch import Running, computes, launch, talks
+from atoll.node.jobs.launch import Running, computes, launch, replay_days, talks
 from atoll.node.jobs.receipts import Receipts
 from atoll.node.jobs.release import Releases
 from atoll.node.jobs.services import Calls
@@ -92,6 +92,7 @@ class Runs:
                     None,
                 )
                 stored.started, stored.terms = stamp(desk.clock()), terms
+                stored.replay_days = replay_days(desk, plan)
                 stored.start = {"nonce": secrets.token_hex(16), "routes": _routes_of(routes, desk.me)}
                 desk.event(session, job, "started", attempt=stored.attempt)
             row = desk.job(job)
@@ -198,6 +199,7 @@ class Runs:
                 stored = session.get_one(Job, job)
                 stored.state, stored.attempt, stored.start, stored.terms = "running", attempt, start, terms
                 stored.started, stored.error, stored.ended = stamp(desk.clock()), None, None
+                stored.replay_days = replay_days(desk, plan)
                 desk.event(session, job, "started", attempt=attempt)
             row = desk.job(job)
             self._launch(row, plan)

@@ -16,7 +16,7 @@ from atoll.node.clock import Clock
 from atoll.node.partners import Partners
 from atoll.node.publishing.offers import Offers, changes_between, opened
 from atoll.node.state.models import Agreement as AgreementRow
-from atoll.node.state.models import Offer as Row
+from atoll.node.state.offers import Offer as Row
 from atoll.node.state.store import Store
 
 # Clocks differ a little; an agreement that begins a moment ago is in force everywhere at once.

@@ -34,7 +34,7 @@ from atoll.node.logs import logger
 from atoll.node.memo import Memo
 from atoll.node.partners import Partners
 from atoll.node.state.models import Agreement as AgreementRow
-from atoll.node.state.models import Offer as Row
+from atoll.node.state.offers import Offer as Row
 from atoll.node.state.store import Store
 
 # What is kept of one partner at most, and how large one offer is at most.

@@ -9,21 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Boolean, Index, Integer, LargeBinary, String, Text, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped
 
-KEY = String(160)
-DIGEST = String(160)
-TIME = String(32)
-# SQLite counts rows only in INTEGER primary keys.
-SERIAL = BigInteger().with_variant(Integer, "sqlite")
-
-
-class Base(DeclarativeBase):
-    """Base of all tables."""
-
-
-def _c(kind: Any, comment: str, **options: Any) -> Any:
-    return mapped_column(kind, comment=comment, **options)
+from atoll.node.state.base import DIGEST, KEY, SERIAL, TIME
+from atoll.node.state.base import Base as Base
+from atoll.node.state.base import column as _c
 
 
 class Person(Base):
@@ -296,6 +286,11 @@ class Job(Base):
         default=dict,
     )
     evidence: Mapped[str] = _c(String(32), "none, provisional, final or disputed", default="none")
+    replay_days: Mapped[int | None] = _c(
+        Integer,
+        "days after its end for which what a replay needs is kept; null where none is agreed on, or it was erased",
+        nullable=True,
+    )
     schedule: Mapped[str | None] = _c(String(64), "schedule that started it", nullable=True)
     request: Mapped[Any | None] = _c(JSON, "the user's request, at the asker", nullable=True)
     created: Mapped[str] = _c(TIME, "when this node first saw it", index=True)
@@ -415,23 +410,6 @@ class Block(Base):
     evidence: Mapped[str] = _c(String(16), "provisional, final or disputed")
     opened: Mapped[str] = _c(TIME, "when it was opened here")
     closed: Mapped[str | None] = _c(TIME, "when both sides knew its end; null while open", nullable=True)
-
-
-class Offer(Base):
-    """One version of a standing offer, of this node or of a partner."""
-
-    __tablename__ = "offers"
-    provider: Mapped[str] = _c(KEY, "who signed it", primary_key=True)
-    id: Mapped[str] = _c(String(64), "identifier of the offer, drawn by its provider", primary_key=True)
-    version: Mapped[int] = _c(Integer, "version of the offer", primary_key=True)
-    digest: Mapped[str] = _c(DIGEST, "digest of the document", unique=True)
-    envelope: Mapped[Any] = _c(JSON, "DSSE envelope of the offer")
-    state: Mapped[str] = _c(String(16), "current, superseded or withdrawn")
-    not_after: Mapped[str] = _c(TIME, "end of its validity")
-    receivers: Mapped[Any] = _c(JSON, "keys of the partners that an own offer was sent to")
-    created: Mapped[str] = _c(TIME, "when it was published, or arrived")
-    changed: Mapped[str] = _c(TIME, "when the state last changed")
-    withdrawal: Mapped[Any | None] = _c(JSON, "DSSE envelope of the withdrawal", nullable=True)
 
 
 class BillItem(Base):

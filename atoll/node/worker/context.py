@@ -73,7 +73,10 @@ class WorkerContext:
             parse(spec["tls"]["not_after"]),
         )
 
-        self._keeper = Keeper(self.folder, self.attempt, self._vault) if spec["keep"] else None
+        self._keeper: Keeper | None = None
+        if spec["keep"]:
+            saved = self._saved()
+            self._keeper = Keeper(self.folder, self.attempt, self._vault, saved["events"] if saved else 0)
         self._kept_channels: dict[tuple[str, str], KeptChannel] = {}
         self._books = 0
         self._admission = Admission(spec["admission"], system_clock) if spec["admission"] else None
@@ -207,6 +210,7 @@ class WorkerContext:
     def sign(self, purpose: str, message: bytes) -> bytes:
         """The node's identity signature over `message`, bound to this job and `purpose`."""
         signature: bytes = self._ask("sign", purpose=purpose, message=message)["signature"]
+        self._note("sign", {"purpose": purpose, "message": message, "signature": signature})
         return signature
 
     def progress(self, done: int, total: int, step: str) -> None:
@@ -297,10 +301,12 @@ class WorkerContext:
         if self._keeper is not None:
             self._keeper.flush()
         positions = {peer: session.position() for peer, session in self._sessions.items()}
-        write_private(
-            self._checkpoint,
-            self._vault.seal(self._label, cbor2.dumps({"state": state(), "positions": positions})),
-        )
+        saved = {
+            "state": state(),
+            "positions": positions,
+            "events": self._keeper.count if self._keeper is not None else 0,
+        }
+        write_private(self._checkpoint, self._vault.seal(self._label, cbor2.dumps(saved)))
         for peer, position in positions.items():
             self._sessions[peer].checkpointed(position)
         self._kept = time.monotonic()

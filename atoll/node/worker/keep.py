@@ -48,6 +48,8 @@ def kept_files(folder: Path) -> list[Path]:
 def _open(path: Path, size: int = 0) -> BinaryIO:
     """A file to go on with after its first `size` bytes; what follows them is dropped."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    # A file that lost its end is never filled up with zeros: a replay then says that it is cut short.
+    size = min(size, os.fstat(descriptor).st_size)
     os.ftruncate(descriptor, size)
     os.lseek(descriptor, size, os.SEEK_SET)
     return os.fdopen(descriptor, "wb")
@@ -59,6 +61,20 @@ def _length(path: Path, messages: int) -> int:
     if messages:
         for (step, payload), _ in zip(read_received(path), range(messages), strict=False):
             size += _HEAD.size + len(step.encode()) + len(payload)
+    return size
+
+
+def _events_length(path: Path, events: int) -> int:
+    """Bytes that the first `events` kept events take, as far as they are there."""
+    size = 0
+    if events and path.exists():
+        with path.open("rb") as file:
+            for _ in range(events):
+                head = file.read(_LENGTH.size)
+                if len(head) != _LENGTH.size:
+                    break
+                size += _LENGTH.size + _LENGTH.unpack(head)[0]
+                file.seek(size)
     return size
 
 
@@ -85,9 +101,10 @@ class ChannelFile:
         self._sent.write(chain)
 
     def flush(self) -> None:
-        """Hands everything to the system, so that it outlives this process."""
-        self._received.flush()
-        self._sent.flush()
+        """Makes everything durable: a restart goes on behind it."""
+        for file in (self._received, self._sent):
+            file.flush()
+            os.fsync(file.fileno())
 
     def close(self) -> None:
         """Writes what is left."""
@@ -102,10 +119,15 @@ def read_received(path: Path) -> Iterator[tuple[str, bytes]]:
             if len(head) != _HEAD.size:
                 raise AtollError("E_DATA", f"{path.name} ends within a message")
             label, size = _HEAD.unpack(head)
+            if size > _MOST:
+                raise AtollError("E_DATA", f"{path.name} holds a message that is too long")
             step, payload = file.read(label), file.read(size)
-            if len(step) != label or len(payload) != size or size > _MOST:
+            if len(step) != label or len(payload) != size:
                 raise AtollError("E_DATA", f"{path.name} ends within a message")
-            yield step.decode(), payload
+            try:
+                yield step.decode(), payload
+            except UnicodeDecodeError:
+                raise AtollError("E_DATA", f"{path.name} holds a step that is no text") from None
 
 
 class Keeper:
@@ -115,12 +137,13 @@ class Keeper:
         folder: the job's.
         attempt: number of the attempt.
         vault: seals events; they hold what the user asked.
+        start: events up to the checkpoint from which a worker goes on.
     """
 
-    def __init__(self, folder: Path, attempt: int, vault: Vault) -> None:
+    def __init__(self, folder: Path, attempt: int, vault: Vault, start: int = 0) -> None:
         self._folder, self._attempt, self._vault = folder, attempt, vault
         self._events: BinaryIO | None = None
-        self._count = 0
+        self.count = start
         self._channels: list[ChannelFile] = []
 
     def channel(self, peer: int, name: str, start: tuple[int, int] = (0, 0)) -> ChannelFile:
@@ -136,16 +159,19 @@ class Keeper:
     def note(self, kind: str, value: Any) -> None:
         """Keeps an event."""
         if self._events is None:
-            self._events = _open(events_file(self._folder, self._attempt))
-        sealed = self._vault.seal(f"event {self._attempt} {self._count}", cbor2.dumps([kind, value]))
+            path = events_file(self._folder, self._attempt)
+            self._events = _open(path, _events_length(path, self.count))
+        sealed = self._vault.seal(f"event {self._attempt} {self.count}", cbor2.dumps([kind, value]))
         self._events.write(_LENGTH.pack(len(sealed)) + sealed)
         self._events.flush()
-        self._count += 1
+        self.count += 1
 
     def flush(self) -> None:
         """Called before a checkpoint: what it covers must not come again."""
         for channel in self._channels:
             channel.flush()
+        if self._events is not None:
+            os.fsync(self._events.fileno())
 
     def close(self) -> None:
         """Writes what is left."""
@@ -156,16 +182,32 @@ class Keeper:
 
 
 def read_events(path: Path, attempt: int, vault: Vault) -> Iterator[tuple[str, Any]]:
-    """The events of an attempt, in order; `E_DATA` or `E_PASSPHRASE` if one was changed."""
+    """The events of an attempt, in order; `E_DATA` names the first that was changed or cut short."""
     if not path.exists():
         return
     count = 0
     with path.open("rb") as file:
         while head := file.read(_LENGTH.size):
-            sealed = file.read(_LENGTH.unpack(head)[0]) if len(head) == _LENGTH.size else b""
-            kind, value = cbor2.loads(vault.open(f"event {attempt} {count}", sealed))
+            size = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else _MOST + 1
+            try:
+                sealed = file.read(size) if size <= _MOST else b""
+                kind, value = cbor2.loads(vault.open(f"event {attempt} {count}", sealed))
+            except AtollError:
+                raise AtollError(
+                    "E_DATA", f"event {count + 1} of {path.name} was changed", detail={"event": count + 1}
+                ) from None
             count += 1
             yield kind, value
+
+
+def read_sent(path: Path) -> Iterator[bytes]:
+    """The kept chains after each message that was sent, in order; a last one that is cut short is left out."""
+    try:
+        with path.open("rb") as file:
+            while len(chain := file.read(CHAIN_BYTES)) == CHAIN_BYTES:
+                yield chain
+    except FileNotFoundError:
+        return
 
 
 class KeptChannel:

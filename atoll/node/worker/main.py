@@ -17,7 +17,6 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from atoll.crypto.suite import digest_file
 from atoll.errors import AtollError
 from atoll.net.pipe import Pipe
 
@@ -41,21 +40,16 @@ def _table(spec: dict[str, Any]) -> dict[str, Any]:
     return tables.run(spec)
 
 
-def _write(folder: Path, table: Any) -> dict[str, Any]:
-    import pyarrow as pa
+def _replay(spec: dict[str, Any], pipe: Pipe) -> dict[str, Any]:
+    from atoll.node.worker import replay
 
-    path = folder / "result.arrow"
-    temporary = folder / "result.arrow.new"
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table, max_chunksize=65_536)
-    temporary.chmod(0o600)
-    temporary.replace(path)
-    return {"file": path.name, "digest": digest_file(path), "rows": table.num_rows}
+    return replay.run(spec, pipe)
 
 
 def _run(spec: dict[str, Any], pipe: Pipe) -> dict[str, Any]:
     from atoll.functions import runners
     from atoll.node.worker.context import WorkerContext
+    from atoll.node.worker.output import write_result
 
     context = WorkerContext(spec, pipe)
     threading.Thread(target=context.listen, daemon=True, name="node").start()
@@ -69,7 +63,7 @@ def _run(spec: dict[str, Any], pipe: Pipe) -> dict[str, Any]:
     except BaseException:
         context.abort(AtollError("E_INTERNAL", "the worker failed"))
         raise
-    output = _write(Path(spec["folder"]), outcome.table) if outcome.table is not None else None
+    output = write_result(Path(spec["folder"]), outcome.table) if outcome.table is not None else None
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "output": output,
@@ -115,6 +109,8 @@ def run(line: int) -> NoReturn:
                 result = _prepare(spec)
             elif spec["task"] == "table":
                 result = _table(spec)
+            elif spec["task"] == "replay":
+                result = _replay(spec, pipe)
             else:
                 result = _run(spec, pipe)
             pipe.send({"kind": "done", "result": result})

@@ -115,10 +115,10 @@ class Nursery:
 def _load() -> None:
     """What every worker needs, loaded once."""
     from atoll.functions import runners
-    from atoll.node.worker import context, main
+    from atoll.node.worker import context, main, output
     from atoll.node.worker.build import build_digest
 
-    _ = context, main, runners(), build_digest()
+    _ = context, main, output, runners(), build_digest()
 
 
 def _answer(pipe: Pipe, line: int) -> None:

@@ -437,6 +437,12 @@ def upgrade() -> None:
         sa.Column(
             "evidence", sa.String(length=32), nullable=False, comment="none, provisional, final or disputed"
         ),
+        sa.Column(
+            "replay_days",
+            sa.Integer(),
+            nullable=True,
+            comment="days after its end for which what a replay needs is kept; null where none is agreed on, or it was erased",
+        ),
         sa.Column("schedule", sa.String(length=64), nullable=True, comment="schedule that started it"),
         sa.Column("request", sa.JSON(), nullable=True, comment="the user's request, at the asker"),
         sa.Column("created", sa.String(length=32), nullable=False, comment="when this node first saw it"),
@@ -782,6 +788,37 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job", "kind", "party", "block"),
     )
     op.create_table(
+        "replays",
+        sa.Column("id", sa.String(length=32), nullable=False, comment="identifier of the replay"),
+        sa.Column("job", sa.String(length=64), nullable=False, comment="job that was run again"),
+        sa.Column(
+            "agreement",
+            sa.String(length=64),
+            nullable=False,
+            comment="agreement whose log the report goes to",
+        ),
+        sa.Column(
+            "host",
+            sa.String(length=160),
+            nullable=False,
+            comment="whose node runs it: this one, or an agreed host",
+        ),
+        sa.Column("person", sa.String(length=128), nullable=False, comment="who asked for it"),
+        sa.Column("options", sa.JSON(), nullable=False, comment="threads, any_build and anyway, as asked"),
+        sa.Column(
+            "state", sa.String(length=16), nullable=False, comment="running, done, failed or cancelled"
+        ),
+        sa.Column("report", sa.JSON(), nullable=True, comment="DSSE envelope of the report, once done"),
+        sa.Column("error", sa.JSON(), nullable=True, comment="owner's rendering of why there is no report"),
+        sa.Column("created", sa.String(length=32), nullable=False, comment="when it was asked for"),
+        sa.Column("ended", sa.String(length=32), nullable=True, comment="when it ended; null while it runs"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("replays", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_replays_created"), ["created"], unique=False)
+        batch_op.create_index(batch_op.f("ix_replays_job"), ["job"], unique=False)
+
+    op.create_table(
         "rosters",
         sa.Column("digest", sa.String(length=160), nullable=False, comment="digest of the document"),
         sa.Column("id", sa.String(length=64), nullable=False, comment="roster identifier"),
@@ -876,6 +913,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_rosters_id"))
 
     op.drop_table("rosters")
+    with op.batch_alter_table("replays", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_replays_job"))
+        batch_op.drop_index(batch_op.f("ix_replays_created"))
+
+    op.drop_table("replays")
     op.drop_table("receipts")
     op.drop_table("receipt_parts")
     with op.batch_alter_table("quality_shown", schema=None) as batch_op:

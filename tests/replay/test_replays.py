@@ -1,0 +1,193 @@
+"""What a job sent comes out again at every party, whatever the function, its form and the number of threads."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from atoll import AtollError
+from atoll.agreements.replay import open_replay
+from atoll.testing import Net, NodeProcess
+
+
+def _agrees(look: Any, node: NodeProcess, job: str, threads: tuple[int | None, ...] = (None, 2)) -> Any:
+    for number in threads:
+        found = node.auditor.audit.replay(job, threads=number, timeout=60)
+        assert found["ok"], found["report"]["findings"]
+        assert look.codes(found)[-1] == "proved"
+        assert look.codes(found).count("sent") == look.codes(found).count("received") >= 1
+        if number == 2:
+            assert "threads" in look.codes(found, "note")
+    return found
+
+
+@pytest.mark.parametrize("receivers", ["me", "peer", "both"])
+@pytest.mark.parametrize("reveal", ["rows", "size"])
+def test_a_join_comes_out_again_at_both(
+    net: Net, agreement: str, look: Any, receivers: str, reveal: str
+) -> None:
+    asked = net.alice.analyst.join(
+        agreement, "loans", "taxes", on="id", purpose="test", receivers=receivers, reveal=reveal
+    )
+    job = look.completed(asked, net.alice, net.bob)
+    for node in (net.alice, net.bob):
+        found = _agrees(look, node, job)
+        receives = receivers in ("both", "me" if node is net.alice else "peer")
+        assert ("output" in look.codes(found)) == receives
+
+
+def test_a_join_that_refuses_duplicates_comes_out_again(net: Net, look: Any) -> None:
+    net.alice.steward.data.add("once", {"id": [f"s{i}" for i in range(50)]})
+    net.bob.steward.data.add("single", {"id": [f"s{i}" for i in range(20, 90)]})
+    agreement = net.agreement({"alice": {"once": "*"}, "bob": {"single": "*"}}, replay={"keep_days": 1})
+    asked = net.alice.analyst.join(
+        agreement, "once", "single", on="id", purpose="test", receivers="both", duplicates="refuse"
+    )
+    job = look.completed(asked, net.alice, net.bob)
+    for node in (net.alice, net.bob):
+        _agrees(look, node, job)
+
+
+@pytest.mark.parametrize("receiver", ["me", "bob"])
+def test_totals_come_out_again_at_holders_and_hub(
+    net: Net, totals_agreement: str, look: Any, receiver: str
+) -> None:
+    asked = net.alice.analyst.totals(
+        totals_agreement,
+        ["book@alice", "book@bob", "book@carol"],
+        group="segment",
+        values=["debt"],
+        purpose="test",
+        receiver=receiver,
+    )
+    job = look.completed(asked, *net)
+    for node in (net.alice, net.bob, net.carol):
+        _agrees(look, node, job, (None,))
+        found = node.auditor.audit.replay(job)
+        assert "events" in look.codes(found)  # the signature of the ephemeral key
+
+
+@pytest.mark.parametrize("mode", ["none", "attested", "presented"])
+def test_a_service_comes_out_again_with_refused_calls_and_blocks_that_ran_out(
+    net: Net, look: Any, mode: str
+) -> None:
+    issuers = [net.alice.identity] if mode == "presented" else []
+    agreement = net.agreement(
+        {"bob": {"echo": "service"}},
+        parties=["alice"],
+        replay={"keep_days": 1},
+        consent={"mode": mode, "issuers": issuers},
+        rate={"most": 3, "seconds": 2},
+    )
+    options: Any = {} if mode == "none" else {"consent": mode}
+    service = net.alice.analyst.echo(
+        agreement, "echo", purpose="test", block_calls=2, block_seconds=1, **options
+    )
+    shown = None
+    if mode != "none":
+        shown = net.alice.steward.consents.issue("wang", purposes=["test"], functions=["echo"])["consent"]
+    for number in range(3):
+        assert service.call(b"%d" % number, shown) == b"%d" % number
+    with pytest.raises(AtollError) as refused:
+        service.call(b"too often", shown)
+    assert refused.value.code == "E_QUOTA"
+    time.sleep(2.2)  # the second block runs out, and the rate allows calls again
+    assert service.call(b"last", shown) == b"last"
+    if mode == "presented":
+        net.alice.steward.consents.withdraw(shown)
+        time.sleep(0.5)
+        with pytest.raises(AtollError):
+            service.call(b"withdrawn", shown)
+    service.stop()
+    job = look.completed(net.alice.analyst.jobs.get(service.id), net.alice, net.bob)
+    for node in (net.alice, net.bob):
+        found = _agrees(look, node, job, (None,))
+        assert look.facts(found, "calls") == {"blocks": 3, "count": 4}
+
+
+def test_the_report_is_signed_by_the_node_and_stands_in_its_log(net: Net, agreement: str, look: Any) -> None:
+    asked = net.alice.analyst.join(agreement, "loans", "taxes", on="id", purpose="test")
+    job = look.completed(asked, net.alice, net.bob)
+    found = net.bob.auditor.audit.replay(job)
+    report = open_replay(found["envelope"])
+    assert (report.host, report.party, report.job, report.ok) == (
+        net.bob.identity,
+        net.bob.identity,
+        job,
+        True,
+    )
+    assert report.receipt is not None
+    recorded = [e for e in net.bob.auditor.ledger.entries(agreement, 0, 1000) if e["kind"] == "replay/v1"]
+    assert found["envelope"] in [e["document"]["envelope"] for e in recorded]
+    assert all(f["en"] != f["zh"] for f in found["report"]["findings"])
+    listed = net.bob.auditor.audit.replays(job)
+    assert [(r["id"], r["ok"]) for r in listed] == [(found["id"], True)]
+    assert net.bob.steward.audit.show_replay(found["id"])["envelope"] == found["envelope"]
+
+
+def _cli(node: NodeProcess, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "atoll.cli", *words, "-d", str(node.folder), "--as", "auditor"],
+        env=node.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_replay_from_the_command_line_and_over_http(net: Net, agreement: str, look: Any) -> None:
+    asked = net.alice.analyst.join(agreement, "loans", "taxes", on="id", purpose="test")
+    job = look.completed(asked, net.alice, net.bob)
+    done = _cli(net.alice, "audit", "replay", job, "--threads", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    identifier = json.loads(done.stdout)["id"]
+    shown = _cli(net.alice, "audit", "show-replay", identifier, "--lang", "zh")
+    assert shown.returncode == 0
+    assert "逐字节重现" in shown.stdout
+    assert identifier in _cli(net.alice, "audit", "replays", "--job", job).stdout
+    assert _cli(net.alice, "audit", "cancel-replay", identifier).stderr.startswith("E_STATE")
+    headers = {"Authorization": f"Bearer {net.alice.token('auditor')}"}
+    begun = httpx.post(f"{net.alice.url}/v1/audit/replays", json={"job": job}, headers=headers)
+    assert begun.status_code == 201
+    while (
+        now := httpx.get(f"{net.alice.url}/v1/audit/replays/{begun.json()['id']}", headers=headers).json()
+    )["state"] == "running":
+        time.sleep(0.05)
+    assert now["ok"] is True
+
+
+def test_what_cannot_be_run_again_is_refused_by_name(net: Net, agreement: str, look: Any) -> None:
+    audit = net.alice.auditor.audit
+
+    def code(job: str, **options: Any) -> str:
+        with pytest.raises(AtollError) as refused:
+            audit.replay(job, **options)
+        return refused.value.code
+
+    assert code("job-" + "0" * 32) == "E_NOT_FOUND"
+    unkept = net.agreement({"alice": {"loans": "*"}, "bob": {"taxes": "*"}})
+    asked = net.alice.analyst.join(unkept, "loans", "taxes", on="id", purpose="test")
+    job = look.completed(asked, net.alice, net.bob)
+    assert code(job) == "E_STATE"
+    assert list((net.alice.folder / "jobs" / job).glob("received-*")) == []
+    for threads in (0, 1025):
+        assert code(job, threads=threads) == "E_FORMAT"
+    waiting = net.agreement(
+        {"alice": {"loans": "*"}, "bob": {"taxes": "*"}}, replay={"keep_days": 1}, approval="steward"
+    )
+    undecided = net.alice.analyst.join(waiting, "loans", "taxes", on="id", purpose="test")
+    assert code(undecided.id) == "E_STATE"
+    undecided.cancel()
+    for role in ("analyst", "operator", "administrator", "application"):
+        with pytest.raises(AtollError) as refused:
+            net.alice.client(role).audit.replay(job)  # type: ignore[arg-type]
+        assert refused.value.code == "E_ROLE"
+    with pytest.raises(AtollError) as unknown:
+        audit.show_replay("rpl-" + "0" * 16)
+    assert unknown.value.code == "E_NOT_FOUND"
