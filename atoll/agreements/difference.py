@@ -49,17 +49,18 @@ def _named(document: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _walk(path: str, old: Any, new: Any) -> list[Change]:
+def walk(path: str, old: Any, new: Any) -> list[Change]:
+    """Every difference below a path, by key; version numbers at the top are left out."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             change
             for key in sorted(old.keys() | new.keys(), key=str)
             if path or key not in _IGNORED
-            for change in _walk(f"{path}.{key}" if path else str(key), old.get(key), new.get(key))
+            for change in walk(f"{path}.{key}" if path else str(key), old.get(key), new.get(key))
         ]
     return [] if old == new else [Change(path, old, new)]
 
 
 def diff(old: Agreement, new: Agreement) -> list[Change]:
     """Every difference between two versions, in order of place; version numbers themselves are left out."""
-    return _walk("", _named(old.document()), _named(new.document()))
+    return walk("", _named(old.document()), _named(new.document()))

@@ -1,75 +1,23 @@
-"""`agreement`: drafts, signatures, revocation."""
+"""`agreement`: drafts, acceptance of offers, signatures, amendments, revocation."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from atoll.cli import show
+from atoll.cli import show, terms
 from atoll.cli.context import Here, command
 from atoll.cli.groups import group
+from atoll.cli.terms import assets, read_document
 from atoll.errors import AtollError
 
-if TYPE_CHECKING:
-    from atoll.client import Client
-
-agreement = group("agreement", "Agreements: draft, propose, sign, revoke.")
+agreement = group("agreement", "Agreements: accept offers, draft, propose, sign, amend, revoke.")
 
 Identifier = Annotated[str, typer.Argument(metavar="ID", help="Identifier of the agreement.")]
 Version = Annotated[int | None, typer.Option(help="Version; default the newest in force or on offer.")]
 READERS = ("steward", "analyst", "auditor", "administrator")
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """A JSON object from a file, `-` for standard input."""
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
-        body = json.loads(text)
-    except OSError as error:
-        raise AtollError("E_SOURCE", f"cannot read {path}: {error.strerror}.", fault="caller") from None
-    except ValueError as error:
-        raise AtollError("E_FORMAT", f"{path}: {error}.") from None
-    if not isinstance(body, dict):
-        raise AtollError("E_FORMAT", f"{path}: it is no JSON object.")
-    return body
-
-
-def _table(text: str) -> tuple[str, dict[str, str]]:
-    """`loans:id=join_key,debt=aggregate+reveal` as a name and uses by column."""
-    name, _, rest = text.partition(":")
-    uses = {}
-    for part in filter(None, rest.split(",")):
-        column, equals, words = part.partition("=")
-        if not equals:
-            raise AtollError("E_FORMAT", f"--table {text}: write TABLE:COLUMN=USE+USE,COLUMN=USE.")
-        uses[column] = words
-    return name, uses
-
-
-def _assets(
-    client: Client, tables: list[str], services: list[str], me: str, others: list[str], grant: dict[str, Any]
-) -> list[dict[str, Any]]:
-    from atoll.client import drafts
-
-    out = []
-    for text in tables:
-        name, uses = _table(text)
-        columns = client.data.show(name)["columns"]
-        known = {c["name"] for c in columns}
-        for column in uses:
-            if column not in known:
-                text = f"{name} has no column {column!r}; it has {', '.join(sorted(known))}."
-                raise AtollError("E_COLUMN", text, column=column)
-        grants = [drafts.grant(others, columns=uses, **grant)]
-        out.append(drafts.asset(name, me, columns=columns, grants=grants))
-    for name in services:
-        grants = [drafts.grant(others, **grant | {"functions": ["echo"]})]
-        out.append(drafts.asset(name, me, grants=grants, type="service"))
-    return out
 
 
 @command(agreement, "new")
@@ -96,7 +44,6 @@ def new(
     title: Annotated[str, typer.Option(help="What people call it.")] = "Agreement",
     days: Annotated[int, typer.Option(min=1, help="Validity from today.")] = 365,
     add: Annotated[Path | None, typer.Option(help="Add your tables to the draft in this file.")] = None,
-    amend: Annotated[str | None, typer.Option(help="Start from this agreement, as its next version.")] = None,
 ) -> None:
     """Writes a draft to standard output: edit it, hand it to the partner for `--add`, then propose it."""
     from atoll.client import drafts
@@ -104,9 +51,6 @@ def new(
     with here.client("steward") as client:
         info = client.info()
         me, my_name = info["identity"], info["name"]
-        if amend is not None:
-            show.as_json(drafts.amend(client.agreements.show(amend)))
-            return
         if add is not None:
             document = read_document(add)
             people = {s["key"]: s["name"] for s in document.get("signatories", []) if isinstance(s, dict)}
@@ -123,7 +67,7 @@ def new(
             "approval": approval, "minimum_group": minimum_group,
         }  # fmt: skip
         others = [key for key in people if key != me]
-        document["assets"] += _assets(client, table or [], service or [], me, others, grant)
+        document["assets"] += assets(client, table or [], service or [], me, others, grant)
     show.as_json(document)
 
 
@@ -136,12 +80,139 @@ def propose(here: Here, file: Annotated[Path, typer.Argument(help="A draft; - fo
     here.out(found, lambda: _describe(found))
 
 
-def _describe(found: dict[str, Any]) -> None:
+def _describe(found: dict[str, Any], language: str = "en") -> None:
     names = ("id", "version", "title", "state", "validity", "digest", "revocation")
     values = {k: found[k] for k in names if found.get(k)}
     for heading, signed in (("signed by", True), ("missing", False)):
         values[heading] = [s["name"] for s in found["signatories"] if s["signed"] is signed]
-    show.facts(values)
+    values["waits for a steward"] = [reason[language] for reason in found.get("waits", [])] or None
+    if "refused" in found:
+        values["refused"] = f"by {found['refused']['by']}: {found['refused']['code']}"
+    document = found.get("document", {})
+    if document.get("witnesses"):
+        witnesses = document["witnesses"]
+        members = ", ".join(member["name"] for member in witnesses["members"])
+        values["witnesses"] = f"{witnesses['quorum']} of {members}"
+    if document.get("replay"):
+        values["replay"] = f"kept {document['replay']['keep_days']} days"
+    values |= {k: document[k] for k in ("jurisdiction", "offers") if document.get(k)}
+    show.facts({k: v for k, v in values.items() if v is not None})
+
+
+@command(agreement, "accept")
+def accept(
+    here: Here,
+    offer: Annotated[list[str], typer.Argument(metavar="OFFER...", help="Identifiers or digests.")],
+    table: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TABLE:COLUMN=USE+USE,...", help="A table of yours, granted to the providers. Repeatable."
+        ),
+    ] = None,
+    service: Annotated[list[str] | None, typer.Option(help="An echo service of yours. Repeatable.")] = None,
+    purpose: Annotated[
+        list[str] | None, typer.Option(help="A purpose of your own grants; default the offers'. Repeatable.")
+    ] = None,
+    function: Annotated[
+        list[str] | None, typer.Option(help="A function of your own grants; default the offers'. Repeatable.")
+    ] = None,
+    approval: Annotated[
+        str, typer.Option(metavar="steward|automatic", help="Who decides on each run on your own tables.")
+    ] = "steward",
+    minimum_group: Annotated[int, typer.Option(min=1, help="Distinct subjects in each released group.")] = 1,
+    title: Annotated[
+        str | None, typer.Option(help="What people call it; default the offers' titles.")
+    ] = None,
+) -> None:
+    """Makes one agreement of partners' offers; their nodes sign what they offered by themselves."""
+    with here.client("steward") as client:
+        own: list[dict[str, Any]] = []
+        if table or service:
+            offers = [client.catalog.show(name)["document"] for name in offer]
+            said = [one for document in offers for one in document["terms"]]
+            grant = {
+                "purposes": purpose or list(dict.fromkeys(p for one in said for p in one["purposes"])),
+                "functions": function or list(dict.fromkeys(f for one in said for f in one["functions"])),
+                "approval": approval, "minimum_group": minimum_group,
+            }  # fmt: skip
+            others = sorted({document["provider"] for document in offers})
+            me = client.info()["identity"]
+            own = assets(client, table or [], service or [], me, others, grant)
+        found = client.agreements.accept(offer, assets=own, title=title)
+    here.out(found, lambda: _describe(found))
+
+
+@command(agreement, "amend")
+def amend(
+    here: Here,
+    identifier: Identifier,
+    file: Annotated[Path | None, typer.Option(help="The edited draft; - for standard input.")] = None,
+    asset: Annotated[str | None, typer.Option(help="Change the grants of this asset only.")] = None,
+    title: Annotated[str | None, typer.Option(help="What people call it.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Validity from today.")] = None,
+    add_purpose: Annotated[list[str] | None, typer.Option(help="Permit a purpose. Repeatable.")] = None,
+    remove_purpose: Annotated[list[str] | None, typer.Option(help="Permit it no longer. Repeatable.")] = None,
+    add_function: Annotated[list[str] | None, typer.Option(help="Permit a function. Repeatable.")] = None,
+    remove_function: Annotated[
+        list[str] | None, typer.Option(help="Permit it no longer. Repeatable.")
+    ] = None,
+    approval: Annotated[
+        str | None, typer.Option(metavar="steward|automatic", help="Who decides on each run.")
+    ] = None,
+    minimum_group: Annotated[
+        int | None, typer.Option(min=1, help="Distinct subjects in each released group.")
+    ] = None,
+    price: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=AMOUNT", help="currency=CNY, per-call=12. Repeatable.")
+    ] = None,
+    share: Annotated[
+        list[str] | None, typer.Option(metavar="PARTNER=PARTS", help="Parts of the price. Repeatable.")
+    ] = None,
+    quota: Annotated[
+        list[str] | None, typer.Option(metavar="runs|calls|rows=N", help="Most in a day. Repeatable.")
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option(metavar="MOST/SECONDS", help="Most in any so many seconds.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change; propose nothing.")
+    ] = False,
+) -> None:
+    """Shows what the next version changes, and proposes it; without changes, writes it as a draft to edit."""
+    from atoll.client import drafts
+
+    with here.client("steward") as client:
+        shown = client.agreements.show(identifier)
+        changes: dict[str, Any] = {
+            "title": title, "days": days, "add_purposes": add_purpose, "remove_purposes": remove_purpose,
+            "add_functions": add_function, "remove_functions": remove_function, "approval": approval,
+            "minimum_group": minimum_group, "price": terms.price(client, price or [], share or []),
+            "quota": terms.quota(quota or []), "rate": terms.rate(rate),
+        }  # fmt: skip
+        wanted = {name: value for name, value in changes.items() if value}
+        if file is None and not wanted:
+            show.as_json(drafts.amend(shown))
+            return
+        if file is not None and wanted:
+            raise AtollError("E_FORMAT", "give the edited draft or changes, not both.")
+        document = (
+            read_document(file)
+            if file is not None
+            else drafts.amended(shown, client.info()["identity"], asset=asset, **wanted)
+        )
+        if document.get("id") != identifier:
+            raise AtollError("E_FORMAT", f"the draft is not one of agreement {identifier}.")
+        lines = client.agreements.changes(document)
+        language = here.language(client)
+        if not here.json:
+            for line in lines:
+                show.line(line[language])
+        if dry_run:
+            if here.json:
+                show.as_json(lines)
+            return
+        found = client.agreements.propose(document)
+    here.out(found, lambda: _describe(found))
 
 
 @command(agreement, "list")
@@ -166,18 +237,14 @@ def show_(here: Here, identifier: Identifier, version: Version = None) -> None:
         language = here.language(client)
 
     def people() -> None:
-        _describe(found)
+        _describe(found, language)
         names = {s["key"]: s["name"] for s in found["signatories"]}
         for asset in found["document"]["assets"]:
             show.line(
                 f"\n{asset['type']} {asset['name']} of {names.get(asset['provider'], asset['provider'])}"
             )
             for grant in asset["grants"]:
-                to = [names.get(key, key) for key in grant["to"]]
-                show.facts(
-                    {"  to": to}
-                    | {f"  {k}": v for k, v in grant.items() if k != "to" and v not in (None, [], {})}
-                )
+                show.terms(grant, names)
         for change in found.get("changes", []):
             show.line(change[language])
         for note in found["notes"][language]:

@@ -24,6 +24,7 @@ _MODULES = (
     "keys",
     "ledger",
     "nodes",
+    "offers",
     "peers",
     "people",
     "proofs",

@@ -9,9 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 from atoll.cli import show
-from atoll.cli.agreements import read_document
 from atoll.cli.app import app
 from atoll.cli.context import Here, command
+from atoll.cli.terms import read_document
 from atoll.errors import AtollError
 
 

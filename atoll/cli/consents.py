@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from atoll.cli import show
-from atoll.cli.agreements import read_document
 from atoll.cli.context import Here, command
 from atoll.cli.groups import group
+from atoll.cli.terms import read_document
 
 consent = group("consent", "Authorisations of data subjects: issue, take in, withdraw.")
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from atoll.cli import ask, show
-from atoll.cli.agreements import read_document
 from atoll.cli.app import app
 from atoll.cli.context import READERS, Here, command
 from atoll.cli.groups import group
+from atoll.cli.terms import read_document
 from atoll.client import Job, requests
 
 job = group("job", "Jobs: list, show, approve, cancel, results, receipts.")

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from atoll.cli import ask, show
-from atoll.cli.agreements import read_document
 from atoll.cli.context import Here, command
 from atoll.cli.groups import group
+from atoll.cli.terms import read_document
 from atoll.client import requests
 
 echo = group("echo", "The echo service, which shows how standing services work.")

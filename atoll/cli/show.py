@@ -91,6 +91,41 @@ def facts(values: Mapping[str, Any]) -> None:
         line(f"{name:<{width}}  {_cell(value)}")
 
 
+def price(value: Mapping[str, Any] | None) -> str:
+    """A price in a few words: `CNY 12 per call`."""
+    if value is None:
+        return "free"
+    amounts = [
+        f"{amount} {name.replace('_', ' ')}"
+        for name, amount in value.items()
+        if name.startswith("per_") and amount != "0"
+    ]
+    return f"{value['currency']} {' + '.join(amounts) or '0'}"
+
+
+def terms(grant: Mapping[str, Any], names: Mapping[str, str] | None = None) -> None:
+    """A grant or the terms of an offer, one line for each thing that is said."""
+    names = names or {}
+    said = {k: v for k, v in grant.items() if v not in (None, [], {})}
+    quota = {k.replace("_", " "): v for k, v in grant["quota"].items() if v is not None}
+    rate, consent, privacy = grant["rate"], grant["consent"], grant["privacy"]
+    said["quota"] = quota or None
+    said["rate"] = f"{rate['most']} in {rate['seconds']} s" if rate else None
+    said["consent"] = None
+    if consent["mode"] != "none":
+        issuers = [names.get(key, key) for key in consent["issuers"]]
+        said["consent"] = f"{consent['mode']}, issued by {', '.join(issuers) or 'the asker'}"
+    if privacy:
+        said["privacy"] = f"epsilon {privacy['epsilon']}, delta {privacy['delta']} in {privacy['days']} days"
+    if grant["price"] is not None:
+        shares = {names.get(s["to"], s["to"]): s["parts"] for s in grant["price"]["shares"]}
+        said["price"] = price(grant["price"])
+        said["shares"] = shares or None
+    if "to" in grant:
+        said["to"] = [names.get(key, key) for key in grant["to"]]
+    facts({f"  {k.replace('_', ' ')}": v for k, v in said.items() if v is not None})
+
+
 def statement(lines: Iterable[str], heading: str = "Who learns what:") -> None:
     """A disclosure statement."""
     line(heading)

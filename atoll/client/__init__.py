@@ -20,6 +20,7 @@ from atoll.client.audit import Audit, draw_calls, verify_audit
 from atoll.client.billing import Bills, bills_csv, verify_statement
 from atoll.client.consents import Consents
 from atoll.client.jobs import ENDED, Job, Result, Service
+from atoll.client.offers import Catalog, Offers
 from atoll.client.proofs import verify_row_proof
 from atoll.client.quality import Quality
 from atoll.client.resources import (
@@ -72,6 +73,8 @@ class Client:
         self.peers = Peers(self.transport)
         self.rosters = Rosters(self.transport)
         self.agreements = Agreements(self.transport)
+        self.offers = Offers(self.transport)
+        self.catalog = Catalog(self.transport)
         self.consents = Consents(self.transport)
         self.jobs = Jobs(self.transport)
         self.policy = Policy(self.transport)

@@ -1,11 +1,14 @@
-"""Drafts of agreements, from short arguments. The node checks every field; nothing here decides."""
+"""Drafts of agreements and offers, from short arguments. The node checks every field; nothing here decides."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from atoll.crypto.suite import digest
 from atoll.errors import AtollError
 
 Json = dict[str, Any]
@@ -98,6 +101,19 @@ def price_of(
         **{name: str(amount) for name, amount in amounts.items()},
         "shares": [{"to": key, "parts": parts} for key, parts in sorted((shares or {}).items())],
     }
+
+
+def content_digest(path: str | Path) -> str:
+    """The digest of a file, by which an asset names the rule, model or script that it is; `E_SOURCE`."""
+    try:
+        return digest(Path(path).read_bytes())
+    except OSError as error:
+        raise AtollError("E_SOURCE", f"cannot read {path}: {error.strerror}.", fault="caller") from None
+
+
+def terms(**what: Any) -> Json:
+    """Terms of an offer: as `grant`, without the partners, whom the offer itself names."""
+    return {name: value for name, value in grant((), **what).items() if name != "to"}
 
 
 def grant(
@@ -221,6 +237,120 @@ def agreement(
         "replay": {"hosts": [], **replay} if replay is not None else None,
         "assets": list(assets),
     }
+
+
+def offer(
+    asset: Mapping[str, Any],
+    terms: Iterable[Json],
+    *,
+    title: str | Mapping[str, str],
+    to: Iterable[str] | None = None,
+    consortium: str | None = None,
+    days: int = 365,
+    agreement_days: int | None = None,
+    now: datetime | None = None,
+    jurisdiction: str | None = None,
+    silence_seconds: int = 10,
+    grace_seconds: int = 600,
+    witnesses: Mapping[str, Any] | None = None,
+    replay: Mapping[str, Any] | None = None,
+) -> Json:
+    """A draft of an offer: the node that publishes it fills in identifier, version and provider.
+
+    Args:
+        asset: from `asset(...)`, without grants.
+        terms: each from `terms(...)`.
+        title: in one language, or by language: `{"zh": ..., "en": ...}`.
+        to: keys of the partners that it stands for; None for all partners.
+        consortium: identifier of a roster, whose members it stands for.
+        days: of validity.
+        agreement_days: how long an agreement made from it lasts at most; None for `days`.
+        now, jurisdiction, silence_seconds, grace_seconds, witnesses, replay: as in `agreement`.
+    """
+    frame = agreement(
+        {}, [], title="", days=days, now=now, jurisdiction=jurisdiction, silence_seconds=silence_seconds,
+        grace_seconds=grace_seconds, witnesses=witnesses, replay=replay,
+    )  # fmt: skip
+    shared = ("validity", "jurisdiction", "silence_seconds", "grace_seconds", "witnesses", "replay")
+    keys = sorted(to) if to is not None else []
+    kind = "consortium" if consortium is not None else "all" if to is None else "named"
+    return {
+        "format": "atoll.offer/v1",
+        "title": _both({"en": title} if isinstance(title, str) else title),
+        "to": {"kind": kind, "keys": keys, "roster": consortium},
+        "agreement_days": agreement_days or days,
+        "asset": {k: v for k, v in asset.items() if k not in ("provider", "grants")},
+        "terms": list(terms),
+        **{name: frame[name] for name in shared},
+    }
+
+
+def amended(
+    shown: Mapping[str, Any],
+    me: str,
+    *,
+    asset: str | None = None,
+    title: str | None = None,
+    days: int | None = None,
+    add_purposes: Iterable[str] = (),
+    remove_purposes: Iterable[str] = (),
+    add_functions: Iterable[str] = (),
+    remove_functions: Iterable[str] = (),
+    approval: str | None = None,
+    minimum_group: int | None = None,
+    price: Mapping[str, Any] | None = None,
+    quota: Mapping[str, int] | None = None,
+    rate: Mapping[str, int] | None = None,
+) -> Json:
+    """The next version of an agreement that `agreements.show` gave, with changes to own grants.
+
+    Args:
+        me: key of the institution whose grants change.
+        asset: only the grants of this asset; None for all own ones.
+        days: of validity from now.
+        price: keyword arguments of `price_of`, over what is charged now.
+        quota: `runs_per_day`, `calls_per_day`, `rows_per_day` to set.
+
+    Raises:
+        AtollError: `E_NOT_FOUND` if there is no own grant that a change could be made to.
+    """
+    document = copy.deepcopy(amend(shown))
+    if title is not None:
+        document["title"] = title
+    if days is not None:
+        end = datetime.now(UTC) + timedelta(days=days)
+        document["validity"] = {**document["validity"], "not_after": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    lists = {
+        "purposes": (list(add_purposes), set(remove_purposes)),
+        "functions": (list(add_functions), set(remove_functions)),
+    }
+    single = {"approval": approval, "minimum_group": minimum_group, "rate": rate}
+    touched = any(more or less for more, less in lists.values()) or price or quota
+    if not touched and all(value is None for value in single.values()):
+        return document
+    grants = [
+        grant
+        for a in document["assets"]
+        if a["provider"] == me and asset in (None, a["name"])
+        for grant in a["grants"]
+    ]
+    if not grants:
+        raise AtollError("E_NOT_FOUND", f"the agreement has no grant of {asset or 'this institution'}.")
+    for grant in grants:
+        for field, (more, less) in lists.items():
+            grant[field] = [x for x in dict.fromkeys([*grant[field], *more]) if x not in less]
+            if field == "functions" and more:
+                kinds = [kind for name in more for kind in DISCLOSED.get(name, ())]
+                grant["disclose"] = list(dict.fromkeys([*grant["disclose"], *kinds]))
+        grant |= {name: value for name, value in single.items() if value is not None}
+        grant["quota"] = {**grant["quota"], **(quota or {})}
+        if price:
+            old = grant["price"] or {}
+            amounts = {k: int(v) for k, v in old.items() if k.startswith("per_")}
+            shares = {s["to"]: s["parts"] for s in old.get("shares", [])}
+            known = {"currency": old["currency"]} if "currency" in old else {}
+            grant["price"] = price_of(**{**known, **amounts, "shares": shares, **price})
+    return document
 
 
 def amend(shown: Mapping[str, Any]) -> Json:

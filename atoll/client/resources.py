@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 Key = str | Sequence[str]
+# Where a class has a method `list`, the type needs another name.
+Lines = list[dict[str, str]]
 _PIECE_ROWS = 65_536
 
 
@@ -252,6 +254,37 @@ class Agreements(Resource):
         """Signs a document here and offers it to all signatories."""
         return dict(self._call("POST", "/v1/agreements", dict(document)))
 
+    def accept(
+        self, offers: str | Iterable[str], *, assets: Iterable[Json] = (), title: str | None = None
+    ) -> Json:
+        """Makes one agreement of partners' offers and proposes it; their nodes sign what they offered by themselves.
+
+        Args:
+            offers: identifiers or digests.
+            assets: what this institution brings itself, from `drafts.asset`.
+            title: what people call it; None for the offers' titles.
+
+        Raises:
+            AtollError: `E_OFFER` for an offer that does not stand, or that does not go with the others.
+        """
+        named = [offers] if isinstance(offers, str) else list(offers)
+        body = {"offers": named, "assets": list(assets), "title": title}
+        return dict(self._call("POST", "/v1/agreements/accept", body))
+
+    def changes(self, document: Mapping[str, Any]) -> Lines:
+        """What a draft of the next version would change, line by line; nothing is proposed."""
+        return objects(self._call("POST", "/v1/agreements/changes", dict(document)))
+
+    def amend(self, identifier: str, *, asset: str | None = None, **changes: Any) -> Json:
+        """Proposes the next version of an agreement, with the usual changes to this institution's own grants.
+
+        Args:
+            asset: only the grants of this asset; None for all own ones.
+            changes: as in `drafts.amended`: `title`, `days`, `add_purposes`, `price`, `runs_per_day`, ...
+        """
+        me = str(self._call("GET", "/v1/node")["identity"])
+        return self.propose(drafts.amended(self.show(identifier), me, asset=asset, **changes))
+
     def sign(self, identifier: str, version: int | None = None) -> Json:
         """Signs an offered version for this institution."""
         return dict(self._call("POST", f"/v1/agreements/{segment(identifier)}/sign", version=version))
@@ -267,7 +300,7 @@ class Agreements(Resource):
     def wait(
         self, identifier: str, state: str = "active", version: int | None = None, timeout: float = 30
     ) -> Json:
-        """Waits until a version is in a state; `E_TIME`."""
+        """Waits until a version is in a state; `E_TIME`, or the code with which a signatory's node refused it."""
         end = time.monotonic() + timeout
         seen = "unknown here"
         while True:
@@ -276,6 +309,9 @@ class Agreements(Resource):
                 seen = found["state"]
                 if seen == state:
                     return found
+                if seen == "declined" and "refused" in found:
+                    by, code = found["refused"]["by"], found["refused"]["code"]
+                    raise AtollError(code, f"{by} refused agreement {identifier}: {code}.", party=by)
             except AtollError as error:
                 if error.code != "E_NOT_FOUND":
                     raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -20,7 +20,9 @@ from atoll.agreements import (
 )
 from atoll.agreements.lifecycle import REVOCATION_KIND
 from atoll.agreements.model import KIND, parse
+from atoll.agreements.model import Asset as AgreedAsset
 from atoll.agreements.notes import notes
+from atoll.agreements.offer import Reason
 from atoll.crypto import dsse
 from atoll.crypto.suite import SigningKey
 from atoll.errors import AtollError
@@ -64,8 +66,11 @@ class Agreements:
         self._me = str(signing.public)
         self._log = logger("agreements")
         self.on_revoked: Callable[[str], None] = lambda agreement: None
+        # Why an agreement that names offers does not simply follow from this node's; empty if it does.
+        self.follows: Callable[[Session, Agreement], list[Reason]] | None = None
         partners.handle("agreement.offer", self._offered)
         partners.handle("agreement.revoke", self._revoked)
+        partners.outbox.on_refusal("agreement.offer", self._refused_there)
 
     # Reading.
 
@@ -141,16 +146,32 @@ class Agreements:
                 "at": revocation.at,
                 "reason": revocation.reason,
             }
+        if row.state == "offered" and row.waits:
+            body["waits"] = row.waits
+        if row.refused:
+            body["refused"] = {
+                "by": agreement.names.get(row.refused["by"], row.refused["by"]),
+                "code": row.refused["code"],
+            }
         if full:
             body["document"] = agreement.document()
             body["notes"] = notes(agreement)
             body["envelope"] = row.envelope
             if row.version > 1:
                 before, _ = opened(self.row(row.id, row.version - 1))
-                body["changes"] = [
-                    {"path": c.path, "en": c.text("en"), "zh": c.text("zh")} for c in diff(before, agreement)
-                ]
+                body["changes"] = _lines(before, agreement)
         return body
+
+    def changes(self, document: dict[str, Any]) -> list[dict[str, str]]:
+        """What a draft of the next version would change against the version in force; nothing is proposed."""
+        agreement = parse(document)
+        with self._store.read() as session:
+            row = next((r for r in self._rows(session, agreement.id) if r.state == "active"), None)
+        if row is None:
+            raise AtollError("E_NOT_FOUND", f"no agreement {agreement.id} is in force here")
+        before = opened(row)[0]
+        check_amendment(before, agreement)
+        return _lines(before, agreement)
 
     def list(self) -> list[dict[str, Any]]:
         """Every version of every agreement, newest first."""
@@ -163,32 +184,38 @@ class Agreements:
     def _check_own(self, session: Session, agreement: Agreement) -> None:
         """An owner signs only for assets that it has, as they are."""
         for asset in agreement.assets:
-            if asset.provider != self._me or asset.type != "dataset":
-                continue
-            row = session.get(Asset, asset.name)
-            if row is None:
+            if asset.provider == self._me:
+                self.check_table(session, asset)
+
+    @staticmethod
+    def check_table(session: Session, asset: AgreedAsset) -> None:
+        """An own dataset is one that this node has, as it is: `E_NOT_FOUND`, `E_COLUMN`, `E_TYPE`."""
+        if asset.type != "dataset":
+            return
+        row = session.get(Asset, asset.name)
+        if row is None:
+            raise AtollError(
+                "E_NOT_FOUND",
+                f"this node has no table {asset.name!r} to bring into an agreement",
+                fault="owner",
+            )
+        have = {c["name"]: c for c in row.schema}
+        for column in asset.columns:
+            own = have.get(column.name)
+            if own is None:
                 raise AtollError(
-                    "E_NOT_FOUND",
-                    f"this node has no table {asset.name!r} to bring into the agreement",
-                    fault="owner",
+                    "E_COLUMN",
+                    f"{asset.name} has no column {column.name!r}; it has {', '.join(have)}",
+                    column=column.name,
                 )
-            have = {c["name"]: c for c in row.schema}
-            for column in asset.columns:
-                own = have.get(column.name)
-                if own is None:
+            for fact in ("type", "scale", "unit"):
+                if own.get(fact) != getattr(column, fact):
                     raise AtollError(
-                        "E_COLUMN",
-                        f"{asset.name} has no column {column.name!r}; it has {', '.join(have)}",
+                        "E_TYPE",
+                        f"{asset.name}.{column.name}: the document says {fact} {getattr(column, fact)!r}, "
+                        f"the table has {own.get(fact)!r}",
                         column=column.name,
                     )
-                for fact in ("type", "scale", "unit"):
-                    if own.get(fact) != getattr(column, fact):
-                        raise AtollError(
-                            "E_TYPE",
-                            f"{asset.name}.{column.name}: the agreement says {fact} {getattr(column, fact)!r}, "
-                            f"the table has {own.get(fact)!r}",
-                            column=column.name,
-                        )
 
     def _check_names(self, agreement: Agreement) -> None:
         if self._me not in agreement.keys:
@@ -316,14 +343,20 @@ class Agreements:
                 raise AtollError(
                     "E_CONFLICT", f"another version {agreement.version} of {agreement.id} is known here"
                 )
+            if row is not None and row.refused and row.digest == agreement.digest:
+                return {}  # refused for good elsewhere: a copy that was still on its way changes nothing
             if row is None or row.state == "declined":
                 self._check_chain(session, agreement)
+                waits = self._waits(session, agreement)
                 open_offers = select(func.count()).select_from(Row).where(Row.state == "offered")
                 if (session.scalar(open_offers.where(Row.proposer == body["proposer"])) or 0) >= _OFFERS:
                     raise AtollError(
                         "E_QUOTA", f"{_OFFERS} offers of that signatory are open", party=remote.name
                     )
                 row = self._insert(session, agreement, body["envelope"], body["proposer"])
+                if waits is not None:
+                    self._follow(session, row, agreement, waits)
+                self.outbox_wake()
                 return {}
             merged = dsse.merge(row.envelope, body["envelope"])
             if len(merged["signatures"]) > len(row.envelope["signatures"]):
@@ -332,6 +365,42 @@ class Agreements:
                 self._send(session, row, agreement, exclude=remote.identity)
         self.outbox_wake()
         return {}
+
+    def _waits(self, session: Session, agreement: Agreement) -> Sequence[Reason] | None:
+        """Why an agreement made from offers needs a steward here; None for one that is not made from offers."""
+        if self.follows is None or agreement.version != 1 or not agreement.offers:
+            return None
+        if not any(a.provider == self._me for a in agreement.assets):
+            return None
+        reasons: Sequence[Reason] = self.follows(session, agreement)
+        if not reasons:
+            try:
+                self._check_own(session, agreement)
+            except AtollError as error:
+                reasons = [Reason(f"{error.code}: {error.text}.", f"{error.code}：{error.text}。")]
+        return reasons
+
+    def _follow(self, session: Session, row: Row, agreement: Agreement, waits: Sequence[Reason]) -> None:
+        """Signs what only says what this node offers; notes for the steward why it does not."""
+        if waits:
+            row.waits = [{"en": reason.en, "zh": reason.zh} for reason in waits]
+            return
+        row.envelope = dsse.add_signature(row.envelope, self._signing)
+        self._advance(session, row)
+        self._send(session, row, agreement, exclude=None)
+        self._log.info("agreement signed, as offered", agreement=row.id)
+
+    def _refused_there(self, peer: str, body: Any, error: AtollError) -> None:
+        """A signatory's node did not take an agreement; one whose offer does not stand can never be in force."""
+        agreement, _ = open_envelope(body["envelope"])
+        with self._store.write() as session:
+            row = session.get(Row, (agreement.id, agreement.version))
+            if row is None or row.digest != agreement.digest or row.state != "offered":
+                return
+            row.refused, row.changed = {"by": peer, "code": error.code}, stamp(self._clock())
+            if error.code == "E_OFFER" and row.proposer == self._me:
+                row.state = "declined"
+        self._log.info("a signatory refused an agreement", agreement=agreement.id, code=error.code)
 
     # The end.
 
@@ -376,3 +445,7 @@ class Agreements:
         self._log.info("agreement revoked by a partner", agreement=identifier, peer=remote.name)
         self.on_revoked(identifier)
         return {}
+
+
+def _lines(before: Agreement, after: Agreement) -> list[dict[str, str]]:
+    return [{"path": c.path, "en": c.text("en"), "zh": c.text("zh")} for c in diff(before, after)]

@@ -26,7 +26,9 @@ from atoll.node.jobs.manager import Jobs
 from atoll.node.logs import logger
 from atoll.node.metrics import Metrics
 from atoll.node.partners import Partners
+from atoll.node.publishing.catalogue import Catalogue
 from atoll.node.publishing.consents import Consents
+from atoll.node.publishing.offers import Offers
 from atoll.node.quality.results import Results
 from atoll.node.quality.schedule import Quality
 from atoll.node.quality.sharing import Sharing
@@ -67,6 +69,20 @@ class Node:
         self.rosters = Rosters(self.store, self.partners, self.keys, clock, self.evidence.record_private)
         self.agreements = Agreements(self.store, self.partners, self.keys.signing, clock, self._record)
         self.consents = Consents(self.store, self.partners, self.agreements, vault, self.keys.signing, clock)
+        self.offers = Offers(
+            self.store,
+            self.partners,
+            self.agreements,
+            self.keys.signing,
+            clock,
+            self.evidence.record_private,
+            self.rosters.members,
+        )
+        self.partners.on_active = self.offers.on_active
+        self.catalogue = Catalogue(
+            self.store, self.partners, self.offers, self.agreements, self.keys.identity, clock
+        )
+        self.rosters.on_changed = self.offers.on_roster_changed
         self.quality = Quality(self.store, self.tables, self.results, clock)
         self.sharing = Sharing(
             self.store,

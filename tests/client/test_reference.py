@@ -8,13 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from atoll.client import Client, Job, Result, Service, audit, billing, consents, drafts, quality, rosters
+from atoll.client import (
+    Client,
+    Job,
+    Result,
+    Service,
+    audit,
+    billing,
+    consents,
+    drafts,
+    offers,
+    quality,
+    rosters,
+)
 from atoll.client import resources as groups
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "sdk.md").read_text(encoding="utf-8")
 GROUPS = [groups.Data, groups.Peers, groups.Agreements, groups.Jobs, groups.Policy, groups.Services,
           groups.Schedules, groups.Ledger, groups.Persons, consents.Consents,
-          audit.Audit, billing.Bills, quality.Quality, rosters.Rosters]  # fmt: skip
+          audit.Audit, billing.Bills, offers.Offers, offers.Catalog, quality.Quality,
+          rosters.Rosters]  # fmt: skip
 
 
 def methods(kind: type) -> list[str]:

@@ -193,6 +193,7 @@ def quality_limits(
 # What a node keeps about others' requests: nothing of it may change by a message that was refused.
 TABLES = (
     "agreements",
+    "offers",
     "jobs",
     "approvals",
     "job_events",

@@ -7,6 +7,7 @@ import contextlib
 import copy
 import json
 import os
+import secrets
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -19,7 +20,9 @@ from hypothesis import strategies as st
 
 from atoll.agreements import build_refusal
 from atoll.billing import statement
+from atoll.client import drafts
 from atoll.crypto import canonical, dsse
+from atoll.crypto.document import document_digest
 from atoll.crypto.suite import PublicKey, SigningKey
 from atoll.errors import AtollError
 from atoll.ledger import checkpoint
@@ -37,7 +40,7 @@ VERBS = (
     "agreement.offer", "agreement.revoke", "bill.day", "bill.sign", "bill.statement",
     "job.abort", "job.final", "job.part", "job.provisional", "job.receipt",
     "job.start", "ledger.extend", "ledger.fetch", "ledger.fork", "ledger.gossip", "ledger.leaves", "ledger.standing",
-    "consent.withdraw", "pair.confirm", "plan.decision", "plan.propose",
+    "consent.withdraw", "offer.publish", "offer.withdraw", "pair.confirm", "plan.decision", "plan.propose",
     "replay.cancel", "replay.offer", "replay.piece", "replay.report", "replay.run",
     "roster.offer", "witness.cosign",
     "quality.figures", "quality.report",
@@ -80,6 +83,8 @@ FIELDS = {
     "ledger.leaves": ("agreement", "owner", "start", "count"),
     "ledger.standing": ("held",),
     "consent.withdraw": ("consent", "withdrawal"),
+    "offer.publish": ("envelope",),
+    "offer.withdraw": ("envelope",),
     "replay.cancel": ("id",),
     "replay.offer": ("plan", "agreements", "files"),
     "replay.piece": ("id", "file", "offset", "data"),
@@ -103,6 +108,8 @@ SIGNED = {
     ("job.abort", "abort"): "abort/v1",
     ("job.final", "receipt"): "receipt/v1",
     ("job.receipt", "receipt"): "receipt/v1",
+    ("offer.publish", "envelope"): "offer/v1",
+    ("offer.withdraw", "envelope"): "offer-withdrawal/v1",
     ("plan.decision", "approval"): "approval/v1",
     ("plan.propose", "plan"): "plan/v1",
     ("plan.propose", "approval"): "approval/v1",
@@ -137,6 +144,11 @@ def test_garbage_is_refused_by_every_verb(mallory: Any, unchanged: None, verb: s
             "format": "atoll.abort/v1", "job": mallory.job, "attempt": 1, "by": mallory.me,
             "error": {"code": "E_DATA"}, "at": "2026-11-23T16:30:00Z",
         },
+        "offer/v1": _offer(mallory.victim.identity),  # its own offer would rightly be taken
+        "offer-withdrawal/v1": {
+            "format": "atoll.offer-withdrawal/v1", "offer": "off-" + "1" * 16, "version": "sha256:" + "0" * 64,
+            "by": mallory.me, "at": "2026-11-23T16:30:00Z",
+        },
         "revocation/v1": {
             "format": "atoll.revocation/v1", "agreement": mallory.agreement["id"], "version": 1,
             "by": mallory.victim.identity,  # its own revocation would rightly be taken
@@ -162,6 +174,10 @@ def test_garbage_is_refused_by_every_verb(mallory: Any, unchanged: None, verb: s
             nonsense = json_like | st.builds(spoiled, st.just(good[kind]), path, json_like | real)
             if kind == "revocation/v1":
                 nonsense = nonsense.filter(lambda d: not isinstance(d, dict) or d.get("by") != mallory.me)
+            if kind == "offer/v1":
+                nonsense = nonsense.filter(
+                    lambda d: not isinstance(d, dict) or d.get("provider") != mallory.me
+                )
             # The good document itself would rightly be taken.
             return nonsense.filter(lambda d: d != good[kind]).map(lambda d: mallory.sign(kind, d))
         if name == "job":
@@ -255,6 +271,61 @@ def _answers(mallory: Any) -> bool:
         return mallory.refused("no.such", {}) == "E_WIRE"
     except AtollError:
         return False
+
+
+# Offers.
+
+
+def _offer(provider: str, **change: Any) -> dict[str, Any]:
+    asset = drafts.asset("loans", provider, type="service")
+    terms = drafts.terms(purposes=["test"], functions=["echo"])
+    filled = {"id": f"off-{secrets.token_hex(8)}", "version": 1, "supersedes": None, "provider": provider}
+    return drafts.offer(asset, [terms], title="Hostile") | filled | change
+
+
+def test_offers_that_are_not_the_senders_are_not_kept(mallory: Any, unchanged: None) -> None:
+    other = SigningKey.generate()
+    theirs = mallory.sign("offer/v1", _offer(str(other.public)), other)
+    assert mallory.refused("offer.publish", {"envelope": theirs}) == "E_OFFER"
+    forged = mallory.sign("offer/v1", _offer(mallory.victim.identity))
+    assert mallory.refused("offer.publish", {"envelope": forged}) == "E_SIGNATURE"
+    to = {"kind": "named", "keys": [str(other.public)], "roster": None}
+    elsewhere = mallory.sign("offer/v1", _offer(mallory.me, to=to))
+    assert mallory.refused("offer.publish", {"envelope": elsewhere}) == "E_OFFER"
+    large = _offer(mallory.me)
+    large["asset"]["columns"] = [
+        drafts.column({"name": f"c{i}", "type": "string", "label": {"en": "x" * 2000}}) for i in range(200)
+    ]
+    assert mallory.refused("offer.publish", {"envelope": mallory.sign("offer/v1", large)}) == "E_TOO_LARGE"
+    end = {
+        "format": "atoll.offer-withdrawal/v1", "offer": "off-" + "1" * 16, "version": "sha256:" + "0" * 64,
+        "by": str(other.public), "at": "2026-11-23T16:30:00Z",
+    }  # fmt: skip
+    signed = mallory.sign("offer-withdrawal/v1", end, other)
+    assert mallory.refused("offer.withdraw", {"envelope": signed}) == "E_OFFER"
+    signed = mallory.sign("offer-withdrawal/v1", end)
+    assert mallory.refused("offer.withdraw", {"envelope": signed}) == "E_SIGNATURE"
+
+
+def test_versions_of_an_offer_go_forward_only(mallory: Any, net: Net, records: Any) -> None:
+    def said(document: dict[str, Any]) -> Any:
+        return mallory.answered("offer.publish", {"envelope": mallory.sign("offer/v1", document)})
+
+    first = _offer(mallory.me)
+    digest = document_digest("offer/v1", first)
+    assert said(first) is None
+    assert said(first) is None, "a repeated message is the same message"
+    assert said(first | {"agreement_days": 7}) == "E_CONFLICT"
+    assert said(first | {"version": 2, "supersedes": "sha256:" + "0" * 64}) == "E_OFFER"
+    second = first | {"version": 2, "supersedes": digest, "agreement_days": 7}
+    assert said(second) is None
+    assert said(first) is None, "an older version is ignored"
+    query = "select version, state from offers where id = ? order by version"
+    rows = records(net.victim).rows(query, first["id"])
+    assert rows == [{"version": 1, "state": "superseded"}, {"version": 2, "state": "current"}]
+    assert [o["version"] for o in net.victim.analyst.catalog.search("hostile") if o["id"] == first["id"]] == [
+        2
+    ]
 
 
 # Proposals.
@@ -507,3 +578,14 @@ def test_a_node_opens_only_its_own_folder(net: Net, mallory: Any) -> None:
     """The keys that the script uses are those of the folder: a check that the attack runs with a real identity."""
     home = Home.open(net.mallory.folder)
     assert Node(home, net.mallory.passphrase).keys.identity == mallory.me
+
+
+def test_one_partners_offers_fill_no_more_than_their_share(mallory: Any, net: Net) -> None:
+    """The last test here: afterwards mallory can offer nothing more."""
+    codes: list[str | None] = []
+    while len(codes) < 510 and "E_QUOTA" not in codes:
+        envelope = mallory.sign("offer/v1", _offer(mallory.me))
+        codes.append(mallory.answered("offer.publish", {"envelope": envelope}))
+    assert codes[-1] == "E_QUOTA"
+    assert set(codes[:-1]) == {None}
+    assert len(net.victim.analyst.catalog.search("hostile")) <= 500

@@ -29,6 +29,8 @@ _load("atoll_scenario_data_actions", "data_actions.py")
 _load("atoll_scenario_data_table", "data_table.py")
 _load("atoll_scenario_evidence_actions", "evidence_actions.py")
 _load("atoll_scenario_evidence_table", "evidence_table.py")
+_load("atoll_scenario_offer_actions", "offer_actions.py")
+_load("atoll_scenario_offer_table", "offer_table.py")
 _load("atoll_scenario_roster_table", "roster_table.py")
 _load("atoll_scenario_replay_table", "replay_table.py")
 

@@ -22,6 +22,7 @@ from atoll.node.api import (
     consents,
     jobs,
     ledger,
+    offers,
     partners,
     people,
     quality,
@@ -64,7 +65,7 @@ def build(node: Node) -> FastAPI:
     app.state.guard = Guard(node)
     log = logger("api")
     for part in (
-        status, people, partners, rosters, tables, quality, agreements, consents, jobs, ledger, audit,
+        status, people, partners, rosters, tables, quality, offers, agreements, consents, jobs, ledger, audit,
         replays, billing,
     ):  # fmt: skip
         app.include_router(part.router)

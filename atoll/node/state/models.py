@@ -243,6 +243,12 @@ class Agreement(Base):
     created: Mapped[str] = _c(TIME, "when this node first saw it")
     changed: Mapped[str] = _c(TIME, "when the state last changed")
     revocation: Mapped[Any | None] = _c(JSON, "DSSE envelope of the revocation", nullable=True)
+    waits: Mapped[Any | None] = _c(
+        JSON, "why this node did not sign it by itself, each reason in both languages", nullable=True
+    )
+    refused: Mapped[Any | None] = _c(
+        JSON, "the signatory whose node refused to take it, and the code of its error", nullable=True
+    )
 
 
 class Job(Base):

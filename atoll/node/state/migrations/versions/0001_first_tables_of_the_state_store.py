@@ -52,6 +52,18 @@ def upgrade() -> None:
         sa.Column("created", sa.String(length=32), nullable=False, comment="when this node first saw it"),
         sa.Column("changed", sa.String(length=32), nullable=False, comment="when the state last changed"),
         sa.Column("revocation", sa.JSON(), nullable=True, comment="DSSE envelope of the revocation"),
+        sa.Column(
+            "waits",
+            sa.JSON(),
+            nullable=True,
+            comment="why this node did not sign it by itself, each reason in both languages",
+        ),
+        sa.Column(
+            "refused",
+            sa.JSON(),
+            nullable=True,
+            comment="the signatory whose node refused to take it, and the code of its error",
+        ),
         sa.PrimaryKeyConstraint("id", "version"),
         sa.UniqueConstraint("digest"),
     )
@@ -521,6 +533,34 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_logs_agreement"), ["agreement"], unique=False)
 
     op.create_table(
+        "offers",
+        sa.Column("provider", sa.String(length=160), nullable=False, comment="who signed it"),
+        sa.Column(
+            "id",
+            sa.String(length=64),
+            nullable=False,
+            comment="identifier of the offer, drawn by its provider",
+        ),
+        sa.Column("version", sa.Integer(), nullable=False, comment="version of the offer"),
+        sa.Column("digest", sa.String(length=160), nullable=False, comment="digest of the document"),
+        sa.Column("envelope", sa.JSON(), nullable=False, comment="DSSE envelope of the offer"),
+        sa.Column("state", sa.String(length=16), nullable=False, comment="current, superseded or withdrawn"),
+        sa.Column("not_after", sa.String(length=32), nullable=False, comment="end of its validity"),
+        sa.Column(
+            "receivers",
+            sa.JSON(),
+            nullable=False,
+            comment="keys of the partners that an own offer was sent to",
+        ),
+        sa.Column(
+            "created", sa.String(length=32), nullable=False, comment="when it was published, or arrived"
+        ),
+        sa.Column("changed", sa.String(length=32), nullable=False, comment="when the state last changed"),
+        sa.Column("withdrawal", sa.JSON(), nullable=True, comment="DSSE envelope of the withdrawal"),
+        sa.PrimaryKeyConstraint("provider", "id", "version"),
+        sa.UniqueConstraint("digest"),
+    )
+    op.create_table(
         "outbox",
         sa.Column(
             "id",
@@ -902,6 +942,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_outbox_peer"))
 
     op.drop_table("outbox")
+    op.drop_table("offers")
     with op.batch_alter_table("logs", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_logs_agreement"))
 
