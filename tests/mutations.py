@@ -54,6 +54,27 @@ MUTATIONS = (
         "        if True:\n            return None\n",
         "tests/node/test_policy_nodes.py::test_the_quota_of_runs",
     ),
+    Mutation(
+        "who issued a consent is not checked",
+        "agreements/consent.py",
+        "    if consent.issuer not in (set(issuers) or {asker}):\n",
+        "    if False:\n",
+        "tests/evidence/test_consents.py::test_presented_calls_are_checked_by_the_owner",
+    ),
+    Mutation(
+        "a holder's number of rows revealed in a receipt",
+        "agreements/receipt.py",
+        '    if not any(s.what == "size" and s.owner == party for s in derived.disclosures) ',
+        "    if False ",
+        "tests/evidence/test_receipts.py::test_a_receipt_of_totals_states_nobodys_number_of_rows",
+    ),
+    Mutation(
+        "a block of calls not debited",
+        "node/jobs/release.py",
+        "            charged += self._charge_calls(session, row, derivation, decision.calls_left, block)\n",
+        "",
+        "tests/node/test_metering.py::test_services_at_the_same_time_share_the_calls_of_a_day",
+    ),
 )
 
 
