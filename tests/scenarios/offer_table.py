@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from atoll_scenario_offer_actions import actions
-from atoll_scenario_world import Json, Play, numbers, scenario
+from atoll_scenario_world import Json, Play, numbers, scenario, with_codes
 
 from atoll.client import drafts, requests
 from atoll.testing import NodeProcess, until
@@ -55,7 +55,10 @@ def _(p: Play) -> None:
 @scenario("the books of two are accepted together and added up with no steward but the asker's", heavy=True)
 def _(p: Play) -> None:
     do = actions(p.do)
-    tables = {node.name: p.fresh(node, p.world.book(i)) for i, node in enumerate(p.world.net)}
+    fen = with_codes({"columns": {"debt": {"type": "decimal", "scale": 2, "unit": "fen"}}})
+    tables = {node.name: f"t{next(numbers)}" for node in p.world.net}
+    for i, node in enumerate(p.world.net):
+        node.steward.data.add(tables[node.name], p.world.write(p.world.book(i)), declaration=fen)
     offers = [_published(p, node, p.alice, table=tables[node.name]) for node in (p.bob, p.carol)]
     own = p.alice.steward.data.show(tables["alice"])["columns"]
     grant = drafts.grant(
