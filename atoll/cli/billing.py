@@ -6,31 +6,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from atoll.cli import show
-from atoll.cli.app import app
 from atoll.cli.context import Here, command
+from atoll.cli.groups import group
 from atoll.cli.terms import read_document
 from atoll.errors import AtollError
 
-
-class _ShowFirst(TyperGroup):
-    """`atoll bill --month ...` is `atoll bill show --month ...`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
-            args = ["show", *args]
-        return super().parse_args(ctx, args)
-
-
-bill = typer.Typer(
-    name="bill",
-    cls=_ShowFirst,
-    help="Statements of a month, computed from receipts. `atoll bill --month M` is `bill show`.",
-    no_args_is_help=True,
+bill = group(
+    "bill",
+    "Statements of a month, computed from receipts. `atoll bill --month M` is `bill show`.",
+    default="show",
 )
-app.add_typer(bill)
 
 Month = Annotated[str, typer.Option(metavar="YYYY-MM", help="The month, in UTC.")]
 Agreement = Annotated[str, typer.Option(help="Identifier of the agreement.")]

@@ -14,8 +14,11 @@ from atoll.cli.groups import group
 from atoll.errors import AtollError
 
 offer = group("offer", "Offers of this institution: list, show, withdraw.")
-catalog = typer.Typer(name="catalog", help="What partners offer this institution.")
-app.add_typer(catalog)
+catalog = group(
+    "catalog",
+    "What partners offer this institution. `atoll catalog TEXT` is `catalog search`.",
+    default="search",
+)
 
 OfferId = Annotated[str, typer.Argument(metavar="OFFER", help="Identifier of the offer.")]
 READERS = ("steward", "analyst", "auditor", "administrator")

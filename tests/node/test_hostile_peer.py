@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atoll.agreements import build_refusal
-from atoll.billing import statement
+from atoll.billing import Item, statement
 from atoll.client import drafts
 from atoll.crypto import canonical, dsse
 from atoll.crypto.document import document_digest
@@ -219,6 +219,16 @@ def _canonical(value: Any) -> bool:
     except Exception:
         return False
     return True
+
+
+def test_a_statement_that_this_node_would_not_compute_is_not_kept(mallory: Any, unchanged: None) -> None:
+    use = Item(
+        day="2026-11-03", evidence="sha256:" + "0" * 64, agreement=mallory.agreement["id"], asset="loans",
+        provider=mallory.me, payer=mallory.victim.identity, unit="run", quantity=1, price=10**9, currency="CNY",
+        payees=((mallory.me, 1),), job="", block=0, basis="receipt",
+    )  # fmt: skip
+    invented = statement("2026-11", mallory.agreement["id"], (mallory.me, mallory.victim.identity), [use])
+    assert mallory.refused("bill.sign", {"statement": mallory.sign("statement/v1", invented)}) == "E_RECEIPT"
 
 
 def test_unknown_verbs_are_refused(mallory: Any, unchanged: None) -> None:

@@ -490,7 +490,7 @@ class Billing:
             mine = self._statement(session, document.agreement, remote.identity, document.month)
             if document_digest(STATEMENT_KIND, mine) != dsse.identifier(body["statement"]):
                 raise AtollError(
-                    "E_BILL", "this node's own statement of the month differs", party=remote.name
+                    "E_RECEIPT", "this node's own statement of the month differs", party=remote.name
                 )
             row = self._keep(session, remote.identity, body["statement"])
             if row.state == "agreed" and remote.identity in dsse.signers(row.envelope):
