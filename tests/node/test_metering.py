@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -196,10 +195,6 @@ def test_jobs_that_start_at_the_same_moment_pass_exactly_the_quota(net: Net, rec
     # An asker whose worker hears of it first from the other worker sees the job ended by its peer.
     assert found.count("completed") == 2
     assert set(found) <= {"completed", "E_QUOTA", "E_PEER_ABORT"}
-    theirs = records(net.bob).rows(
-        "select error from jobs where agreement = ? and error is not null", agreement
-    )
-    assert [json.loads(row["error"])["code"] for row in theirs] == ["E_QUOTA"] * 3
     charged = records(net.bob).rows("select * from charges where kind = 'run' and agreement = ?", agreement)
     assert len(charged) == 2
     opened = records(net.alice).rows(
