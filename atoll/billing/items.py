@@ -137,12 +137,16 @@ def items_of(receipt: Receipt, digest: str, agreements: Mapping[str, Agreement])
         "hit": asked.hits or 0,
     }
     out: list[Item] = []
+    billed: set[tuple[str, str, str]] = set()
     for name, item in sorted(receipt.inputs.items()):
         record = receipt.parties[item.party]
         index = record.grants.get(name)
         agreement = agreements.get(receipt.agreements[item.agreement])
-        if item.party == receipt.asker:
+        # An asset that is fed in twice is used once, as it is debited once.
+        use = (item.agreement, item.party, item.asset)
+        if item.party == receipt.asker or use in billed:
             continue
+        billed.add(use)
         asset = agreement.asset_at(item.party, item.asset) if agreement is not None else None
         if asset is None or index is None or index >= len(asset.grants):
             raise AtollError("E_RECEIPT", f"The grant of input {name} is not in the agreement that is named.")
@@ -196,9 +200,12 @@ def provisional_items(
         "row": rows or 0,
     }
     out: list[Item] = []
+    billed: set[tuple[str, str, str]] = set()
     for item in sorted(plan["inputs"], key=lambda item: str(item["id"])):
-        if item["party"] == plan["asker"]:
+        use = (item["agreement"], item["party"], item["asset"])
+        if item["party"] == plan["asker"] or use in billed:
             continue
+        billed.add(use)
         asset = agreements[item["agreement"]].asset_at(item["party"], item["asset"])
         fitting = grants_to(asset, plan["asker"], plan["purpose"], plan["function"]) if asset else []
         if asset is None or not fitting:

@@ -427,7 +427,7 @@ class BillItem(Base):
     provider: Mapped[str] = _c(KEY, "whose asset was used", primary_key=True)
     asset: Mapped[str] = _c(String(200), "the asset", primary_key=True)
     unit: Mapped[str] = _c(String(8), "run, call, row or hit", primary_key=True)
-    agreement: Mapped[str] = _c(String(64), "agreement identifier")
+    agreement: Mapped[str] = _c(String(64), "agreement identifier", primary_key=True)
     payer: Mapped[str] = _c(KEY, "who asked")
     day: Mapped[str] = _c(String(10), "day of the use, UTC, by the owner's claim in the receipt")
     evidence: Mapped[str] = _c(DIGEST, "digest of the receipt")

@@ -155,7 +155,7 @@ def upgrade() -> None:
         sa.Column(
             "payees", sa.JSON(), nullable=False, comment="key and parts of everybody who shares the price"
         ),
-        sa.PrimaryKeyConstraint("job", "block", "provider", "asset", "unit"),
+        sa.PrimaryKeyConstraint("job", "block", "provider", "asset", "unit", "agreement"),
     )
     with op.batch_alter_table("bill_items", schema=None) as batch_op:
         batch_op.create_index("bill_items_by_month", ["agreement", "provider", "payer", "day"], unique=False)
