@@ -196,7 +196,7 @@ def parse_receipt(document: Any) -> Receipt:
     return Receipt.parse(document, what="receipt")
 
 
-def stated(plan: Mapping[str, Any], approvals: Mapping[str, Approval], derived: Derived) -> dict[str, Any]:
+def _stated(plan: Mapping[str, Any], approvals: Mapping[str, Approval], derived: Derived) -> dict[str, Any]:
     """Every field of a receipt that follows from plan and approvals, as the document has it."""
     fed = {name: entry for approval in approvals.values() for name, entry in approval.inputs.items()}
     return {
@@ -226,6 +226,12 @@ def stated(plan: Mapping[str, Any], approvals: Mapping[str, Approval], derived: 
     }
 
 
+_STATED = (
+    "format", "job", "plan", "agreements", "asker", "function", "purpose", "shape", "protocols", "security", "consent",
+    "disclosures", "inputs",
+)  # fmt: skip
+
+
 def build_receipt(
     plan: Mapping[str, Any],
     approvals: Mapping[str, Approval],
@@ -250,7 +256,7 @@ def build_receipt(
     """
     return parse_receipt(
         {
-            **stated(plan, approvals, derived),
+            **_stated(plan, approvals, derived),
             "attempt": attempt,
             "parties": {key: dict(record) for key, record in parties.items()},
             "outcome": outcome,
@@ -339,7 +345,7 @@ def check_receipt(
     approvals: Mapping[str, Approval],
     derived: Derived,
     agreements: Mapping[str, Agreement],
-    expected: Mapping[str, Any] | None = None,
+    like: Receipt | None = None,
 ) -> None:
     """Checks a receipt against what this node knows before it signs or keeps it.
 
@@ -349,17 +355,20 @@ def check_receipt(
         approvals: the verified approval of each party.
         derived: as this node derived it from the plan itself.
         agreements: by id, in the versions that the plan names.
-        expected: what `stated` gives, where it was asked before, as for thousands of blocks of one plan.
+        like: another receipt of this very plan and these approvals that has passed, as for thousands of blocks.
 
     Raises:
         AtollError: `E_RECEIPT` names the field that differs; `E_TRANSCRIPT` the channel whose ends differ.
     """
-    wanted = expected or stated(plan, approvals, derived)
-    given = receipt.model_dump(mode="json", include=set(wanted) - {"disclosures"})
-    given["disclosures"] = to_json(receipt.disclosures)
-    for field, value in wanted.items():
-        if given[field] != value:
-            raise _differ(field)
+    if like is None:
+        given = receipt.document()
+        for field, value in _stated(plan, approvals, derived).items():
+            if given[field] != value:
+                raise _differ(field)
+    else:
+        for field in _STATED:
+            if getattr(receipt, field) != getattr(like, field):
+                raise _differ(field)
     keys = {party["key"] for party in plan["parties"]}
     if not set(receipt.parties) <= keys:
         raise _differ("parties")

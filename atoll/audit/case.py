@@ -27,7 +27,7 @@ from atoll.plan import KIND as PLAN_KIND
 from atoll.plan import Plan
 from atoll.plan import parse as parse_plan
 
-_CHUNK = 20_000
+_CHUNK = 2_000
 # Debits carry thousandths of a second.
 _AT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{3}Z")
 T = TypeVar("T")
@@ -151,38 +151,35 @@ class _Reader:
     """Reads envelopes whose signatures have been verified beforehand."""
 
     def __init__(self, bodies: Sequence[tuple[Place, Body]]) -> None:
-        self._signers: dict[tuple[str, ...], frozenset[str]] = {}
+        self._known: dict[tuple[str, ...], dsse.Examined | AtollError] = {}
         self._parsed: dict[tuple[str, ...], Signed[Any]] = {}
         threads = max(1, min(8, os.cpu_count() or 1))
         waiting: dict[tuple[str, ...], Any] = {}
         for _, body in bodies:
             try:
                 for envelope in _envelopes(body.kind, body.document):
-                    name = _identity(envelope)
-                    if name not in waiting:
-                        dsse.payload_bytes(envelope)
-                        waiting[name] = envelope
-            except (AtollError, KeyError, TypeError):
+                    waiting.setdefault(_identity(envelope), envelope)
+            except (KeyError, TypeError):
                 continue  # Named when the entry is read.
         names = list(waiting)
         for start in range(0, len(names), _CHUNK):
             part = names[start : start + _CHUNK]
-            found = dsse.signers_many([waiting[name] for name in part], threads)
-            self._signers.update(zip(part, map(frozenset, found), strict=True))
+            found = dsse.examine_many([waiting[name] for name in part], threads)
+            self._known.update(zip(part, found, strict=True))
 
     def open(self, kind: str, envelope: Any, read: Callable[[bytes], T]) -> Signed[T]:
         """The document in an envelope of that kind; `E_FORMAT` or `E_SIGNATURE` for another one."""
         name = _identity(envelope)
-        known = self._parsed.get(name)
-        if known is None:
-            payload, digest = dsse.opened(envelope)
-            if envelope["payloadType"] != dsse.media_type(kind):
-                raise AtollError("E_SIGNATURE", f"it holds a document of another kind than {kind}")
-            known = Signed(read(payload), digest, self._signers[name])
-            self._parsed[name] = known
-        elif envelope["payloadType"] != dsse.media_type(kind):
+        if envelope["payloadType"] != dsse.media_type(kind):
             raise AtollError("E_SIGNATURE", f"it holds a document of another kind than {kind}")
-        return known
+        parsed = self._parsed.get(name)
+        if parsed is None:
+            known = self._known[name]
+            if isinstance(known, AtollError):
+                raise known
+            parsed = Signed(read(known.payload), known.identifier, known.signers)
+            self._parsed[name] = parsed
+        return parsed
 
 
 def _need(condition: bool, text: str) -> None:

@@ -114,7 +114,8 @@ def _entries(part: LogPart, newest: Checkpoint, log: CheckedLog) -> None:
             raise Broken(log.origin, "it is out of order, or beyond the newest checkpoint", index)
         last = index
         try:
-            parse_leaf(leaf)
+            if item.entry.opened is None:
+                parse_leaf(leaf)
             hashed = merkle.leaf_hash(leaf, newest.hash)
             if part.whole:
                 edge.append(hashed)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from atoll.agreements.model import Agreement
+from atoll.agreements.receipt import Receipt
 from atoll.audit.case import Case, JobCase
 from atoll.audit.logs import CheckedLog
 from atoll.audit.texts import TEXTS
@@ -58,7 +59,8 @@ class Scene:
             self._names |= version.document.names
         self._derived: dict[str, Derivation | AtollError | None] = {}
         self._plans: dict[str, dict[str, Any]] = {}
-        self._expected: dict[str, Mapping[str, Any]] = {}
+        # For each job a receipt that fits: others of the same plan are compared with it.
+        self.passed: dict[str, Receipt] = {}
 
     def name(self, key: str) -> str:
         """What a key is called: by the agreement where it names it, else by the file."""
@@ -93,12 +95,6 @@ class Scene:
                 raise AtollError("E_INTERNAL", f"the plan of {job.job} is not in the file")
             self._plans[job.job] = job.plan.document.document()
         return self._plans[job.job]
-
-    def expected(self, job: JobCase, make: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-        """What every receipt of a job must state, made once."""
-        if job.job not in self._expected:
-            self._expected[job.job] = make()
-        return self._expected[job.job]
 
     def _derive(self, job: JobCase) -> Derivation | AtollError | None:
         agreements = self.agreements(job)

@@ -29,6 +29,16 @@ def dumps(value: Any) -> bytes:
         raise AtollError(*error.args) from None
 
 
+def check(data: bytes) -> None:
+    """Refuses what `loads` refuses, and reads nothing: for bytes that another reader takes in."""
+    if len(data) > MAX_BYTES:
+        raise AtollError("E_TOO_LARGE", f"a document of {len(data)} bytes is over the limit of {MAX_BYTES}")
+    try:
+        _core.canonical_check(data)
+    except _core.CoreError as error:
+        raise AtollError(*error.args) from None
+
+
 def loads(data: bytes) -> Any:
     """Reads canonical bytes; anything that does not re-encode to the same bytes is refused.
 

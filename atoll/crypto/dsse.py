@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from atoll.crypto import canonical
@@ -91,16 +92,8 @@ def identifier(envelope: Envelope, using: Suite = DEFAULT) -> str:
     return digest(_pae(envelope["payloadType"], payload), using)
 
 
-def opened(envelope: Envelope, using: Suite = DEFAULT) -> tuple[bytes, str]:
-    """`payload_bytes` and `identifier` of an envelope, in one go."""
-    payload = payload_bytes(envelope)
-    return payload, digest(_pae(envelope["payloadType"], payload), using)
-
-
-def _claims(envelope: Envelope) -> list[tuple[str, tuple[PublicKey, bytes, bytes]]]:
+def _claims(envelope: Envelope, message: bytes) -> list[tuple[str, tuple[PublicKey, bytes, bytes]]]:
     """Each signature that can be tried: the identifier that it states; key, signed bytes and signature."""
-    payload = payload_bytes(envelope)
-    message = _pae(envelope["payloadType"], payload)
     found = []
     for entry in envelope["signatures"]:
         try:
@@ -113,7 +106,52 @@ def _claims(envelope: Envelope) -> list[tuple[str, tuple[PublicKey, bytes, bytes
 
 def signers(envelope: Envelope) -> set[str]:
     """Identifiers of the keys whose signatures verify. Unknown algorithms and bad signatures do not count."""
-    return {name for name, (key, message, signature) in _claims(envelope) if key.verify(message, signature)}
+    message = _pae(envelope["payloadType"], payload_bytes(envelope))
+    claims = _claims(envelope, message)
+    return {name for name, (key, message, signature) in claims if key.verify(message, signature)}
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What is to be known of an envelope: its payload, its `identifier`, and its `signers`."""
+
+    payload: bytes
+    identifier: str
+    signers: frozenset[str]
+
+
+def examine_many(envelopes: Sequence[Envelope], threads: int = 1) -> list[Examined | AtollError]:
+    """Looks into envelopes, each once, with the signatures of all verified together.
+
+    Returns:
+        For each in order what is known of it, or `E_FORMAT` where it is malformed.
+
+    Raises:
+        AtollError: `E_FORMAT` if `threads` is not 1 to 1024.
+    """
+    opened: list[tuple[bytes, str] | AtollError] = []
+    stated: list[tuple[int, str]] = []
+    items: list[tuple[PublicKey, bytes, bytes]] = []
+    for number, envelope in enumerate(envelopes):
+        try:
+            payload = payload_bytes(envelope)
+        except AtollError as error:
+            opened.append(error)
+            continue
+        message = _pae(envelope["payloadType"], payload)
+        opened.append((payload, digest(message)))
+        for name, item in _claims(envelope, message):
+            stated.append((number, name))
+            items.append(item)
+    good: list[set[str]] = [set() for _ in envelopes]
+    failed = set(verify_many(items, threads))
+    for at, (number, name) in enumerate(stated):
+        if at not in failed:
+            good[number].add(name)
+    return [
+        found if isinstance(found, AtollError) else Examined(*found, frozenset(good[number]))
+        for number, found in enumerate(opened)
+    ]
 
 
 def signers_many(envelopes: Sequence[Envelope], threads: int = 1) -> list[set[str]]:
@@ -122,23 +160,12 @@ def signers_many(envelopes: Sequence[Envelope], threads: int = 1) -> list[set[st
     Raises:
         AtollError: `E_FORMAT` for a malformed envelope, with its position from 0, or if `threads` is not 1 to 1024.
     """
-    good: list[set[str]] = []
-    stated: list[tuple[int, str]] = []
-    items: list[tuple[PublicKey, bytes, bytes]] = []
-    for number, envelope in enumerate(envelopes):
-        good.append(set())
-        try:
-            claims = _claims(envelope)
-        except AtollError as error:
-            raise AtollError(error.code, f"envelope {number}: {error.text}") from None
-        for name, item in claims:
-            stated.append((number, name))
-            items.append(item)
-    failed = set(verify_many(items, threads))
-    for at, (number, name) in enumerate(stated):
-        if at not in failed:
-            good[number].add(name)
-    return good
+    out: list[set[str]] = []
+    for number, found in enumerate(examine_many(envelopes, threads)):
+        if isinstance(found, AtollError):
+            raise AtollError(found.code, f"envelope {number}: {found.text}")
+        out.append(set(found.signers))
+    return out
 
 
 def verify(kind: str, envelope: Envelope, required: Iterable[PublicKey | str]) -> Any:

@@ -63,6 +63,8 @@ class Parameters(Document):
         return {k: v for k, v in super().document().items() if v not in (None, [])}
 
 
+_STATED = tuple(name for name in Parameters.model_fields if name != "asset")
+
 # kind: parameters that must be present; every other parameter must be absent, `asset` excepted.
 PARAMETERS: dict[Kind, frozenset[str]] = {
     "size": frozenset({"columns"}),
@@ -111,7 +113,8 @@ class Statement(Document):
         require_unique(self.to, "receiver")
         if list(self.to) != sorted(self.to):
             raise ValueError("to: keys stand in order")
-        present = self.parameters.document().keys() - {"asset"}
+        given = self.parameters
+        present = {k for k in _STATED if getattr(given, k) not in (None, ())}
         required = PARAMETERS[self.what]
         if not required <= present <= required | _OPTIONAL.get(self.what, frozenset()):
             raise ValueError(f"parameters: {self.what} takes {sorted(required)}, got {sorted(present)}")

@@ -82,7 +82,9 @@ def test_a_changed_byte_is_refused_or_makes_another_canonical_document(
         code = error.code
     if code:
         assert code == "E_FORMAT"
+        assert refusal(canonical.check, bad) == refusal(canonical.loads, bad)
         return
+    canonical.check(bad)
     assert bad == good or not same(found, value)
     assert canonical.dumps(found) == rfc8785.dumps(found) == bad
 
@@ -248,6 +250,7 @@ def test_what_cannot_be_written_is_named_with_its_path(value: Any, text: str) ->
 def test_what_is_not_canonical_is_refused_with_the_reason(data: bytes, text: str | None) -> None:
     found = refusal(canonical.loads, data)
     assert found == text if text else found.startswith("not a JSON document: ")
+    assert refusal(canonical.check, data) == found
 
 
 def test_nesting_ends_at_the_same_depth_in_both_directions() -> None:

@@ -148,7 +148,15 @@ fn canonical_decode<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, Py
     read(data, &Objects(py)).map_err(|text| refuse("E_FORMAT", text))
 }
 
+/// Refuses anything that is not exactly the canonical bytes of a value, and builds nothing.
+#[pyfunction]
+#[pyo3(signature = (data, /))]
+fn canonical_check(data: &[u8]) -> PyResult<()> {
+    read(data, &()).map_err(|text| refuse("E_FORMAT", text))
+}
+
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(canonical_encode, m)?)?;
+    m.add_function(wrap_pyfunction!(canonical_check, m)?)?;
     m.add_function(wrap_pyfunction!(canonical_decode, m)?)
 }
