@@ -91,9 +91,14 @@ def _tls_from(key: Any, certificate: x509.Certificate) -> TlsIdentity:
     )
 
 
+_CLOCKS_DIFFER = timedelta(days=2)
+
+
 def make_tls(now: datetime, days: int) -> TlsIdentity:
-    """A new ECDSA P-256 key with a self-signed certificate, valid from one hour before `now` for `days`
-    days."""
+    """A new ECDSA P-256 key with a self-signed certificate, valid from two days before `now` to `days` days after.
+
+    Partners pin the key itself, so the beginning protects nothing; a partner whose clock is hours behind may use it.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "atoll")])
     certificate = (
@@ -102,7 +107,7 @@ def make_tls(now: datetime, days: int) -> TlsIdentity:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_before(now - _CLOCKS_DIFFER)
         .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
