@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 
 from atoll import AtollError
 from atoll.client import bills_csv, verify_audit, verify_statement
-from atoll.testing import Net, NodeProcess, nodes, until
+from atoll.testing import Net, NodeProcess, nodes, pair, until
 
 PRICE = {"currency": "CNY", "per_run": 500, "per_call": 7, "per_row": 2, "per_month": 10_000}
 
@@ -178,6 +180,32 @@ def test_a_receiver_that_dies_after_the_release_owes_all_the_same(net: Net) -> N
     assert {x["unit"] for x in mine["lines"]} == {x["unit"] for x in found["lines"]}
 
 
+def lose_the_store(net: Net) -> None:
+    """Bob's database is gone; he recovers what his partners hold of his logs."""
+    until(
+        "bob's logs are cosigned",
+        lambda: all(
+            log["cosignatures"] and all(c["behind"] == 0 for c in log["cosignatures"])
+            for log in net.bob.auditor.ledger.list()
+            if log["own"]
+        ),
+        60,
+    )
+    net.bob.kill()
+    for file in net.bob.folder.glob("state.sqlite*"):
+        file.unlink()
+    subprocess.run(
+        [sys.executable, "-m", "atoll.cli", "recover", "-d", str(net.bob.folder), "--json"],
+        env=net.bob.environment | {"ATOLL_PASSPHRASE": net.bob.passphrase},
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    net.bob.start()
+    for other in (net.alice, net.carol):
+        pair(other, net.bob)
+    until("bob may record again", lambda: net.bob.administrator.ledger.standing()["open"], 60)
+    net.bob.steward.data.add("taxes", {"id": [str(i) for i in range(20, 60)]})
+
+
 LATER = """
 import os
 from datetime import timedelta
@@ -201,7 +229,7 @@ def test_a_month_that_is_over_is_signed_by_both_and_recorded(
     with monkeypatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
         patch.setenv("DAYS_LATER", "35")
-        for node in (net.alice, net.bob):
+        for node in net:
             node.restart()
         try:
             first = net.bob.steward.bills.sign(when, agreement, "alice")
@@ -221,12 +249,16 @@ def test_a_month_that_is_over_is_signed_by_both_and_recorded(
             assert report.ok, report.lines()
             assert [f.code for f in report.findings if "bill" in f.code] == ["billed"]
             # Signing again changes nothing.
-            assert net.bob.steward.bills.sign(when, agreement, "alice")["state"] == "agreed"
+            before = net.bob.steward.bills.sign(when, agreement, "alice")
+            assert before["state"] == "agreed"
+            lose_the_store(net)
+            after = bill(net.bob, when, agreement, "alice")
+            assert (after["state"], after["document"]) == ("agreed", before["document"])
         finally:
-            net.alice.stop()
-            net.bob.stop()
-    net.alice.start()
-    net.bob.start()
+            for node in net:
+                node.stop()
+    for node in net:
+        node.start()
 
 
 @pytest.mark.parametrize(
