@@ -80,3 +80,35 @@ def test_a_patched_receiver_gets_no_result(
         assert records(net.victim).ledger("release", job.id) == []
     finally:
         net.mallory.restart()
+
+
+_LATER = """
+from datetime import timedelta
+from atoll.node.jobs import receipts
+real = receipts.seconds
+receipts.seconds = lambda at: real(at + timedelta(days=40))
+"""
+
+
+def test_an_owner_that_claims_another_month_gets_no_receipt(
+    net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner's claimed time decides which month a use is billed in; hours may differ, days may not."""
+    agreement = net.agreement(
+        {"mallory": {"loans": {"id": "join_key"}}, "victim": {"taxes": {"id": "join_key"}}}
+    )
+    (tmp_path / "sitecustomize.py").write_text(_LATER, encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+        net.mallory.restart()
+    try:
+        job = net.victim.analyst.join(agreement, "taxes", "loans", on="id", purpose="test", reveal="size")
+        job.wait(timeout=60)
+        until("the receipt is disputed", lambda: job.refresh().document["evidence"] == "disputed")
+        assert "receipt/v1" not in [e["kind"] for e in net.victim.auditor.ledger.entries(agreement, 0, 100)]
+        entry = next(
+            e for e in net.victim.auditor.ledger.entries(agreement, 0, 100) if e["kind"] == "dispute/v1"
+        )
+        assert entry["document"]["error"]["code"] == "E_RECEIPT"
+    finally:
+        net.mallory.restart()

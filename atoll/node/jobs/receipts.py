@@ -6,6 +6,7 @@ A job has one at its end; a standing service has one for each block of calls bes
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import select
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from atoll.agreements import build_receipt, check_receipt, open_receipt, parse_receipt, presented_rows
 from atoll.agreements.receipt import RECEIPT_KIND, PartyRecord
+from atoll.agreements.receipt import Receipt as AnyReceipt
 from atoll.crypto import dsse
 from atoll.crypto.document import document_digest
 from atoll.crypto.suite import commit, digest_bytes, opening
@@ -23,6 +25,9 @@ from atoll.node.jobs.desk import Desk
 from atoll.node.jobs.launch import computes
 from atoll.node.logs import logger
 from atoll.node.state.models import Block, Job, Receipt, ReceiptPart
+
+# As certificates have it: by so much partners' clocks may differ from this one.
+_CLOCKS_DIFFER = timedelta(days=2)
 
 SettleBlock = Callable[[Session, str, int, int], None]
 
@@ -431,9 +436,20 @@ class Receipts:
             or {"calls": receipt.block.calls, "root": receipt.block.root} != mine.called
         ):
             raise AtollError("E_RECEIPT", "the receipt changes the block of calls", party=name)
+        self._check_times(receipt, row, stored)
         agreements = {k: s.agreement for k, s in desk.states(plan).items()}
         check_receipt(receipt, plan, desk.approvals(row), desk.derive(plan).stated, agreements)
         return block
+
+    def _check_times(self, receipt: AnyReceipt, row: Job, stored: Block | None) -> None:
+        """Clocks may differ by hours; a claim that is days off would put a use into another month."""
+        begun = parse(stored.opened if stored is not None else row.created)
+        low, high = begun - _CLOCKS_DIFFER, self._desk.clock() + _CLOCKS_DIFFER
+        for key, record in receipt.parties.items():
+            if not low <= parse(record.times.finished) <= high:
+                raise AtollError(
+                    "E_RECEIPT", "the receipt claims a time that is days from this node's", party=key
+                )
 
     def _sign_there(self, remote: Remote, body: Any) -> Any:
         desk = self._desk
