@@ -106,8 +106,8 @@ def _claims(envelope: Envelope, message: bytes) -> list[tuple[str, tuple[PublicK
 
 def signers(envelope: Envelope) -> set[str]:
     """Identifiers of the keys whose signatures verify. Unknown algorithms and bad signatures do not count."""
-    message = _pae(envelope["payloadType"], payload_bytes(envelope))
-    claims = _claims(envelope, message)
+    payload = payload_bytes(envelope)
+    claims = _claims(envelope, _pae(envelope["payloadType"], payload))
     return {name for name, (key, message, signature) in claims if key.verify(message, signature)}
 
 

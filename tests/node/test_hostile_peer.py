@@ -37,13 +37,12 @@ from atoll.plan import plan_digest
 from atoll.testing import Net, NodeProcess, nodes, until
 
 VERBS = (
-    "agreement.offer", "agreement.revoke", "bill.day", "bill.sign", "bill.statement",
-    "job.abort", "job.final", "job.part", "job.provisional", "job.receipt",
-    "job.start", "ledger.extend", "ledger.fetch", "ledger.fork", "ledger.gossip", "ledger.leaves", "ledger.standing",
-    "consent.withdraw", "offer.publish", "offer.withdraw", "pair.confirm", "plan.decision", "plan.propose",
-    "replay.cancel", "replay.offer", "replay.piece", "replay.report", "replay.run",
-    "roster.offer", "witness.cosign",
-    "quality.figures", "quality.report",
+    "agreement.offer", "agreement.revoke", "bill.day", "bill.sign", "bill.statement", "consent.withdraw",
+    "job.abort", "job.final", "job.part", "job.provisional", "job.receipt", "job.start", "ledger.extend",
+    "ledger.fetch", "ledger.fork", "ledger.gossip", "ledger.leaves", "ledger.standing", "offer.publish",
+    "offer.withdraw", "pair.confirm", "plan.decision", "plan.propose", "quality.figures", "quality.report",
+    "replay.cancel", "replay.offer", "replay.piece", "replay.report", "replay.run", "roster.offer",
+    "witness.cosign",
 )  # fmt: skip
 
 

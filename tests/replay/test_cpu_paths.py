@@ -41,7 +41,8 @@ def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if path == "avx2":
         flags += " -C target-feature=+avx2"
     subprocess.run(
-        [cargo, "build", "--release", "--package", "atoll-python", "--locked"],
+        # Other tests run beside it, and their nodes wait for each other only so long.
+        ["nice", cargo, "build", "--release", "--package", "atoll-python", "--locked", "--jobs", "1"],
         cwd=ROOT,
         env=os.environ | {"RUSTFLAGS": flags, "CARGO_TARGET_DIR": str(target)},
         check=True,
