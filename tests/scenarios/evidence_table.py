@@ -93,6 +93,14 @@ def _(p: Play) -> None:
     agreement = p.both()
     job = p.run(p.join(agreement, reveal="size"))
     p.do.receipt(p.alice, job)
+    # The release stands in bob's log, of which alice's copy comes a moment later.
+    until(
+        "bob's log has been copied",
+        lambda: any(
+            log["agreement"] == agreement and not log["own"] and log["size"] >= 5
+            for log in p.alice.auditor.ledger.list()
+        ),
+    )
     to = _file(p)
     actions(p.do).export(p.alice, agreement, to, jobs=[job])
     report = verify_audit(to, {node.name: node.identity for node in (p.alice, p.bob)})
