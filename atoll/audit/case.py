@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from atoll.agreements.approval import KIND as APPROVAL_KIND
@@ -202,6 +203,7 @@ def _charged(value: Any) -> Charged:
         and _AT.fullmatch(value["at"]) is not None,
         "a debit is malformed",
     )
+    datetime.fromisoformat(value["at"])
     return Charged(
         value["kind"],
         value["agreement"],
@@ -293,6 +295,11 @@ class _Gatherer:
             for envelope in document["provisional"]
         )
         block = document["block"]["number"] if document["block"] else 0
+        # Checked before anything of it is kept: its writer may be the one who is audited.
+        _need(
+            type(block) is int and type(document["attempt"]) is int and isinstance(document["job"], str),
+            "a release has fields of other types",
+        )
         for word in words:
             _need(
                 word.document.job == document["job"] and word.document.receiver in word.signers,
@@ -323,7 +330,7 @@ class _Gatherer:
         self._of(str(document["job"]), place).disputes.append((place, document["block"]))
 
     def _outcome(self, place: Place, document: Any) -> None:
-        self._of(str(document["job"]), place).outcomes.append((place, str(document["outcome"])))
+        self._of(str(document["job"]), place).outcomes.append((place, str(document["outcome"])[:80]))
 
 
 def gather(agreement: str, logs: Sequence[CheckedLog]) -> Case:

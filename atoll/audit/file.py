@@ -95,7 +95,11 @@ class Opening:
                 raise ValueError
             if any(type(value[k]) is not int or value[k] < 0 for k in ("block", "index")):
                 raise ValueError
-            if not isinstance(value["job"], str) or len(value["path"]) > merkle.MAX_PROOF:
+            if not isinstance(value["job"], str) or not isinstance(value["path"], list):
+                raise ValueError
+            if len(value["path"]) > merkle.MAX_PROOF:
+                raise ValueError
+            if any(not isinstance(value[k], dict | None) for k in ("consent", "withdrawal")):
                 raise ValueError
             return cls(
                 value["job"],

@@ -11,17 +11,17 @@ from atoll.errors import AtollError
 from atoll.ledger import checkpoint, cosignature, merkle, note
 from atoll.ledger.checkpoint import Checkpoint
 from atoll.ledger.cosignature import Cosigned
-from atoll.ledger.entry import Body, open_leaf, parse_leaf
+from atoll.ledger.entry import Body, format_time, open_leaf, parse_leaf
 from atoll.ledger.merkle import Frontier
 
 
 @dataclass(frozen=True)
 class Cosignature:
-    """Who has seen the log up to which size, at which time of its own clock, in seconds since 1970."""
+    """Who has seen the log up to which size, and when by its own clock: in words, since it may be no time at all."""
 
     key: str
     size: int
-    time: int
+    time: str
 
 
 @dataclass
@@ -63,7 +63,8 @@ def _cosigners(signed: note.Note, point: Checkpoint, allowed: Mapping[str, Publi
         if key is None:
             raise AtollError("E_SIGNATURE", f"a cosignature is by {line.name[:120]}, whom nobody named")
         seen: Cosigned = cosignature.verify(signed.text, line, cosignature.verifier(key, line.name))
-        found.append(Cosignature(str(key), point.size, seen.time))
+        time = format_time(seen.at) if seen.at else str(seen.time)
+        found.append(Cosignature(str(key), point.size, time))
     return found
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from atoll.agreements.model import Witnesses
 from atoll.audit.logs import CheckedLog
 from atoll.audit.scene import Scene, found
-from atoll.crypto.document import format_time
 from atoll.ledger.report import Finding
 
 
@@ -36,9 +33,10 @@ def _log(scene: Scene, log: CheckedLog, asked: Witnesses | None, known: set[str]
             out.append(found("stranger", owner=owner, name=scene.name(key)))
             del latest[key]
     for key, seen in sorted(latest.items(), key=lambda item: scene.name(item[0])):
-        time = format_time(datetime.fromtimestamp(seen.time, UTC))
         out.append(
-            found("witnessed", owner=owner, name=scene.name(key), count=seen.size, size=log.size, time=time)
+            found(
+                "witnessed", owner=owner, name=scene.name(key), count=seen.size, size=log.size, time=seen.time
+            )
         )
     most = max((seen.size for seen in latest.values()), default=0)
     unseen = sum(1 for index in log.places if index >= most)

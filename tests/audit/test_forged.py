@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atoll import AtollError
-from atoll.audit import AuditFile, LogPart, Selected, read_audit, write_audit
+from atoll.audit import AuditFile, LogPart, Opening, Selected, read_audit, write_audit
 from atoll.client import verify_audit
 from atoll.crypto import canonical, dsse
 from atoll.crypto.suite import SigningKey
@@ -388,3 +388,40 @@ def test_a_dispute_is_told(
     assert "bob recorded that its statement of 2026-11 differs from that of alice" in text_of(
         report, "bill-disputed"
     )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"block": {"number": [], "first": 1, "calls": 3}}, {"block": {"number": "1", "first": 1, "calls": 3}},
+        {"block": [1]}, {"attempt": "1"}, {"attempt": None}, {"job": []}, {"debits": [{}]}, {"debits": 3},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_signatory_cannot_make_the_verifier_fall_over(
+    forge: Callable[..., Report], change: dict[str, Any]
+) -> None:
+    report = forge({"bob": each("release/v1", lambda d: d | change)})
+    assert "document" in bad(report)
+    assert report.lines("zh")
+
+
+def test_a_debit_at_a_time_that_is_none(forge: Callable[..., Report]) -> None:
+    def never(document: dict[str, Any]) -> dict[str, Any]:
+        return document | {"debits": [d | {"at": "2026-02-31T10:00:00.000Z"} for d in document["debits"]]}
+
+    assert "document" in bad(forge({"bob": each("release/v1", never)}))
+
+
+@pytest.mark.parametrize("field", ["consent", "withdrawal", "path"])
+def test_an_opened_call_of_another_form(whole: Path, tmp_path: Path, field: str) -> None:
+    content = solid(read_audit(whole))
+    opening = Opening("job-0", 1, 0, b"{}", (), None, None, None)
+    document = opening.document() | {field: [[1, 2, 3]] if field != "path" else "00"}
+    with pytest.raises(AtollError) as error:
+        Opening.read(document)
+    assert error.value.code == "E_LEDGER"
+    assert Opening.read(opening.document()) == opening
+    path = tmp_path / "opened"
+    write_audit(path, replace(content, openings=[opening]))
+    assert "consent-unknown" in [finding.code for finding in verify_audit(path).findings]
