@@ -13,6 +13,12 @@ def replays(scene: Scene) -> list[Finding]:
     tally = Tally()
     out: list[Finding] = []
     seen: set[str] = set()
+    hosts = {
+        host
+        for version in scene.case.versions.values()
+        if version.document.replay is not None
+        for host in version.document.replay.hosts
+    }
     for place, document in scene.case.others.get(REPLAY_KIND, []):
         try:
             report = open_replay(document["envelope"])
@@ -28,7 +34,10 @@ def replays(scene: Scene) -> list[Finding]:
         job = scene.case.jobs.get(report.job)
         receipts = {receipt.digest for receipt in job.receipts.values()} if job is not None else set()
         facts = {"name": scene.name(report.party), "host": scene.name(report.host)}
-        if not report.ok:
+        if report.host not in hosts | {report.party} or report.party not in scene.logs:
+            # Anybody can make a key and call it a host.
+            tally.add("replay-stranger", report.job, **facts)
+        elif not report.ok:
             tally.add("replay-failed", report.job, **facts)
         elif report.receipt in receipts:
             tally.add("replayed", report.job, **facts)

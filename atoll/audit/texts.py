@@ -267,6 +267,12 @@ TEXTS: Texts = {
         "{name}: jobs whose own side was run again at {host}, and it did not agree with the record: {count} ({jobs}).",
         "{name}：{count} 个任务中其自身一侧在 {host} 重放，与记录不符（{jobs}）。",
     ),
+    "replay-stranger": (
+        "note",
+        "{name}: reports of replays by {host}, which is neither the party itself nor a host that the agreement names: "
+        "{count} ({jobs}). They count for nothing.",
+        "{name}：有 {count} 份由 {host} 出具的重放报告，其既非当事方亦非协议所列主机，不予计入（{jobs}）。",
+    ),
     "replay-other": (
         "note",
         "{name}: jobs whose own side was run again at {host}, against a receipt that is not in the file: {count} "

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atoll import AtollError
+from atoll.agreements.replay import build_replay
 from atoll.audit import AuditFile, LogPart, Opening, Selected, read_audit, write_audit
 from atoll.client import verify_audit
 from atoll.crypto import canonical, dsse
@@ -425,3 +426,28 @@ def test_an_opened_call_of_another_form(whole: Path, tmp_path: Path, field: str)
     path = tmp_path / "opened"
     write_audit(path, replace(content, openings=[opening]))
     assert "consent-unknown" in [finding.code for finding in verify_audit(path).findings]
+
+
+def test_replays_count_only_from_the_party_or_a_host_that_the_agreement_names(
+    history: History, keys: dict[str, SigningKey], forge: Callable[..., Report]
+) -> None:
+    receipt = next(
+        dsse.identifier(entry["document"]["envelope"])
+        for entry in history.net.bob.auditor.ledger.entries(history.agreement, 0, 100)
+        if entry["kind"] == "receipt/v1"
+    )
+    now = datetime.fromisoformat("2026-11-26T00:00:00+00:00")
+
+    def put(signer: SigningKey) -> Change:
+        document = build_replay(
+            job=history.jobs[0], plan="sha256:" + "0" * 64, attempt=1, party=str(keys["bob"].public),
+            host=str(signer.public), receipt=receipt, build="sha256:" + "0" * 64, threads=1, ran=True, started=now,
+            finished=now, findings=[],
+        )  # fmt: skip
+        entry = {"envelope": dsse.sign("replay/v1", document, signer), "replay": "rpl-0"}
+        return lambda bodies: [*bodies, Body("replay/v1", bodies[-1].time, entry)]
+
+    assert "replayed" in [f.code for f in forge({"bob": put(keys["bob"])}).findings]
+    found = [f.code for f in forge({"bob": put(SigningKey.generate())}).findings]
+    assert "replay-stranger" in found
+    assert "replayed" not in found
