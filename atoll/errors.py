@@ -136,6 +136,16 @@ CODES: dict[str, tuple[int, Fault, str]] = {
         "owner",
         "Correct the data at their source, or change the rules: `atoll data rules`.",
     ),
+    "E_SCRIPT": (
+        422,
+        "caller",
+        "Correct the package where the message says, test it again (`atoll script check`), and pack it anew.",
+    ),
+    "E_BUDGET": (
+        403,
+        "caller",
+        "Wait for the next period, or ask the owner for a larger budget: `atoll script review`.",
+    ),
     "E_INTERNAL": (500, "atoll", "This is a defect in Atoll. Report it with the identifier in the message."),
 }
 
