@@ -55,9 +55,8 @@ class ParameterTable:
 
     def look_up(self, key: Any) -> Row | None:
         """A fresh copy of the key's row, or None: for no such row, and for a key of another type."""
-        if type(key) is not _CLASSES[self.columns[self.key].type]:
-            return None
-        row = self.rows.get(key)
+        fits = type(key) is _CLASSES[self.columns[self.key].type]
+        row = self.rows.get(key) if fits else None
         return None if row is None else dict(row)
 
     def arrow(self) -> pa.Table:
