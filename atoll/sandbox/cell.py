@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from atoll.errors import AtollError
 from atoll.sandbox import engines, rows
 from atoll.sandbox.asked import Asked
-from atoll.sandbox.line import MAX_REQUEST, Closed, Line, read_request, reply
+from atoll.sandbox.line import MAX_REQUEST, ClosedError, Line, read_request, reply
 from atoll.scripts.manifest import parse
 
 ANSWER_BYTES = 4096
@@ -36,8 +36,7 @@ def _answer(value: Any) -> str:
 
 def _run(package: engines.Engines, message: dict[str, Any]) -> bytes:
     calls = [
-        Asked(c["seed"], datetime.date.fromisoformat(c["today"]), c["arguments"])
-        for c in message["calls"]
+        Asked(c["seed"], datetime.date.fromisoformat(c["today"]), c["arguments"]) for c in message["calls"]
     ]
     inputs = {name: rows.read(data) for name, data in message["inputs"].items()}
     ran = package.run(calls, inputs, singly=message["singly"])
@@ -64,7 +63,7 @@ def run(descriptor: int) -> NoReturn:
     """Confines this process, serves over the line with that descriptor, and exits with it."""
     line = Line(socket.socket(fileno=descriptor))
     try:
-        with contextlib.suppress(Closed):
+        with contextlib.suppress(ClosedError):
             _serve(line)
         os._exit(0)
     except BaseException:  # no text of it may reach anyone

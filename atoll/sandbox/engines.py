@@ -10,13 +10,9 @@ import pyarrow as pa
 from atoll.errors import AtollError
 from atoll.sandbox import rows
 from atoll.sandbox.asked import Asked
-from atoll.sandbox.features import FeatureEngine
-from atoll.sandbox.models import ModelEngine
 from atoll.sandbox.rules import Call, Ran, RuleEngine
-from atoll.scripts.features import check_features
 from atoll.scripts.finding import Finding
 from atoll.scripts.manifest import Manifest
-from atoll.scripts.onnx_models import check_model
 from atoll.scripts.rules import check_rules
 from atoll.scripts.tables import parse_table
 
@@ -57,29 +53,33 @@ class Engines:
         source = _text(manifest, files, manifest.rules.file)
         rules = check_rules(source, manifest)
         _refuse(rules.findings)
-        self._features: FeatureEngine | None = None
+        self._features: Any = None
         if manifest.features is not None:
+            from atoll.sandbox.features import FeatureEngine
+            from atoll.scripts.features import check_features
+
             query = check_features(_text(manifest, files, manifest.features.file), manifest)
             _refuse(query.findings)
             arrow = {name: table.arrow() for name, table in tables.items()}
             limit = manifest.limits.memory_bytes
             self._features = FeatureEngine(query, manifest, arrow, memory_bytes=limit)
-        self._models: dict[str, ModelEngine] = {}
+        self._models: dict[str, Any] = {}
         for name, model in manifest.models.items():
+            from atoll.sandbox.models import ModelEngine
+            from atoll.scripts.onnx_models import check_model
+
             assert manifest.features is not None  # a model needs features, which a manifest's check holds to
             _refuse(check_model(files[model.file], name, model, manifest.features.columns).findings)
             self._models[name] = ModelEngine(files[model.file], model)
         self._seen = frozenset(rules.parameters) & manifest.inputs.keys()
-        self._rules = RuleEngine(source, manifest, tables, rules.parameters, interpreter=interpreter)
+        self._rules = RuleEngine(rules.code, manifest, tables, rules.parameters, interpreter=interpreter)
 
     @property
     def process(self) -> int | None:
         """The number of the interpreter's process."""
         return self._rules.process
 
-    def run(
-        self, calls: Sequence[Asked], inputs: Mapping[str, pa.Table], *, singly: bool = False
-    ) -> Ran:
+    def run(self, calls: Sequence[Asked], inputs: Mapping[str, pa.Table], *, singly: bool = False) -> Ran:
         """Answers in the order of the calls.
 
         Args:

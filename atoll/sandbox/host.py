@@ -24,8 +24,7 @@ import pyarrow as pa
 from atoll.errors import AtollError
 from atoll.sandbox import rows
 from atoll.sandbox.asked import Asked
-from atoll.sandbox.line import MAX_REQUEST, Closed, Line, Untrue, read_reply, request
-
+from atoll.sandbox.line import MAX_REQUEST, ClosedError, Line, UntrueError, read_reply, request
 
 MAX_CALLS = 10_000
 _START_SECONDS = 10.0
@@ -55,7 +54,7 @@ class CellPackage:
     files: Mapping[str, bytes]
 
 
-class _Broken(Exception):
+class _BrokenError(Exception):
     """A cell that was late, ended, or said what is no answer."""
 
 
@@ -88,7 +87,7 @@ class Cell:
         with self._lock:
             try:
                 self._ensure(time.monotonic() + seconds)
-            except _Broken:
+            except _BrokenError:
                 raise AtollError("E_SANDBOX", "the process of a script did not start.") from None
 
     def run(
@@ -124,7 +123,7 @@ class Cell:
                         # The interpreter in it has ended, and the walls let no other one start there.
                         self._stop()
                     waiting, singly = [waiting[i] for i in again], True
-            except _Broken:
+            except _BrokenError:
                 self.failed = True
                 self._stop()
             except BaseException:
@@ -183,7 +182,7 @@ class Cell:
         if first.get("kind") == "unable":
             raise AtollError("E_SANDBOX", str(first.get("text"))[:1000])
         if first != {"kind": "confined"}:
-            raise Untrue
+            raise UntrueError
         start = {"manifest": dict(self._package.manifest), "files": dict(self._package.files)}
         line.send(request({"kind": "start", **start}), deadline)
         second = read_reply(line.receive(_REPLY_BYTES, deadline))
@@ -193,7 +192,7 @@ class Cell:
             code = "E_SANDBOX" if second.get("code") == "E_SANDBOX" else "E_SCRIPT"
             raise AtollError(code, text)
         if second != {"kind": "ready"}:
-            raise Untrue
+            raise UntrueError
 
     def _stop(self) -> None:
         process, line, self._process, self._line = self._process, self._line, None, None
@@ -215,8 +214,8 @@ class Cell:
 def _broken() -> Any:
     try:
         yield
-    except (Closed, Untrue, TimeoutError):
-        raise _Broken from None
+    except (ClosedError, UntrueError, TimeoutError):
+        raise _BrokenError from None
 
 
 def _only(table: pa.Table, places: list[int], calls: int) -> pa.Table:
@@ -234,19 +233,19 @@ def _only(table: pa.Table, places: list[int], calls: int) -> pa.Table:
 def _answers(
     reply: dict[str, Any], mark: str, calls: int, singly: bool
 ) -> tuple[list[dict[str, Any] | None], list[int]]:
-    """The answers of a reply and the places that it left open; `Untrue` for what is no reply to this question."""
+    """The answers of a reply and the places that it left open; `UntrueError` for what is no reply to this question."""
     if reply.keys() != {"kind", "id", "answers", "unfinished"} or reply["kind"] != "done":
-        raise Untrue
+        raise UntrueError
     answers, unfinished = reply["answers"], reply["unfinished"]
     if reply["id"] != mark or not isinstance(answers, list) or len(answers) != calls:
-        raise Untrue
+        raise UntrueError
     if not all(a is None or isinstance(a, dict) for a in answers):
-        raise Untrue
+        raise UntrueError
     if not isinstance(unfinished, list) or not all(type(i) is int and 0 <= i < calls for i in unfinished):
-        raise Untrue
+        raise UntrueError
     # Alone, each start answers one call at least; otherwise this would have no end.
     if sorted(set(unfinished)) != unfinished or (singly and len(unfinished) == calls):
-        raise Untrue
+        raise UntrueError
     return [None if i in set(unfinished) else a for i, a in enumerate(answers)], unfinished
 
 

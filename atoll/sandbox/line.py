@@ -19,11 +19,11 @@ HEAD = struct.Struct("!I")
 MAX_REQUEST = 256 << 20
 
 
-class Closed(Exception):
+class ClosedError(Exception):
     """The other end is gone."""
 
 
-class Untrue(Exception):
+class UntrueError(Exception):
     """The other end sent what is no message."""
 
 
@@ -47,7 +47,7 @@ class Line:
         return self._socket.fileno()
 
     def send(self, body: bytes, deadline: float | None = None) -> None:
-        """Sends one message; `Closed` if nobody is there."""
+        """Sends one message; `ClosedError` if nobody is there."""
         view = memoryview(HEAD.pack(len(body)) + body)
         try:
             while view:
@@ -56,7 +56,7 @@ class Line:
         except TimeoutError:
             raise
         except OSError:
-            raise Closed from None
+            raise ClosedError from None
 
     def _exactly(self, size: int, deadline: float | None) -> bytes:
         parts = bytearray()
@@ -68,17 +68,17 @@ class Line:
             except TimeoutError:
                 raise
             except OSError:
-                raise Closed from None
+                raise ClosedError from None
             if not data:
-                raise Closed
+                raise ClosedError
             parts += data
         return bytes(parts)
 
     def receive(self, limit: int, deadline: float | None = None) -> bytes:
-        """The next message; `Untrue` if it is longer than `limit` bytes, `Closed` at the end of the line."""
+        """The next message; `UntrueError` if it is longer than `limit` bytes, `ClosedError` at the end of the line."""
         (size,) = HEAD.unpack(self._exactly(HEAD.size, deadline))
         if size > limit:
-            raise Untrue
+            raise UntrueError
         return self._exactly(size, deadline)
 
     def quiet(self) -> bool:
@@ -113,7 +113,7 @@ def reply(message: dict[str, Any]) -> bytes:
 
 
 def read_reply(body: bytes) -> dict[str, Any]:
-    """What a cell said, a map at least; `Untrue` otherwise."""
+    """What a cell said, a map at least; `UntrueError` otherwise."""
 
     def refuse(text: str) -> Any:
         raise ValueError(text)
@@ -121,7 +121,7 @@ def read_reply(body: bytes) -> dict[str, Any]:
     try:
         message = json.loads(body.decode("ascii"), parse_constant=refuse)
     except (ValueError, RecursionError):
-        raise Untrue from None
+        raise UntrueError from None
     if not isinstance(message, dict):
-        raise Untrue
+        raise UntrueError
     return message

@@ -110,11 +110,11 @@ class Ran:
     unfinished: list[int] = field(default_factory=list)
 
 
-class _Failed(Exception):
+class _FailedError(Exception):
     """A feed that reached a limit or lost the interpreter."""
 
 
-class InterpreterGone(Exception):
+class InterpreterGoneError(Exception):
     """The interpreter's process has ended and no other can be started."""
 
 
@@ -236,7 +236,7 @@ class RuleEngine:
         """A session of that date.
 
         Raises:
-            InterpreterGone: there is no interpreter any more.
+            InterpreterGoneError: there is no interpreter any more.
         """
         if self._session is not None and self._day == today:
             return self._session
@@ -248,17 +248,19 @@ class RuleEngine:
             return self._enter(today, self._state[1])
         except (pydantic_monty.MontyError, RuntimeError, TimeoutError):
             self._drop()
-            raise InterpreterGone from None
+            raise InterpreterGoneError from None
 
     def _feed(self, calls: Sequence[Call]) -> list[Any]:
         session = self._ensure(calls[0].today)
         given = [(call.seed, {n: call.values[n] for n in self._names}) for call in calls]
         try:
             answers = session.feed_run("__run(__calls)", inputs={"__calls": given}, print_callback=_discard)
-        except Exception:  # whatever the interpreter makes of it: Monty's errors, and values that do not come back
-            raise _Failed from None
+        except (
+            Exception
+        ):  # whatever the interpreter makes of it: Monty's errors, and values that do not come back
+            raise _FailedError from None
         if not isinstance(answers, list) or len(answers) != len(calls):
-            raise _Failed
+            raise _FailedError
         self._fresh = False
         return answers
 
@@ -269,7 +271,7 @@ class RuleEngine:
             fresh = self._fresh
             try:
                 return self._feed([call])[0]
-            except _Failed:
+            except _FailedError:
                 # A session that reached a limit has no state that could be relied on.
                 self._drop()
                 if fresh:
@@ -306,10 +308,10 @@ class RuleEngine:
                     continue
                 for place, answer in zip(chunk, self._feed([calls[i] for i in chunk]), strict=True):
                     ran.answers[place] = answer
-            except _Failed:
+            except _FailedError:
                 self._drop()
                 waiting = [[i] for i in chunk] + waiting
-            except InterpreterGone:
+            except InterpreterGoneError:
                 ran.unfinished = sorted([*chunk, *(i for other in waiting for i in other)])
                 break
         return ran
