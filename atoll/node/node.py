@@ -34,6 +34,9 @@ from atoll.node.quality.schedule import Quality
 from atoll.node.quality.sharing import Sharing
 from atoll.node.rosters.rosters import Rosters
 from atoll.node.rowproofs import RowProofs
+from atoll.node.scripts.calls import Calls as ScriptCalls
+from atoll.node.scripts.decisions import Decisions, subject_key
+from atoll.node.scripts.packages import Packages
 from atoll.node.tables import Tables
 from atoll.node.vault import Vault
 from atoll.node.worker.nursery import Nursery
@@ -93,6 +96,26 @@ class Node:
             clock,
             self._record,
         )
+        self.packages = Packages(
+            self.store,
+            self.partners,
+            self.agreements,
+            self.tables,
+            self.nursery,
+            self.keys.signing,
+            self.config,
+            clock,
+            self._record,
+        )
+        self.decisions = Decisions(
+            self.store,
+            self.partners,
+            self.packages,
+            vault,
+            subject_key(self.keys.signing.seed),
+            clock,
+            self._record,
+        )
         self.jobs = Jobs(
             Desk(
                 home=home.path,
@@ -106,11 +129,18 @@ class Node:
                 agreements=self.agreements,
                 tables=self.tables,
                 nursery=self.nursery,
+                packages=self.packages,
+                decisions=self.decisions,
                 record=self._record,
                 require=self.evidence.standing.require,
                 receipted=lambda session, envelope: self.billing.note(session, envelope),
             )
         )
+        self.tables.on_changed = self.jobs.runs.changed
+        self.script_calls = ScriptCalls(
+            self.store, self.partners, self.packages, self.jobs, self.consents, vault, clock
+        )
+        self.packages.on_ended = self.script_calls.ended
         self.replays = Replays(self.jobs.desk)
         self.evidence.restore.on("replay/v1", self.replays.restored)
         self.replay_host = ReplayHost(self.jobs.desk)

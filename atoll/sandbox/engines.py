@@ -70,7 +70,7 @@ class Engines:
 
             assert manifest.features is not None  # a model needs features, which a manifest's check holds to
             _refuse(check_model(files[model.file], name, model, manifest.features.columns).findings)
-            self._models[name] = ModelEngine(files[model.file], model)
+            self._models[name] = ModelEngine(files[model.file], model, manifest.features.columns)
         self._seen = frozenset(rules.parameters) & manifest.inputs.keys()
         self._rules = RuleEngine(rules.code, manifest, tables, rules.parameters, interpreter=interpreter)
 

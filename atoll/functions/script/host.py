@@ -13,14 +13,15 @@ import pyarrow.compute as pc
 from atoll.crypto import canonical
 from atoll.crypto.stream import stream_bytes
 from atoll.crypto.suite import commit, digest
+from atoll.data.read import table as read_table
 from atoll.errors import AtollError
 from atoll.functions.calls import CallBook
 from atoll.functions.context import Channel, Context, Shown
 from atoll.functions.script import messages
 from atoll.functions.script.messages import CALLS, CLOSE, DECIDED, HELD, REFUSED, STOP, Peer
-from atoll.functions.script.rows import SubjectRows
 from atoll.sandbox.asked import Asked
 from atoll.sandbox.host import Cell, CellPackage
+from atoll.sandbox.subjects import SubjectRows, needed
 from atoll.scripts.deployment import Bounds, allowed, held
 from atoll.scripts.outputs import bits_per_call, gate
 from atoll.scripts.package import open_package
@@ -71,7 +72,8 @@ class Host:
             return
         for name, item in found.items():
             if self._versions.get(name) != item.version:
-                self._rows[name] = SubjectRows(item.data, self._declared.inputs[name])
+                declared = self._declared.inputs[name]
+                self._rows[name] = SubjectRows(read_table(item.data, needed(declared)), declared)
         self._versions = versions
 
     def _serve(self) -> None:

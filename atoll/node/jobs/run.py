@@ -19,12 +19,13 @@ from atoll.net.listener import job_name
 from atoll.node.clock import parse, stamp
 from atoll.node.jobs.desk import ENDED, Desk
 from atoll.node.jobs.facts import gather
-from atoll.node.jobs.launch import Running, computes, launch, replay_days, talks
+from atoll.node.jobs.launch import Running, computes, launch, newest_inputs, replay_days, talks
 from atoll.node.jobs.rates import Rates
 from atoll.node.jobs.receipts import Receipts
 from atoll.node.jobs.release import Releases
 from atoll.node.jobs.services import Calls
 from atoll.node.logs import logger
+from atoll.node.scripts.plans import check_plan
 from atoll.node.state.models import Approval as ApprovalRow
 from atoll.node.state.models import Job, JobEvent
 from atoll.node.worker.supervise import Worker
@@ -140,6 +141,7 @@ class Runs:
         Gives the grant that each own input is used under where another party asks, by its place.
         """
         desk = self._desk
+        check_plan(desk.packages, plan, desk.me)
         derivation = desk.derive(plan)
         with desk.store.read() as session:
             facts = gather(desk, session, derivation, desk.approvals(row), None)
@@ -256,7 +258,7 @@ class Runs:
         elif kind == "block":
             # In the order of the worker's messages, so that a block is closed before the next one is asked for.
             self._receipts.close_block(job, attempt, message)
-        elif kind in ("release", "sign", "admit"):
+        elif kind in ("release", "sign", "admit", "recall", "settle"):
             # Answered on a thread of its own: a release waits for the peer, and progress must go on meanwhile.
             threading.Thread(target=self._answer, args=(job, attempt, message), daemon=True).start()
 
@@ -267,6 +269,10 @@ class Runs:
                 self._releases.release(job, message["receivers"])
             elif message["kind"] == "admit":
                 self._rates.admit(job, attempt)
+            elif message["kind"] == "recall":
+                answer["found"] = self._recall(job, message["keys"])
+            elif message["kind"] == "settle":
+                answer["refusals"] = self._settle(job, message["decisions"])
             elif message["purpose"] in _SIGNED and message["message"].startswith(_SIGNED[message["purpose"]]):
                 answer["signature"] = self._desk.signing.sign(message["message"])
             else:
@@ -279,6 +285,18 @@ class Runs:
         worker = self._worker(job)
         if worker is not None:
             worker.send(answer)
+
+    def _recall(self, job: str, keys: list[str]) -> dict[str, dict[str, Any]]:
+        desk = self._desk
+        plan = desk.plan(desk.job(job))
+        name = next(op["parameters"]["name"] for op in plan["operators"] if op["kind"] == "visit/v1")
+        return desk.decisions.recall(plan["asker"], name, keys)
+
+    def _settle(self, job: str, decisions: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+        desk = self._desk
+        row = desk.job(job)
+        found = desk.decisions.settle(row, desk.plan(row), decisions)
+        return [error.to_problem() if error else None for error in found]
 
     def _forget(self, job: str) -> Worker | None:
         running = self._running.pop(job, None)
@@ -541,9 +559,20 @@ class Runs:
 
     # Standing services.
 
-    def call(self, job: str, payload: bytes, shown: dict[str, Any] | None = None) -> bytes:
+    def call(
+        self, job: str, payload: bytes, shown: dict[str, Any] | None = None, timeout: float = 30.0
+    ) -> bytes:
         """One call of a standing service that this node asks; `shown` as `functions.context.Shown`."""
-        return self._calls.call(self._started_worker(job), job, payload, shown)
+        return self._calls.call(self._started_worker(job), job, payload, shown, timeout)
+
+    def changed(self, table: str) -> None:
+        """A table has a new version: packages that read it use it from their next group of calls on."""
+        for job, running in list(self._running.items()):
+            plan = self._desk.plan(self._desk.job(job))
+            reads = {i["asset"] for i in plan["inputs"] if i["party"] == self._desk.me}
+            if plan["function"] == "script" and table in reads:
+                inputs = newest_inputs(self._desk, plan)
+                running.worker.send({"kind": "inputs", "inputs": inputs})
 
     def withdrawn(self, consent: str) -> None:
         """An authorisation was withdrawn: the services that this node gives refuse it from now on."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
@@ -56,13 +55,12 @@ class Packages:
         nursery: Nursery,
         signing: SigningKey,
         config: Config,
-        home: Path,
         clock: Clock,
         record: Callable[[Session, str, str, Any, str | None], None],
     ) -> None:
         self._store, self._partners, self._agreements, self._tables = store, partners, agreements, tables
         self._nursery, self._signing, self._config, self._clock = nursery, signing, config, clock
-        self._home, self._record = home, record
+        self._record = record
         self._me = str(signing.public)
         self._log = logger("scripts")
         # What else follows from a change: services are started, ended, switched.

@@ -28,6 +28,7 @@ from atoll.node.vault import Vault
 from atoll.node.worker.admission import Admission
 from atoll.node.worker.build import build_digest
 from atoll.node.worker.keep import Keeper, KeptChannel
+from atoll.sandbox.host import Process, spawn_local
 
 _PROGRESS_SECONDS = 0.25
 _CHECKPOINT_SECONDS = 2.0
@@ -108,6 +109,8 @@ class WorkerContext:
             self._calls.put(Call(message["call"], message["payload"], shown))
         elif kind == "withdrawn" and self._admission is not None:
             self._admission.withdraw(message["consent"])
+        elif kind == "inputs":
+            self._spec["inputs"] = message["inputs"]
         elif kind == "stop":
             self._calls.put(None)
         elif kind == "cancel":
@@ -262,6 +265,27 @@ class WorkerContext:
         self._note("admit", error and error.to_problem())
         if error is not None:
             raise error
+
+    # Packages, at their host.
+
+    def deployed(self) -> dict[str, Any]:
+        """The package's envelope and the bounds of the consent."""
+        found: dict[str, Any] = self._spec["script"]
+        return found
+
+    def cell(self, line: socket.socket) -> Process:
+        """Starts a confined process that serves the other end of `line`."""
+        return spawn_local(line)
+
+    def recall(self, keys: list[str]) -> dict[str, dict[str, Any]]:
+        """What was decided before under these keys."""
+        found: dict[str, dict[str, Any]] = self._ask("recall", keys=keys)["found"]
+        return found
+
+    def settle(self, decisions: list[dict[str, Any]]) -> list[AtollError | None]:
+        """Stores decisions before they leave; for each None, or why it may not."""
+        answers = self._ask("settle", decisions=decisions)["refusals"]
+        return [AtollError.from_problem(answer) if answer else None for answer in answers]
 
     def calls(self) -> CallBook:
         """An empty book for the calls of the next block."""
