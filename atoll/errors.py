@@ -141,6 +141,11 @@ CODES: dict[str, tuple[int, Fault, str]] = {
         "owner",
         "Correct the data at their source, or change the rules: `atoll data rules`.",
     ),
+    "E_BUDGET": (
+        403,
+        "caller",
+        "Wait for the next period, or ask the owner for a larger budget: `atoll script review`.",
+    ),
     "E_SANDBOX": (
         501,
         "operator",
