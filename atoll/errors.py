@@ -131,6 +131,11 @@ CODES: dict[str, tuple[int, Fault, str]] = {
         "owner",
         "Ask the owner for another proof, and compare the version's digest with the one in the receipt.",
     ),
+    "E_SCRIPT": (
+        422,
+        "caller",
+        "Correct the package where the message says, then check it: `atoll script check`.",
+    ),
     "E_QUALITY": (
         409,
         "owner",
