@@ -189,7 +189,9 @@ class Expressions(ABC):
         return self._no_column(node, name, [c for r in scope.relations.values() for c in r.columns])
 
     def _no_column(self, node: exp.Expression, name: str, known: list[str]) -> Term:
-        text = f"there is no column {name[:40]!r}; there is: {', '.join(dict.fromkeys(known)) or 'none'}, today."
+        text = (
+            f"there is no column {name[:40]!r}; there is: {', '.join(dict.fromkeys(known)) or 'none'}, today."
+        )
         return self.findings.add("features-column", node, text)
 
     def _reference(self, node: exp.Expression, found: tuple[Column, str], at: Scope, scope: Scope) -> Term:
@@ -198,7 +200,9 @@ class Expressions(ABC):
             text = f"{node.name[:40]!r} is a float64, and features are exact; rules can read it, SQL cannot."
             return self.findings.add("features-float", node, text)
         if scope.inside and at is not scope:
-            text = f"an aggregate reads columns of its own SELECT, and {node.name[:40]!r} is of one around it."
+            text = (
+                f"an aggregate reads columns of its own SELECT, and {node.name[:40]!r} is of one around it."
+            )
             return self.findings.add("features-column", node, text)
         if at.grouped is not None and not at.inside and sql not in at.grouped:
             text = f"{node.name[:40]!r} stands beside aggregates: put it into GROUP BY, or into an aggregate."
@@ -328,7 +332,8 @@ class Expressions(ABC):
             text = f"a product with {kind.scale} digits behind the point; round(...) first."
             return self.findings.add("features-type", node, text)
         sides = [
-            self.findings.converted(t, Kind("decimal"), node) if t.kind in (INT, UNKNOWN) else t for t in (a, b)
+            self.findings.converted(t, Kind("decimal"), node) if t.kind in (INT, UNKNOWN) else t
+            for t in (a, b)
         ]
         return self._wrap(f"CAST(({{}} * {{}}) AS {kind.sql})", *sides, kind=kind, fallible=True)
 
@@ -373,13 +378,15 @@ class Expressions(ABC):
             mine = self.read(node.this, scope)
             relation, theirs = self._single(query, scope)
             mine, theirs = self.findings.unified([mine, theirs], node)
-            inner = f"(SELECT {theirs.sql} FROM {relation.sql} AS \"x\")"
+            inner = f'(SELECT {theirs.sql} FROM {relation.sql} AS "x")'
             term = self._wrap(f"({{}} IN {_braced(inner)})", mine, kind=BOOL)
             return replace(term, sources=term.sources | theirs.sources)
         self.findings.only(node, "this", "expressions")
         values = [node.this, *node.args.get("expressions", ())]
         if len(values) < 2:
-            return self.findings.add("features-construct", node, "IN names values in parentheses, or a SELECT.")
+            return self.findings.add(
+                "features-construct", node, "IN names values in parentheses, or a SELECT."
+            )
         terms = self.findings.unified([self.read(v, scope) for v in values], node)
         return self._wrap(f"({{}} IN ({', '.join(['{}'] * (len(terms) - 1))}))", *terms, kind=BOOL)
 
@@ -452,7 +459,9 @@ class Expressions(ABC):
             return self.findings.add("features-size", node, text)
         growth = term.growth * max(1, len(new))
         if growth > MAX_GROWTH:
-            return self.findings.add("features-size", node, f"makes a string more than {MAX_GROWTH} times longer.")
+            return self.findings.add(
+                "features-size", node, f"makes a string more than {MAX_GROWTH} times longer."
+            )
         old, new = _braced(text_literal(old)), _braced(text_literal(new))
         return replace(self._wrap(f"replace({{}}, {old}, {new})", term), growth=growth)
 
@@ -527,7 +536,9 @@ class Expressions(ABC):
         name = {exp.Round: "round", exp.Floor: "floor", exp.Ceil: "ceil"}.get(type(node), "trunc")
         places = self._constant(digits, 0, MAX_SCALE) if digits is not None and name == "round" else 0
         if places is None or (digits is not None and name != "round"):
-            return self.findings.add("features-type", node, f"{name}(x), or round(x, 2) with a number from 0.")
+            return self.findings.add(
+                "features-type", node, f"{name}(x), or round(x, 2) with a number from 0."
+            )
         if places >= term.kind.scale:
             return term
         call = f"{name}({{}}, {places})" if name == "round" else f"{name}({{}})"
@@ -590,7 +601,9 @@ class Expressions(ABC):
             return self.findings.add("features-type", node, "date_diff('day', a, b) takes two dates.")
         allowed = DAYS + (CLOCK if start.kind == TIMESTAMP else ())
         if unit not in allowed:
-            return self.findings.add("features-construct", node, f"date_diff counts one of: {', '.join(allowed)}.")
+            return self.findings.add(
+                "features-construct", node, f"date_diff counts one of: {', '.join(allowed)}."
+            )
         return self._wrap(f"date_diff('{unit}', {{}}, {{}})", start, end, kind=INT, fallible=True)
 
     def _truncated(self, node: exp.Expression, scope: Scope) -> Term:
@@ -599,7 +612,9 @@ class Expressions(ABC):
         term = self._as(node.this, scope, DATE, TIMESTAMP)
         allowed = DAYS + (CLOCK if term.kind == TIMESTAMP else ())
         if unit not in allowed:
-            return self.findings.add("features-construct", node, f"date_trunc cuts to one of: {', '.join(allowed)}.")
+            return self.findings.add(
+                "features-construct", node, f"date_trunc cuts to one of: {', '.join(allowed)}."
+            )
         return self._wrap(f"CAST(date_trunc('{unit}', {{}}) AS {term.kind.sql})", term, fallible=True)
 
     def _part(self, node: exp.Expression, scope: Scope) -> Term:
@@ -623,7 +638,9 @@ class Expressions(ABC):
                 if position >= len(function.arguments) - function.optional:
                     template = template.replace(", {})", ")")
                     continue
-                return self.findings.add("features-function", node, f"{describe(node)}: an argument is missing.")
+                return self.findings.add(
+                    "features-function", node, f"{describe(node)}: an argument is missing."
+                )
             terms.append(self._as(piece, scope, *kinds))
         return self._wrap(template, *terms, kind=function.gives, fallible=function.fallible)
 
@@ -661,12 +678,12 @@ class Expressions(ABC):
 
     def _scalar(self, node: exp.Expression, scope: Scope) -> Term:
         relation, term = self._single(node, scope)
-        return replace(term, sql=f"(SELECT \"x\".\"c0\" FROM {relation.sql} AS \"x\")")
+        return replace(term, sql=f'(SELECT "x"."c0" FROM {relation.sql} AS "x")')
 
     def _exists(self, node: exp.Expression, scope: Scope) -> Term:
         self.findings.only(node, "this")
         relation = self.query(node.this, scope)
-        return Term(f"EXISTS (SELECT 1 FROM {relation.sql} AS \"x\")", BOOL, relation.rows)
+        return Term(f'EXISTS (SELECT 1 FROM {relation.sql} AS "x")', BOOL, relation.rows)
 
 
 _CASTS_TO = {

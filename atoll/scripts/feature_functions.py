@@ -51,10 +51,13 @@ FUNCTIONS: dict[type[exp.Expression], Function] = {
     exp.Upper: _string("upper"),
     exp.Lower: _string("lower"),
     exp.Length: Function("CAST(length({}) AS BIGINT)", (("this", (STRING,)),), INT),
-    exp.Left: Function('left({}, {})', (("this", (STRING,)), ("expression", (INT,))), STRING),
-    exp.Right: Function('right({}, {})', (("this", (STRING,)), ("expression", (INT,))), STRING),
+    exp.Left: Function("left({}, {})", (("this", (STRING,)), ("expression", (INT,))), STRING),
+    exp.Right: Function("right({}, {})", (("this", (STRING,)), ("expression", (INT,))), STRING),
     exp.Substring: Function(
-        "substring({}, {}, {})", (("this", (STRING,)), ("start", (INT,)), ("length", (INT,))), STRING, optional=1
+        "substring({}, {}, {})",
+        (("this", (STRING,)), ("start", (INT,)), ("length", (INT,))),
+        STRING,
+        optional=1,
     ),
     exp.StartsWith: _search("starts_with({}, {})", "expression", BOOL),
     exp.EndsWith: _search("suffix({}, {})", "expression", BOOL),

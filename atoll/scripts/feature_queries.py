@@ -35,8 +35,8 @@ from atoll.scripts.sources import Source
 MAX_RELATIONS = 64
 MAX_LIMIT = 10_000
 MAX_SEPARATOR = 16
-_RANKS = {exp.RowNumber: "row_number", exp.Rank: "rank", exp.DenseRank: "dense_rank"}
-_SHIFTS = {exp.Lag: "lag", exp.Lead: "lead"}
+_RANKS: dict[type[exp.Expression], str] = {exp.RowNumber: "row_number", exp.Rank: "rank", exp.DenseRank: "dense_rank"}
+_SHIFTS: dict[type[exp.Expression], str] = {exp.Lag: "lag", exp.Lead: "lead"}
 _ENDS = {"UNBOUNDED PRECEDING", "UNBOUNDED FOLLOWING", "CURRENT ROW"}
 
 
@@ -110,8 +110,8 @@ class Queries(Expressions):
             self.findings.add("features-table", node, f"there is no table {name[:40]!r}; there is: {known}.")
             raise Refusal
         place, columns = self._tables[name]
-        listed = ", ".join(f'"c{n}"' for n in range(len(columns)))
-        sql = f"SELECT {listed} FROM {quoted(f'__{place}_{name}')}"
+        listed = ", ".join(f'"c{n}"' for n, c in enumerate(columns.values()) if c.kind is not None)
+        sql = f"SELECT {listed or '1'} FROM {quoted(f'__{place}_{name}')}"
         if place == "input":
             sql += ' WHERE "__call" = "__c"."__call"'
         return Relation(f"({sql})", columns, frozenset({(name, "")}))
@@ -136,7 +136,9 @@ class Queries(Expressions):
         if node.args.get("alias") is not None:
             self.findings.only(node.args["alias"], "this")
         if alias in scope.relations:
-            self.findings.add("features-table", node, f"{alias[:40]!r} stands twice in FROM; give it another alias.")
+            self.findings.add(
+                "features-table", node, f"{alias[:40]!r} stands twice in FROM; give it another alias."
+            )
         scope.relations[alias], scope.aliases[alias] = relation, ours
         scope.rows |= relation.rows
         return f"{relation.sql} AS {quoted(ours)}"
@@ -194,13 +196,15 @@ class Queries(Expressions):
             self.findings.only(distinct)
             scope.rows |= merge(*terms)
         keys = self._keys(node, columns, terms, scope)
-        if keys is None or (distinct is not None and any(k.sql not in {t.sql for t in terms} for k, _ in keys)):
+        if keys is None or (
+            distinct is not None and any(k.sql not in {t.sql for t in terms} for k, _ in keys)
+        ):
             if keys is not None:
                 text = "ORDER BY names columns of the SELECT when it is DISTINCT."
                 self.findings.add("features-order", node, text)
             keys = []
-        listed = [f"{t.sql} AS \"c{n}\"" for n, t in enumerate(terms)]
-        listed += [f"{k.sql} AS \"k{n}\"" for n, (k, _) in enumerate(keys)]
+        listed = [f'{t.sql} AS "c{n}"' for n, t in enumerate(terms)]
+        listed += [f'{k.sql} AS "k{n}"' for n, (k, _) in enumerate(keys)]
         inner = f"SELECT {'DISTINCT ' if distinct is not None else ''}{', '.join(listed)}{body}"
         return self._cut(node, inner, columns, terms, keys, scope.rows)
 
@@ -211,7 +215,9 @@ class Queries(Expressions):
             if isinstance(projection, exp.Alias):
                 self.findings.only(projection, "this", "alias")
                 value = projection.this
-            if isinstance(value, exp.Star) or (isinstance(value, exp.Column) and isinstance(value.this, exp.Star)):
+            if isinstance(value, exp.Star) or (
+                isinstance(value, exp.Column) and isinstance(value.this, exp.Star)
+            ):
                 self.findings.add("features-construct", node, "name the columns instead of *.")
                 raise Refusal
             columns.append((projection.alias_or_name or f"column{position}").lower())
@@ -222,7 +228,9 @@ class Queries(Expressions):
             self.findings.add("features-construct", node, "a SELECT names its columns.")
             raise Refusal
         for name in {c for c in columns if columns.count(c) > 1}:
-            self.findings.add("features-column", node, f"two columns are named {name[:40]!r}; give one an alias.")
+            self.findings.add(
+                "features-column", node, f"two columns are named {name[:40]!r}; give one an alias."
+            )
             raise Refusal
         return columns, terms
 
@@ -305,13 +313,13 @@ class Queries(Expressions):
         sql = inner
         if limits:
             rows = rows | merge(*terms, *(key for key, _ in keys))
-            order = [f"\"k{n}\" {direction}" for n, (_, direction) in enumerate(keys)]
-            order += [f"\"c{n}\" ASC NULLS LAST" for n in range(len(terms))]
+            order = [f'"k{n}" {direction}' for n, (_, direction) in enumerate(keys)]
+            order += [f'"c{n}" ASC NULLS LAST' for n in range(len(terms))]
             listed = ", ".join(f'"c{n}"' for n in range(len(terms)))
-            sql = f"SELECT {listed} FROM ({inner}) AS \"y\" ORDER BY {', '.join(order)} {' '.join(limits)}"
+            sql = f'SELECT {listed} FROM ({inner}) AS "y" ORDER BY {", ".join(order)} {" ".join(limits)}'
         elif keys:
             listed = ", ".join(f'"c{n}"' for n in range(len(terms)))
-            sql = f"SELECT {listed} FROM ({inner}) AS \"y\""
+            sql = f'SELECT {listed} FROM ({inner}) AS "y"'
         found = {
             name: Column(term.kind, term.sources | rows, term.growth)
             for name, term in zip(columns, terms, strict=True)
@@ -332,19 +340,19 @@ class Queries(Expressions):
             pair = [Term(f'"x"."c{n}"', c.kind or UNKNOWN, c.sources, growth=c.growth) for c in (a, b)]
             pair = self.findings.unified(pair, node)
             for side, term in zip(sides, pair, strict=True):
-                side.append(f"{term.sql} AS \"c{n}\"")
+                side.append(f'{term.sql} AS "c{n}"')
             terms.append(Term(f'"c{n}"', pair[0].kind, merge(*pair), growth=max(a.growth, b.growth)))
         word = {exp.Union: "UNION", exp.Except: "EXCEPT"}.get(type(node), "INTERSECT")
         word += "" if node.args.get("distinct") else " ALL"
         halves = [
-            f"SELECT {', '.join(side)} FROM {relation.sql} AS \"x\""
+            f'SELECT {", ".join(side)} FROM {relation.sql} AS "x"'
             for side, relation in zip(sides, (left, right), strict=True)
         ]
         rows = left.rows | right.rows | merge(*terms)
         keys = self._keys(node, columns, terms, None) or []
         listed = [f'"c{n}"' for n in range(len(terms))]
-        listed += [f"{k.sql} AS \"k{n}\"" for n, (k, _) in enumerate(keys)]
-        inner = f"SELECT {', '.join(listed)} FROM ({halves[0]} {word} {halves[1]}) AS \"z\""
+        listed += [f'{k.sql} AS "k{n}"' for n, (k, _) in enumerate(keys)]
+        inner = f'SELECT {", ".join(listed)} FROM ({halves[0]} {word} {halves[1]}) AS "z"'
         return self._cut(node, inner, columns, terms, keys, rows)
 
     # aggregates and windows
@@ -359,7 +367,9 @@ class Queries(Expressions):
         if not isinstance(call, tuple(_AGGREGATES)):
             return None
         if not scope.aggregates or scope.inside:
-            text = f"{describe(call)} is an aggregate, and none can stand here; put it into a SELECT of its own."
+            text = (
+                f"{describe(call)} is an aggregate, and none can stand here; put it into a SELECT of its own."
+            )
             return self.findings.add("features-group", node, text)
         scope.inside = True
         term = self._aggregated(call, scope)
@@ -395,7 +405,9 @@ class Queries(Expressions):
         if term.kind == NULL and kinds:
             term = self.findings.converted(term, Kind(kinds[0]), node)
         if kinds and term.kind.name not in (*kinds, "unknown"):
-            return self.findings.add("features-type", node, f"{describe(node)} does not take {term.kind.text}.")
+            return self.findings.add(
+                "features-type", node, f"{describe(node)} does not take {term.kind.text}."
+            )
         gives = INT if name in ("count", "count_if") else term.kind
         return Term(f"{name}({distinct}{term.sql})", gives, term.sources, True, term.growth)
 
@@ -412,7 +424,9 @@ class Queries(Expressions):
         term = self._as(order.this, scope, STRING)
         keys = [(self.read(o.this, scope), self._direction(o)) for o in order.expressions]
         # Equal keys are told apart by the string itself: then the order of rows makes no difference.
-        ordered = ", ".join([f"{key.sql} {direction}" for key, direction in keys] + [f"{term.sql} ASC NULLS LAST"])
+        ordered = ", ".join(
+            [f"{key.sql} {direction}" for key, direction in keys] + [f"{term.sql} ASC NULLS LAST"]
+        )
         sql = f"string_agg({term.sql}, {text_literal(separator)} ORDER BY {ordered})"
         return Term(sql, STRING, merge(term, *(key for key, _ in keys)), True, term.growth)
 
@@ -455,7 +469,9 @@ class Queries(Expressions):
             offset = node.args.get("offset")
             by = self._constant(offset, 0, MAX_LIMIT) if offset is not None else 1
             if by is None:
-                return self.findings.add("features-construct", node, "the offset is a number that is written there."), True
+                return self.findings.add(
+                    "features-construct", node, "the offset is a number that is written there."
+                ), True
             term = self.read(node.this, scope)
             return replace(term, sql=f"{_SHIFTS[type(node)]}({term.sql}, {by})"), True
         if isinstance(node, tuple(_AGGREGATES)) and not isinstance(node, exp.GroupConcat):
@@ -472,11 +488,15 @@ class Queries(Expressions):
         ends = [_edge(spec.args.get("start"), spec.args.get("start_side"))]
         ends.append(_edge(spec.args.get("end") or "CURRENT ROW", spec.args.get("end_side")))
         if kind not in ("ROWS", "RANGE") or None in ends or not ordered:
-            text = "a frame is ROWS or RANGE, with ORDER BY, between numbers of rows, UNBOUNDED or CURRENT ROW."
+            text = (
+                "a frame is ROWS or RANGE, with ORDER BY, between numbers of rows, UNBOUNDED or CURRENT ROW."
+            )
             self.findings.add("features-construct", node, text)
             return ""
         if kind == "RANGE" and not {*ends} <= _ENDS:
-            self.findings.add("features-construct", node, "RANGE is between UNBOUNDED and CURRENT ROW; use ROWS.")
+            self.findings.add(
+                "features-construct", node, "RANGE is between UNBOUNDED and CURRENT ROW; use ROWS."
+            )
         return f"{kind} BETWEEN {ends[0]} AND {ends[1]}"
 
 

@@ -137,7 +137,9 @@ class Findings:
             if name in names or value is None or value is False or value == []:
                 continue
             what = name.rstrip("_").replace("_", " ")
-            self.add("features-construct", node, f"{describe(node)} with {what!r} is not allowed in features.")
+            self.add(
+                "features-construct", node, f"{describe(node)} with {what!r} is not allowed in features."
+            )
 
     def converted(self, term: Term, kind: Kind, node: exp.Expression) -> Term:
         """The term as that kind, where no value can change: NULL, whole number to decimal, date to timestamp."""
@@ -145,13 +147,17 @@ class Findings:
         if have == kind or UNKNOWN in (have, kind):
             return term
         exact = have == NULL or (have, kind) == (DATE, TIMESTAMP)
-        exact = exact or (kind.name == "decimal" and have.name in ("int", "decimal") and have.scale <= kind.scale)
+        exact = exact or (
+            kind.name == "decimal" and have.name in ("int", "decimal") and have.scale <= kind.scale
+        )
         if exact:
             fallible = term.fallible or kind.name == "decimal"
             return replace(term, sql=f"CAST({term.sql} AS {kind.sql})", kind=kind, fallible=fallible)
         if term.literal is not None and kind in (DATE, TIMESTAMP):
             return self.moment(term.literal, kind, node)
-        return self.add("features-type", node, f"This is {have.text}, and {kind.text} is needed; write a cast.")
+        return self.add(
+            "features-type", node, f"This is {have.text}, and {kind.text} is needed; write a cast."
+        )
 
     def moment(self, text: str, kind: Kind, node: exp.Expression) -> Term:
         """A date or timestamp that the author wrote as text."""
@@ -180,7 +186,9 @@ class Findings:
             kinds = {TIMESTAMP}
         if len(kinds) > 1:
             names = " and ".join(sorted(k.text for k in kinds))
-            return [self.add("features-type", node, f"{names} do not go together; write a cast.") for _ in terms]
+            return [
+                self.add("features-type", node, f"{names} do not go together; write a cast.") for _ in terms
+            ]
         kind = kinds.pop() if kinds else NULL
         return [self.converted(term, kind, node) for term in terms]
 

@@ -120,7 +120,9 @@ def _batch(relation: Relation, tree: exp.Expression, manifest: Manifest, finding
     for position, (name, text) in enumerate(sorted(manifest.features.columns.items())):
         column = relation.columns.get(name.lower())
         if column is None:
-            findings.add("features-output", tree, f"the feature {name[:40]!r} of the manifest is not computed.")
+            findings.add(
+                "features-output", tree, f"the feature {name[:40]!r} of the manifest is not computed."
+            )
             continue
         facts = column_facts(text)
         wanted, have = kind_of(facts), column.kind or UNKNOWN
