@@ -134,11 +134,10 @@ class RuleEngine:
         manifest: the package's.
         tables: its parameter tables by name.
         parameters: the names of the entry function's parameters.
-        interpreter: path of the `monty` program; found in the environment if not given.
+        pool: the interpreter, started; one process of it at most.
 
     Raises:
-        AtollError: `E_SCRIPT` if the rules do not load within the manifest's memory, `E_SANDBOX` if there is no
-            interpreter.
+        AtollError: `E_SCRIPT` if the rules do not load within the manifest's memory.
     """
 
     def __init__(
@@ -147,8 +146,7 @@ class RuleEngine:
         manifest: Manifest,
         tables: Mapping[str, ParameterTable],
         parameters: tuple[str, ...],
-        *,
-        interpreter: str | None = None,
+        pool: pydantic_monty.Monty,
     ) -> None:
         self._source = source
         self._prelude = _PRELUDE.replace("ENTRY", manifest.rules.entry)
@@ -163,29 +161,17 @@ class RuleEngine:
         self._session: pydantic_monty.MontySession | None = None
         self._day: datetime.date | None = None
         self._fresh = False
-        self._pool = pydantic_monty.Monty(
-            binary_path=interpreter, min_processes=1, max_processes=1, checkout_timeout=5.0
-        )
-        try:
-            self._pool.__enter__()
-        except (RuntimeError, OSError) as error:
-            raise AtollError("E_SANDBOX", f"the interpreter of rules does not start: {error}.") from None
+        self._pool = pool
         try:
             self._load(datetime.date(2000, 1, 1))
         except (pydantic_monty.MontyError, RuntimeError, ValueError):
-            self.close()
+            self._drop()
             text = "the rules and their tables do not load within limits.memory_bytes."
             raise AtollError("E_SCRIPT", text, fault="caller") from None
 
-    @property
-    def process(self) -> int | None:
-        """The number of the interpreter's process."""
-        return self._session.worker_pid if self._session else None
-
     def close(self) -> None:
-        """Ends the interpreter."""
+        """Gives the interpreter back."""
         self._drop()
-        self._pool.__exit__(None, None, None)
 
     def _drop(self) -> None:
         if self._session is not None:

@@ -35,8 +35,8 @@ from atoll.scripts.sources import Source
 MAX_RELATIONS = 64
 MAX_LIMIT = 10_000
 MAX_SEPARATOR = 16
-_RANKS = {exp.RowNumber: "row_number", exp.Rank: "rank", exp.DenseRank: "dense_rank"}
-_SHIFTS = {exp.Lag: "lag", exp.Lead: "lead"}
+_RANKS: dict[type[exp.Expression], str] = {exp.RowNumber: "row_number", exp.Rank: "rank", exp.DenseRank: "dense_rank"}
+_SHIFTS: dict[type[exp.Expression], str] = {exp.Lag: "lag", exp.Lead: "lead"}
 _ENDS = {"UNBOUNDED PRECEDING", "UNBOUNDED FOLLOWING", "CURRENT ROW"}
 
 
@@ -110,8 +110,8 @@ class Queries(Expressions):
             self.findings.add("features-table", node, f"there is no table {name[:40]!r}; there is: {known}.")
             raise Refusal
         place, columns = self._tables[name]
-        listed = ", ".join(f'"c{n}"' for n in range(len(columns)))
-        sql = f"SELECT {listed} FROM {quoted(f'__{place}_{name}')}"
+        listed = ", ".join(f'"c{n}"' for n, c in enumerate(columns.values()) if c.kind is not None)
+        sql = f"SELECT {listed or '1'} FROM {quoted(f'__{place}_{name}')}"
         if place == "input":
             sql += ' WHERE "__call" = "__c"."__call"'
         return Relation(f"({sql})", columns, frozenset({(name, "")}))
