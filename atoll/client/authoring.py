@@ -13,10 +13,9 @@ import pyarrow.csv as pc
 
 from atoll.crypto.suite import SigningKey
 from atoll.errors import AtollError
-from atoll.sandbox.asked import Asked
+from atoll.sandbox.asked import Asked, call_seed
 from atoll.sandbox.host import Cell, CellPackage, spawn_local
-from atoll.sandbox.subjects import SubjectRows, arrow_type, call_seed, needed
-from atoll.sandbox.typecheck import type_check
+from atoll.sandbox.subjects import SubjectRows, arrow_type, needed
 from atoll.scripts.examine import Examination, examine
 from atoll.scripts.finding import Finding
 from atoll.scripts.manifest import Manifest, parse_toml
@@ -70,6 +69,8 @@ def check_folder(path: Path) -> tuple[Source, Examination, list[Finding]]:
     """Everything that speaks against a package: what a host would find, and types that do not fit."""
     source = read_folder(path)
     examined = examine(source.package)
+    from atoll.sandbox.typecheck import type_check
+
     findings = list(examined.findings)
     if not findings:
         findings = type_check(source.files[source.manifest.rules.file].decode(), source.manifest)
@@ -173,7 +174,7 @@ def _differs(expect: Any, answer: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def test_folder(path: Path, cases: Path | None = None) -> list[Outcome]:
+def run_cases(path: Path, cases: Path | None = None) -> list[Outcome]:
     """Runs the cases of a folder on its samples, in the sandbox that hosts use: the answers are the same there.
 
     Raises:
@@ -192,8 +193,8 @@ def test_folder(path: Path, cases: Path | None = None) -> list[Outcome]:
     for name, found in rows.items():
         tables[name], ok = found.take([case.subject for case in wanted])
         may = [a and b for a, b in zip(may, ok, strict=True)]
-    digest = source.package_digest if hasattr(source, "package_digest") else source.package.digest
-    asked = [Asked(call_seed(digest, case.key), case.today, case.arguments) for case in wanted]
+    content = source.package.content
+    asked = [Asked(call_seed(content, case.key), case.today, case.arguments) for case in wanted]
     cell = Cell(spawn_local, CellPackage(source.manifest.document(), source.files))
     try:
         answers = cell.run(asked, tables, seconds=_TEST_SECONDS)

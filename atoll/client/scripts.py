@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from atoll.client.authoring import read_folder
 from atoll.client.transport import Transport, objects, segment
 
 Json = dict[str, Any]
@@ -30,6 +29,9 @@ class Scripts:
         Raises:
             AtollError: `E_SCRIPT` names the file and line that is wrong; `E_CONFLICT` if this version exists.
         """
+        # What an author's machine needs for packages is loaded where it is needed.
+        from atoll.client.authoring import read_folder
+
         source = read_folder(Path(folder))
         files = {name: base64.b64encode(data).decode() for name, data in source.files.items()}
         body = {"manifest": source.manifest.document(), "files": files}
@@ -42,7 +44,7 @@ class Scripts:
         """The signed package file of a digest, `NAME@VERSION`, or `NAME` for the newest version."""
         return self._transport.bytes(self._at(package, "file"))
 
-    def list(self) -> list[Json]:
+    def packages(self) -> list[Json]:
         """All packages that this node signed or was sent, and how each stands at each partner."""
         return objects(self._transport.call("GET", "/v1/scripts"))
 
@@ -81,7 +83,9 @@ class Scripts:
     def withdraw(self, package: str, reason: str = "", *, partner: str | None = None) -> Json:
         """Ends a consent."""
         return dict(
-            self._transport.call("POST", self._at(package, "withdraw"), {"reason": reason, "partner": partner})
+            self._transport.call(
+                "POST", self._at(package, "withdraw"), {"reason": reason, "partner": partner}
+            )
         )
 
     def decisions(self, *, state: str | None = None, name: str | None = None, limit: int = 100) -> list[Json]:

@@ -19,7 +19,7 @@ from atoll.functions.calls import CallBook
 from atoll.functions.context import Channel, Context, Shown
 from atoll.functions.script import messages
 from atoll.functions.script.messages import CALLS, CLOSE, DECIDED, HELD, REFUSED, STOP, Peer
-from atoll.sandbox.asked import Asked
+from atoll.sandbox.asked import Asked, call_seed
 from atoll.sandbox.host import Cell, CellPackage
 from atoll.sandbox.subjects import SubjectRows, needed
 from atoll.scripts.deployment import Bounds, allowed, held
@@ -41,6 +41,7 @@ class Host:
         self._channel: Channel = context.channel(self._peer.key, step)
         deployed = context.deployed()
         self._package = open_package(deployed["package"])
+        self._digest, self._content = self._package.digest, self._package.content
         self._declared = self._package.manifest
         self._bounds = Bounds.parse(deployed["bounds"], what="bounds")
         self._allowed = allowed(self._declared, self._bounds)
@@ -173,7 +174,7 @@ class Host:
             left = gate(self._declared, self._allowed, raw)
             status = HELD if held(self._bounds, left) else DECIDED
             answer = {"status": status, "answer": left, "as_of": now.strftime("%Y-%m-%dT%H:%M:%SZ")}
-            answer["package"] = self._package.digest
+            answer["package"] = self._digest
             rows.append(
                 {
                     "key": calls[at]["key"],
@@ -207,8 +208,7 @@ class Host:
             tables[name], may = rows.take(subjects)
             run = [ran and ok for ran, ok in zip(run, may, strict=True)]
         inside = [
-            Asked(messages.call_seed(self._package.digest, call["key"]), now.date(), call["arguments"])
-            for call in calls
+            Asked(call_seed(self._content, call["key"]), now.date(), call["arguments"]) for call in calls
         ]
         found = self._run(inside, tables)
         return [answer if ran else None for answer, ran in zip(found, run, strict=True)]
@@ -229,7 +229,7 @@ class Host:
     def _keep(self, call: dict[str, Any], shown: Shown | None, answer: dict[str, Any]) -> None:
         assert self._book is not None  # opened before the first answer
         self._book.add(
-            messages.request_bytes(self._package.digest, call),
+            messages.request_bytes(self._digest, call),
             messages.answer_bytes(answer),
             call["salt"],
             shown.recorded if shown else None,

@@ -8,8 +8,7 @@ from typing import Any
 
 from atoll.data.read import table as read_table
 from atoll.errors import AtollError
-from atoll.functions.script.messages import call_seed
-from atoll.sandbox.asked import Asked
+from atoll.sandbox.asked import Asked, call_seed
 from atoll.sandbox.host import Cell, CellPackage, spawn_local
 from atoll.sandbox.subjects import SubjectRows, needed
 from atoll.scripts.deployment import Bounds, allowed
@@ -50,7 +49,7 @@ def trial(spec: dict[str, Any]) -> dict[str, Any]:
     for name, source in rows.items():
         tables[name], ok = source.take(subjects)
         may = [a and b for a, b in zip(may, ok, strict=True)]
-    asked = [Asked(call_seed(package.digest, f"trial-{n}"), today, arguments) for n in range(len(subjects))]
+    asked = [Asked(call_seed(package.content, f"trial-{n}"), today, arguments) for n in range(len(subjects))]
     cell = Cell(spawn_local, CellPackage(manifest.document(), package.contents))
     try:
         answers = cell.run(asked, tables, seconds=_TRIAL_SECONDS)
