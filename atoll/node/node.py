@@ -36,6 +36,7 @@ from atoll.node.rosters.rosters import Rosters
 from atoll.node.rowproofs import RowProofs
 from atoll.node.scripts.calls import Calls as ScriptCalls
 from atoll.node.scripts.decisions import Decisions, subject_key
+from atoll.node.scripts.events import Events
 from atoll.node.scripts.packages import Packages
 from atoll.node.tables import Tables
 from atoll.node.vault import Vault
@@ -141,6 +142,18 @@ class Node:
             self.store, self.partners, self.packages, self.jobs, self.consents, vault, clock
         )
         self.packages.on_ended = self.script_calls.ended
+        self.script_events = Events(
+            self.store,
+            self.partners,
+            self.packages,
+            self.script_calls,
+            self.tables,
+            self.nursery,
+            vault,
+            subject_key(self.keys.signing.seed),
+            self.config["jobs.memory_bytes"],
+            clock,
+        )
         self.replays = Replays(self.jobs.desk)
         self.evidence.restore.on("replay/v1", self.replays.restored)
         self.replay_host = ReplayHost(self.jobs.desk)
@@ -172,6 +185,7 @@ class Node:
         self.jobs.start(self.evidence.standing.wait)
         self.retention.start()
         self.replay_host.start()
+        self.script_events.start()
         self.ready = True
         self._log.info(
             "node started", name=self.name, identity=self.keys.identity, partners=self.partners.address
@@ -182,6 +196,7 @@ class Node:
         if not self.ready:
             return
         self.ready = False
+        self.script_events.stop()
         self.replay_host.stop()
         self.retention.stop()
         self.replays.stop()

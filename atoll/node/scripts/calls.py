@@ -218,12 +218,17 @@ class Calls:
         return self._make(name, [item], host, event, batch=False)[0]
 
     def batch(
-        self, name: str, items: Sequence[dict[str, Any]], *, host: str | None = None
+        self,
+        name: str,
+        items: Sequence[dict[str, Any]],
+        *,
+        host: str | None = None,
+        event: bool = False,
     ) -> list[dict[str, Any]]:
         """Many calls at once, in order; one that is refused has `error` in its place."""
         if not 0 < len(items) <= MAX_BATCH:
             raise AtollError("E_FORMAT", f"calls: a batch is 1 to {MAX_BATCH} calls")
-        return self._make(name, items, host, False, batch=True)
+        return self._make(name, items, host, event, batch=True)
 
     def _make(
         self, name: str, items: Sequence[dict[str, Any]], host: str | None, event: bool, *, batch: bool
