@@ -58,6 +58,7 @@ class Node:
             self.config, self.store, vault, self.keys, clock, self.metrics, self.config["node.language"]
         )
         self.nursery = Nursery()
+        self.cells = Nursery("cell")
         self.results = Results(self.store, clock, self.metrics)
         self.tables = Tables(home.path, self.config, self.store, vault, self.nursery, clock, self.results)
         self.row_proofs = RowProofs(self.store, self.tables)
@@ -130,6 +131,7 @@ class Node:
                 agreements=self.agreements,
                 tables=self.tables,
                 nursery=self.nursery,
+                cells=self.cells,
                 packages=self.packages,
                 decisions=self.decisions,
                 record=self._record,
@@ -142,6 +144,7 @@ class Node:
             self.store, self.partners, self.packages, self.jobs, self.consents, vault, clock
         )
         self.packages.on_ended = self.script_calls.ended
+        self.packages.on_hosted = self.cells.start
         self.script_events = Events(
             self.store,
             self.partners,
@@ -176,6 +179,8 @@ class Node:
     def start(self) -> None:
         """Opens the partner port and takes up what a stop left."""
         self.nursery.start()
+        if self.packages.hosts():
+            self.cells.start()
         self.tables.start()
         self.replays.start()
         self.quality.start()
@@ -207,6 +212,7 @@ class Node:
         self.quality.stop()
         self.tables.stop()
         self.nursery.stop()
+        self.cells.stop()
         self.store.close()
         self._log.info("node stopped", name=self.name)
 

@@ -64,7 +64,7 @@ class Packages:
         self._me = str(signing.public)
         self._log = logger("scripts")
         # What else follows from a change: services are started, ended, switched.
-        self.on_deployed: Callable[[str, str], None] = lambda digest, partner: None
+        self.on_hosted: Callable[[], None] = lambda: None
         self.on_ended: Callable[[str, str], None] = lambda digest, partner: None
         partners.handle("script.publish", self._published_there)
         partners.handle("script.deployment", self._decided_there)
@@ -305,10 +305,16 @@ class Packages:
         self._record(session, place.agreement, "deployment", {"envelope": envelope}, None)
 
     def _follow(self, word: Deployment, partner: str) -> None:
-        if word.decision == "consent":
-            self.on_deployed(word.package, partner)
-        else:
+        if word.decision != "consent":
             self.on_ended(word.package, partner)
+        elif word.host == self._me:
+            self.on_hosted()
+
+    def hosts(self) -> bool:
+        """Whether a partner's package is deployed here."""
+        query = select(Placement.digest).where(~Placement.mine, Placement.state == "deployed").limit(1)
+        with self._store.read() as session:
+            return session.scalars(query).first() is not None
 
     # The host.
 
