@@ -143,7 +143,7 @@ class Node:
         self.script_calls = ScriptCalls(
             self.store, self.partners, self.packages, self.jobs, self.consents, vault, clock
         )
-        self.packages.on_ended = self.script_calls.ended
+        self.packages.on_ended = self._consent_ended
         self.packages.on_hosted = self.cells.start
         self.script_events = Events(
             self.store,
@@ -166,6 +166,10 @@ class Node:
         self.audits = Audits(shelf, self.ledgers, self.jobs.desk, self.consents)
         self._log = logger("node")
         self.ready = False
+
+    def _consent_ended(self, package: str, partner: str) -> None:
+        self.script_calls.ended(package, partner)
+        self.jobs.runs.consent_ended(package, partner)
 
     def _record(self, session: Session, agreement: str, kind: str, document: Any, job: str | None) -> None:
         self.ledgers.record(session, agreement, kind, document, job)

@@ -541,6 +541,19 @@ class Runs:
         for running in list(self._running.values()):
             running.worker.send({"kind": "withdrawn", "consent": consent})
 
+    def consent_ended(self, package: str, partner: str) -> None:
+        """The consent to a partner's package ended: its services end with that reason."""
+        desk = self._desk
+        for job in list(self._running):
+            plan = desk.plan(desk.job(job))
+            if plan["asker"] == partner and any(
+                op["parameters"].get("package") == package for op in plan["operators"]
+            ):
+                name = desk.config["node.name"]
+                self.fail(
+                    job, AtollError("E_REVOKED", "the consent to the package was withdrawn", party=name)
+                )
+
     def stop_service(self, job: str) -> None:
         """Ends a standing service in order, so that its receipt is made; `E_STATE` if it does not run here."""
         worker = self._started_worker(job)
