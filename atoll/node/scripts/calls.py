@@ -167,6 +167,7 @@ class Calls:
             lock = self._starting.setdefault(f"{place.digest} {place.partner}", threading.Lock())
         with lock:
             end = time.monotonic() + _START_SECONDS
+            begun: set[str] = set()
             while True:
                 place = self._packages.placement(place.digest, place.partner)
                 if place.state != "deployed":
@@ -183,7 +184,7 @@ class Calls:
                 if row.state in ("running", "released"):
                     return row.id
                 late = time.monotonic() > end
-                if row.state in ("refused", "cancelled") or (row.state == "failed" and late):
+                if row.state in _GONE or (row.state == "failed" and late):
                     raise (
                         AtollError.from_problem(row.error) if row.error else AtollError("E_STATE", row.state)
                     )
