@@ -173,21 +173,17 @@ class Calls:
                 if place.state != "deployed":
                     raise AtollError("E_NOT_FOUND", f"{place.name} is {place.state} there, not deployed")
                 row = self._job_row(place.job)
-                if (
-                    row is None
-                    or row.state in _GONE
-                    or (row.request or {}).get("deployment") != place.consent
-                ):
+                stale = row is None or (row.request or {}).get("deployment") != place.consent
+                if row is None or stale or (row.state in _GONE and row.id not in begun):
                     if row is not None and row.state not in _GONE:
                         self._end(row.id)
                     row = self._begin(place)
+                    begun.add(row.id)
                 if row.state in ("running", "released"):
                     return row.id
                 late = time.monotonic() > end
                 if row.state in _GONE or (row.state == "failed" and late):
-                    raise (
-                        AtollError.from_problem(row.error) if row.error else AtollError("E_STATE", row.state)
-                    )
+                    raise AtollError.from_problem(row.error or AtollError("E_STATE", row.state).to_problem())
                 if row.state == "waiting" or late:
                     raise AtollError("E_APPROVAL", f"the service {row.id} is {row.state}")
                 time.sleep(0.01)
