@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -68,7 +67,9 @@ MANIFEST: dict[str, Any] = {
             "columns": {"kind": "string?", "count": "int64", "amount": "decimal(12,2)"},
         },
     },
-    "parameters": {"prices": {"file": "prices.csv", "key": "kind", "columns": {"kind": "string", "cents": "int64"}}},
+    "parameters": {
+        "prices": {"file": "prices.csv", "key": "kind", "columns": {"kind": "string", "cents": "int64"}}
+    },
     "arguments": {"n": {"type": "int64", "range": [0, 1000000000], "default": 0}},
     "rules": {"file": "rules.py", "entry": "decide"},
     "outputs": {"out": {"type": "int64", "range": [0, 1000000000], "step": 1}},
@@ -94,7 +95,9 @@ def inputs(whats: list[str], *, rows: int = 2) -> dict[str, pa.Table]:
     """The rows of such calls."""
     owners = [i for i in range(len(whats)) for _ in range(rows)]
     amounts = pa.array([125 + i for i in owners], pa.int64())
-    decimals = pa.Array.from_buffers(pa.decimal128(12, 2), len(owners), amounts.cast(pa.decimal128(19, 0)).buffers())
+    decimals = pa.Array.from_buffers(
+        pa.decimal128(12, 2), len(owners), amounts.cast(pa.decimal128(19, 0)).buffers()
+    )
     return {
         "item": pa.table(
             {"__call": pa.array(range(len(whats)), pa.int32()), "what": pa.array(whats, pa.string())}
