@@ -177,6 +177,7 @@ def attempts(spec: dict[str, Any]) -> dict[str, Callable[[], Any]]:
         "send a signal by descriptor": lambda: signal.pidfd_send_signal(
             os.pidfd_open(victim), signal.SIGCONT
         ),
+        "send a signal as a descriptor's owner": lambda: fcntl.fcntl(0, 8, victim),  # F_SETOWN
         "trace another process": lambda: call("ptrace", PTRACE_SEIZE, victim, None, None),
         "take a descriptor of another process": lambda: call("pidfd_getfd", os.pidfd_open(victim), 0, 0),
         "compare with another process": lambda: call("kcmp", os.getpid(), victim, 2, 0, 0),

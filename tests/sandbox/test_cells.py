@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import signal
@@ -248,7 +249,6 @@ def test_the_kill_of_a_nursery_is_the_end_of_its_cells() -> None:
         lambda m, f: (m, {**f, "prices.csv": b"kind\nbed\n"}),
         lambda m, f: (m, {**f, "more.txt": b""}),
         lambda m, f: (m, {"rules.py": f["rules.py"]}),
-        lambda m, f: ({**m, "outputs": {}}, f),
         lambda m, f: (
             {**m, "limits": {"time_ms": 20, "memory_bytes": 1 << 20}},
             {**f, "prices.csv": b"kind,cents\n" + b"".join(b"k%d,1\n" % n for n in range(20_000))},
@@ -260,7 +260,6 @@ def test_the_kill_of_a_nursery_is_the_end_of_its_cells() -> None:
         "a wrong table",
         "a further file",
         "a missing file",
-        "a wrong manifest",
         "too large",
     ],
 )
@@ -275,6 +274,29 @@ def test_a_package_that_does_not_pass_its_check_does_not_start(
             attempt()
         assert caught.value.code == "E_SCRIPT"
     made.close()
+
+
+def test_a_wrong_manifest_starts_no_process() -> None:
+    with pytest.raises(AtollError) as caught:
+        Cell(spawn_local, w.package(outputs={}))
+    assert caught.value.code == "E_SCRIPT"
+
+
+def test_a_cell_gets_nothing_that_the_manifest_does_not_name(cell: Cell) -> None:
+    calls, inputs = w.batch(["plain"])
+    inputs["item"] = inputs["item"].append_column("identity", [["planted"]])
+    inputs["others"] = inputs["item"]
+    calls = [dataclasses.replace(c, arguments={**c.arguments, "note": "planted"}) for c in calls]
+    sent: list[bytes] = []
+    cell.start(SECONDS)
+    assert cell._line is not None
+    send = cell._line.send
+    cell._line.send = lambda body, deadline=None: (sent.append(body), send(body, deadline))[1]  # type: ignore[method-assign,func-returns-value]
+    assert cell.run(calls, inputs, seconds=SECONDS) == plain(1)
+    assert sent
+    assert b"planted" not in b"".join(sent)
+    with pytest.raises(KeyError):
+        cell.run(calls, {"item": inputs["item"]}, seconds=SECONDS)
 
 
 def test_a_local_cell_leaves_nothing() -> None:

@@ -105,6 +105,7 @@ WITHIN = {
     "send a signal to another process": "EPERM",
     "send a signal to the group": "EPERM",
     "send a signal by descriptor": "EPERM",
+    "send a signal as a descriptor's owner": "EPERM",
     "trace another process": "EPERM",
     "take a descriptor of another process": "EPERM",
     "compare with another process": "EPERM",
