@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from atoll.crypto.suite import digest
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -21,3 +23,13 @@ class Asked:
     seed: bytes
     today: datetime.date
     arguments: Mapping[str, Any]
+
+
+def call_seed(content: str, key: str) -> bytes:
+    """The seed of a call's randomness: whoever has the package and knows the call's key draws the same.
+
+    Args:
+        content: digest of the package's manifest and files.
+        key: the call's idempotency key.
+    """
+    return bytes.fromhex(digest(f"atoll script seed v1 {content} {key}".encode()).partition(":")[2])

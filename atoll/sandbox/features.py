@@ -198,12 +198,12 @@ def _insert(con: duckdb.DuckDBPyConnection, name: str, frame: pa.Table) -> None:
         marks = ", ".join(["(" + ", ".join("?" * frame.num_columns) + ")"] * frame.num_rows)
         columns = frame.to_pydict().values()
         con.execute(
-            f"INSERT INTO {quoted(name)} VALUES {marks}",
+            f"INSERT INTO {quoted(name)} VALUES {marks}",  # noqa: S608, the name is ours
             [v for row in zip(*columns, strict=True) for v in row],
         )
         return
     con.register("__arrow", frame)
-    con.execute(f'INSERT INTO {quoted(name)} SELECT * FROM "__arrow"')
+    con.execute(f'INSERT INTO {quoted(name)} SELECT * FROM "__arrow"')  # noqa: S608, the name is ours
     con.unregister("__arrow")
 
 

@@ -14,7 +14,6 @@ from sqlglot import exp
 from atoll.scripts.feature_expressions import Expressions
 from atoll.scripts.feature_scope import Column, Common, Relation, Scope
 from atoll.scripts.feature_terms import (
-    BOOL,
     INT,
     NULL,
     STRING,
@@ -27,6 +26,7 @@ from atoll.scripts.feature_terms import (
     kind_of,
     merge,
     quoted,
+    select,
     text_literal,
 )
 from atoll.scripts.manifest import ColumnText, Manifest, column_facts
@@ -35,7 +35,11 @@ from atoll.scripts.sources import Source
 MAX_RELATIONS = 64
 MAX_LIMIT = 10_000
 MAX_SEPARATOR = 16
-_RANKS: dict[type[exp.Expression], str] = {exp.RowNumber: "row_number", exp.Rank: "rank", exp.DenseRank: "dense_rank"}
+_RANKS: dict[type[exp.Expression], str] = {
+    exp.RowNumber: "row_number",
+    exp.Rank: "rank",
+    exp.DenseRank: "dense_rank",
+}
 _SHIFTS: dict[type[exp.Expression], str] = {exp.Lag: "lag", exp.Lead: "lead"}
 _ENDS = {"UNBOUNDED PRECEDING", "UNBOUNDED FOLLOWING", "CURRENT ROW"}
 
@@ -111,7 +115,7 @@ class Queries(Expressions):
             raise Refusal
         place, columns = self._tables[name]
         listed = ", ".join(f'"c{n}"' for n, c in enumerate(columns.values()) if c.kind is not None)
-        sql = f"SELECT {listed or '1'} FROM {quoted(f'__{place}_{name}')}"
+        sql = select(listed or "1", quoted(f"__{place}_{name}"))
         if place == "input":
             sql += ' WHERE "__call" = "__c"."__call"'
         return Relation(f"({sql})", columns, frozenset({(name, "")}))
@@ -316,10 +320,10 @@ class Queries(Expressions):
             order = [f'"k{n}" {direction}' for n, (_, direction) in enumerate(keys)]
             order += [f'"c{n}" ASC NULLS LAST' for n in range(len(terms))]
             listed = ", ".join(f'"c{n}"' for n in range(len(terms)))
-            sql = f'SELECT {listed} FROM ({inner}) AS "y" ORDER BY {", ".join(order)} {" ".join(limits)}'
+            sql = select(listed, f'({inner}) AS "y"', f" ORDER BY {', '.join(order)} {' '.join(limits)}")
         elif keys:
             listed = ", ".join(f'"c{n}"' for n in range(len(terms)))
-            sql = f'SELECT {listed} FROM ({inner}) AS "y"'
+            sql = select(listed, f'({inner}) AS "y"')
         found = {
             name: Column(term.kind, term.sources | rows, term.growth)
             for name, term in zip(columns, terms, strict=True)
@@ -345,14 +349,14 @@ class Queries(Expressions):
         word = {exp.Union: "UNION", exp.Except: "EXCEPT"}.get(type(node), "INTERSECT")
         word += "" if node.args.get("distinct") else " ALL"
         halves = [
-            f'SELECT {", ".join(side)} FROM {relation.sql} AS "x"'
+            select(", ".join(side), relation.sql, ' AS "x"')
             for side, relation in zip(sides, (left, right), strict=True)
         ]
         rows = left.rows | right.rows | merge(*terms)
         keys = self._keys(node, columns, terms, None) or []
         listed = [f'"c{n}"' for n in range(len(terms))]
         listed += [f'{k.sql} AS "k{n}"' for n, (k, _) in enumerate(keys)]
-        inner = f'SELECT {", ".join(listed)} FROM ({halves[0]} {word} {halves[1]}) AS "z"'
+        inner = select(", ".join(listed), f'({halves[0]} {word} {halves[1]}) AS "z"')
         return self._cut(node, inner, columns, terms, keys, rows)
 
     # aggregates and windows

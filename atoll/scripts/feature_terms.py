@@ -89,6 +89,11 @@ def text_literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def select(listed: str, source: str, behind: str = "") -> str:
+    """A SELECT of generated SQL."""
+    return f"SELECT {listed} FROM {source}{behind}"  # noqa: S608, no text of an author is in it but quoted literals
+
+
 def kind_of(facts: ColumnFacts) -> Kind:
     """The kind of a column; a float64 has none."""
     if facts.type == "decimal":

@@ -7,15 +7,15 @@ query as a lateral join to the calls, in which an input is the rows of the one c
 
 from __future__ import annotations
 
-import sqlglot
 from dataclasses import dataclass, field
 
+import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ParseError, SqlglotError
 
 from atoll.scripts.feature_queries import Queries
 from atoll.scripts.feature_scope import Relation, Scope
-from atoll.scripts.feature_terms import NULL, UNKNOWN, Findings, Kind, Refusal, kind_of
+from atoll.scripts.feature_terms import NULL, UNKNOWN, Findings, Kind, Refusal, kind_of, select
 from atoll.scripts.finding import Finding
 from atoll.scripts.manifest import Manifest, column_facts
 from atoll.scripts.sources import Dependencies
@@ -87,11 +87,11 @@ def _parse(sql: str, findings: Findings) -> exp.Expression | None:
         return None
     if len(trees) != 1:
         text = f"the file holds one SELECT statement, and here are {len(trees)} statements."
-        findings.add("features-statement", trees[1] if trees else None, text)
+        findings.add("features-statement", None, text)
         return None
     tree = trees[0]
     if not isinstance(tree, (exp.Select, exp.SetOperation, exp.Subquery)):
-        findings.add("features-statement", tree, "the file holds one SELECT statement and nothing else.")
+        findings.add("features-statement", None, "the file holds one SELECT statement and nothing else.")
         return None
     if _depth(tree) > MAX_DEPTH:
         findings.add("features-size", None, f"expressions are nested more than {MAX_DEPTH} deep.")
@@ -135,4 +135,8 @@ def _batch(relation: Relation, tree: exp.Expression, manifest: Manifest, finding
             findings.add("features-output", tree, message)
         engine = f"DECIMAL({facts.precision}, {facts.scale})" if facts.type == "decimal" else wanted.sql
         listed.append(f'CAST("q"."c{columns.index(name.lower())}" AS {engine}) AS "f{position}"')
-    return f'SELECT "__c"."__call", {", ".join(listed)} FROM "__calls" AS "__c" CROSS JOIN LATERAL {relation.sql} AS "q"'
+    return select(
+        ", ".join(['"__c"."__call"', *listed]),
+        '"__calls" AS "__c"',
+        f' CROSS JOIN LATERAL {relation.sql} AS "q"',
+    )

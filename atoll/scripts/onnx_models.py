@@ -99,7 +99,9 @@ def _operators(graph: Any, opsets: dict[str, int]) -> tuple[str, ...]:
     names = 0
     for position, node in enumerate(graph.node):
         where = f":node {position + 1} {shown(node.op_type)}"
-        if node.domain not in opsets or node.overload:
+        if node.overload:
+            raise RefusedError("model-operator", "the node calls a function of the model; inline it", where)
+        if node.domain not in opsets:
             raise RefusedError(
                 "model-operator", f"domain {shown(node.domain)} is not imported, or not allowed", where
             )
@@ -363,14 +365,15 @@ def check_model(data: bytes, name: str, model: Model, features: dict[str, str]) 
     state = _State()
     operators: tuple[str, ...] = ()
     try:
-        if len(data) > MAX_BYTES:
-            raise RefusedError("model-size", f"{len(data)} bytes; a model has at most {MAX_BYTES}")
+        if not 0 < len(data) <= MAX_BYTES:
+            raise RefusedError("model-size", f"{len(data)} bytes; a model has 1 to {MAX_BYTES}")
         # The runtime would take such a file for its own format, which is not checked here.
         if data[4:8] == b"ORTM":
             raise RefusedError(
                 "model-format", "the file is, or passes for, a runtime's own format; export it as ONNX"
             )
         count_parts(data)
+        # Every part was decoded alone, none lies deep, so that the whole decodes.
         parsed = onnx.ModelProto.FromString(data)
         size = parsed.ByteSize()
         parsed.DiscardUnknownFields()

@@ -17,6 +17,8 @@ from atoll.errors import AtollError
 from atoll.scripts.onnx_operators import ADVICE, Shape
 
 MAX_PARTS = 1 << 16
+# A dimension in a shape in a type in a value in a graph in a model is six deep.
+MAX_DEPTH = 8
 MAX_RANK = 8
 MAX_WEIGHTS = 1_000_000
 
@@ -123,15 +125,25 @@ _NOT_ALLOWED = {
     ("onnx.TensorProto", "segment"): ("model-format", "a tensor is stored in segments; save it whole"),
 }
 
+_NO_TENSOR = f"a value is no tensor: {ADVICE['ZipMap']}"
+_NOT_ALLOWED |= {
+    ("onnx.TypeProto", f"{kind}_type"): ("model-type", _NO_TENSOR)
+    for kind in ("sequence", "map", "optional", "sparse_tensor", "opaque")
+}
+
 
 def count_parts(data: bytes) -> None:
     """Counts the parts without building them; RefusedError for too many, or for one that no model may have."""
     decode_error = importlib.import_module("google.protobuf.message").DecodeError
     envelopes = _envelopes()
     total = 0
-    waiting = [("onnx.ModelProto", data)]
+    waiting = [("onnx.ModelProto", data, 1)]
     while waiting:
-        name, content = waiting.pop()
+        name, content, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise RefusedError(
+                "model-format", f"the file's parts lie more than {MAX_DEPTH} deep in each other"
+            )
         kind, parts = envelopes[name]
         try:
             message = kind.FromString(content)
@@ -156,7 +168,7 @@ def count_parts(data: bytes) -> None:
                 raise RefusedError(
                     "model-size", f"the file has more than {MAX_PARTS} parts; use a smaller model"
                 )
-            waiting += [(inner, bytes(each)) for each in found]
+            waiting += [(inner, bytes(each), depth + 1) for each in found]
 
 
 _ELEMENTS = {1: ("<f4", "float_data"), 6: ("<i4", "int32_data"), 7: ("<i8", "int64_data")}

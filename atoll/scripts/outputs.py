@@ -31,6 +31,11 @@ def size(output: Output) -> int:
     return (output.range[1] - output.range[0]) // output.step + 1
 
 
+def reason_sets(manifest: Manifest) -> int:
+    """The number of sets of reasons that an answer can name."""
+    return sum(comb(len(manifest.reasons), n) for n in range(manifest.maximum_reasons + 1))
+
+
 def count(outputs: Iterable[Output], reasons: int, most: int) -> int:
     """The number of different answers with these outputs and at most `most` of so many reasons, or no decision."""
     product = sum(comb(reasons, n) for n in range(most + 1))

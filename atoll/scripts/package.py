@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from atoll.crypto import canonical, dsse
 from atoll.crypto.document import Document, Key, Name, document_digest
+from atoll.crypto.suite import digest
 from atoll.errors import AtollError
 from atoll.scripts.manifest import Manifest
 
@@ -58,6 +59,11 @@ class Package(Document):
     def contents(self) -> dict[str, bytes]:
         """The bytes of each file."""
         return {name: base64.b64decode(text) for name, text in self.files.items()}
+
+    @property
+    def content(self) -> str:
+        """The digest of manifest and files alone: the same for a folder and for the package that was made of it."""
+        return digest(canonical.dumps({"manifest": self.manifest.document(), "files": dict(self.files)}))
 
     @property
     def digest(self) -> str:

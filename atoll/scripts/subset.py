@@ -20,6 +20,8 @@ from atoll.scripts.manifest import Manifest
 
 MAX_SOURCE_BYTES = 64 << 10
 MAX_DEPTH = 40
+# Of the functions along a chain of calls, together.
+MAX_CHAIN_DEPTH = 120
 MAX_FUNCTIONS = 60
 MAX_FINDINGS = 50
 MAX_SHIFT = 64
@@ -155,7 +157,7 @@ class _Checker:
             self.add("rules-size", tree.body[0], f"more than {MAX_FUNCTIONS} functions")
         for position, statement in enumerate(tree.body):
             self.top(statement, position)
-        if self.entry() and self.acyclic():
+        if self.entry() and self.acyclic() and self.shallow():
             self.find_tables()
             for function in self.program.functions.values():
                 self.function(function)
@@ -287,6 +289,23 @@ class _Checker:
                 elif following not in state:
                     state[following] = 1
                     stack.append((following, iter(calls[following])))
+        return True
+
+    def shallow(self) -> bool:
+        """Whether following all calls from anywhere stays within bounds."""
+        depths: dict[str, int] = {}
+
+        def total(name: str) -> int:
+            if name not in depths:
+                function = self.program.functions[name]
+                calls = {called for called, _ in called_functions(function, self.program)}
+                depths[name] = _depth(function)[0] + max((total(called) for called in calls), default=0)
+            return depths[name]
+
+        for name, function in self.program.functions.items():
+            if total(name) > MAX_CHAIN_DEPTH:
+                self.add("rules-depth", function, f"the calls from {name} are nested too deeply")
+                return False
         return True
 
     def find_tables(self) -> None:
@@ -483,11 +502,14 @@ class _Checker:
         else:
             if isinstance(node, ast.Dict) and None in node.keys:
                 self.add("rules-expression", node, "no ** in a dict: write update")
+            after_in: list[ast.expr] = []
             if isinstance(node, ast.Compare):
                 self.identity(node)
+                pairs = zip(node.ops, node.comparators, strict=True)
+                after_in = [side for operator, side in pairs if isinstance(operator, (ast.In, ast.NotIn))]
             for child in ast.iter_child_nodes(node):
                 if isinstance(child, ast.expr):
-                    self.expression(child)
+                    self.expression(child, consumed=child in after_in and isinstance(child, ast.Call))
 
     def literal(self, node: ast.Constant) -> None:
         value = node.value
@@ -600,7 +622,7 @@ class _Checker:
                 self.add("rules-call", node, f"{callee.id} takes one key")
             self.arguments(node, "")
         elif isinstance(callee, ast.Attribute):
-            self.method(node, callee)
+            self.method(node, callee, consumed)
         else:
             self.add("rules-call", node, "functions are called by their name")
 
@@ -671,7 +693,7 @@ class _Checker:
                 "rules-call", node, "a key is a lambda, a function of this file, abs, float, int, len or str"
             )
 
-    def method(self, node: ast.Call, callee: ast.Attribute) -> None:
+    def method(self, node: ast.Call, callee: ast.Attribute, consumed: bool) -> None:
         base, name = callee.value, callee.attr
         path = self.module_path(base)
         if path is not None:
@@ -683,6 +705,12 @@ class _Checker:
                 names = ", ".join(sorted(words.MODULES[module]))
                 self.add("rules-attribute", node, f"{module}.{name[:40]} is not offered; there are {names}")
         else:
+            if name in words.VIEWS and not consumed:
+                self.add(
+                    "rules-iterator",
+                    node,
+                    f".{name}() stands in a for, behind in, or inside list(...) and the like",
+                )
             if name not in words.METHODS:
                 names = ", ".join(sorted(words.METHODS))
                 self.add("rules-attribute", node, f".{name[:40]}() is not offered; there are {names}")

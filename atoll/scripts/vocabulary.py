@@ -49,8 +49,9 @@ BUILTINS = _words(
 )
 # What these give is good for one pass only, so it stands where something takes that pass.
 ONE_PASS = frozenset({"enumerate", "reversed", "zip"})
+VIEWS = frozenset({"items", "keys", "values"})
 TAKES_A_PASS = _words(
-    "all any dict enumerate frozenset list max min set sorted sum tuple zip join extend update"
+    "all any dict enumerate frozenset len list max min set sorted sum tuple zip join extend update"
 )
 
 # Functions whose result IEEE 754 or whole numbers fix to the last digit; no sin, exp, log, pow.

@@ -13,14 +13,15 @@ import pyarrow.compute as pc
 from atoll.crypto import canonical
 from atoll.crypto.stream import stream_bytes
 from atoll.crypto.suite import commit, digest
+from atoll.data.read import table as read_table
 from atoll.errors import AtollError
 from atoll.functions.calls import CallBook
 from atoll.functions.context import Channel, Context, Shown
 from atoll.functions.script import messages
 from atoll.functions.script.messages import CALLS, CLOSE, DECIDED, HELD, REFUSED, STOP, Peer
-from atoll.functions.script.rows import SubjectRows
-from atoll.sandbox.asked import Asked
+from atoll.sandbox.asked import Asked, call_seed
 from atoll.sandbox.host import Cell, CellPackage
+from atoll.sandbox.subjects import SubjectRows, needed
 from atoll.scripts.deployment import Bounds, allowed, held
 from atoll.scripts.outputs import bits_per_call, gate
 from atoll.scripts.package import open_package
@@ -40,6 +41,7 @@ class Host:
         self._channel: Channel = context.channel(self._peer.key, step)
         deployed = context.deployed()
         self._package = open_package(deployed["package"])
+        self._digest, self._content = self._package.digest, self._package.content
         self._declared = self._package.manifest
         self._bounds = Bounds.parse(deployed["bounds"], what="bounds")
         self._allowed = allowed(self._declared, self._bounds)
@@ -71,7 +73,8 @@ class Host:
             return
         for name, item in found.items():
             if self._versions.get(name) != item.version:
-                self._rows[name] = SubjectRows(item.data, self._declared.inputs[name])
+                declared = self._declared.inputs[name]
+                self._rows[name] = SubjectRows(read_table(item.data, needed(declared)), declared)
         self._versions = versions
 
     def _serve(self) -> None:
@@ -119,7 +122,8 @@ class Host:
             self._decide(calls, requests, fresh, answers)
         for at, answer in enumerate(answers):
             assert answer is not None  # every call was answered above
-            if answer["status"] != REFUSED and not answer["again"]:
+            # A held answer is no answer yet: its call is counted once, when it is decided.
+            if answer["status"] == DECIDED:
                 self._keep(calls[at], shown[at], answer)
         self._context.progress(self.calls, self.calls + 1, self._peer.step)
         self._on_the_grid(received)
@@ -171,7 +175,7 @@ class Host:
             left = gate(self._declared, self._allowed, raw)
             status = HELD if held(self._bounds, left) else DECIDED
             answer = {"status": status, "answer": left, "as_of": now.strftime("%Y-%m-%dT%H:%M:%SZ")}
-            answer["package"] = self._package.digest
+            answer["package"] = self._digest
             rows.append(
                 {
                     "key": calls[at]["key"],
@@ -205,8 +209,7 @@ class Host:
             tables[name], may = rows.take(subjects)
             run = [ran and ok for ran, ok in zip(run, may, strict=True)]
         inside = [
-            Asked(messages.call_seed(self._package.digest, call["key"]), now.date(), call["arguments"])
-            for call in calls
+            Asked(call_seed(self._content, call["key"]), now.date(), call["arguments"]) for call in calls
         ]
         found = self._run(inside, tables)
         return [answer if ran else None for answer, ran in zip(found, run, strict=True)]
@@ -227,7 +230,7 @@ class Host:
     def _keep(self, call: dict[str, Any], shown: Shown | None, answer: dict[str, Any]) -> None:
         assert self._book is not None  # opened before the first answer
         self._book.add(
-            messages.request_bytes(self._package.digest, call),
+            messages.request_bytes(self._digest, call),
             messages.answer_bytes(answer),
             call["salt"],
             shown.recorded if shown else None,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from atoll.crypto import canonical
-from atoll.crypto.suite import digest
 from atoll.crypto.wire import decode_body, encode_body
 from atoll.errors import AtollError
 from atoll.functions.calls import SALT_BYTES
@@ -129,8 +128,3 @@ def answer_bytes(answer: Mapping[str, Any]) -> bytes:
     return canonical.dumps(
         {field: answer[field] for field in ("status", "answer", "as_of", "data", "package")}
     )
-
-
-def call_seed(package: str, key: str) -> bytes:
-    """The seed of a call's randomness: whoever knows package and key can draw it again."""
-    return bytes.fromhex(digest(f"atoll script seed v1 {package} {key}".encode()).partition(":")[2])

@@ -28,6 +28,7 @@ from atoll.node.api import (
     quality,
     replays,
     rosters,
+    scripts,
     status,
     tables,
 )
@@ -66,7 +67,7 @@ def build(node: Node) -> FastAPI:
     log = logger("api")
     for part in (
         status, people, partners, rosters, tables, quality, offers, agreements, consents, jobs, ledger, audit,
-        replays, billing,
+        replays, billing, scripts,
     ):  # fmt: skip
         app.include_router(part.router)
 

@@ -35,6 +35,7 @@ MAX_BATCH = 10_000
 _START_SECONDS = 30.0
 _CALL_SECONDS = 30.0
 _GONE = ("completed", "refused", "cancelled")
+_AGAIN = ("E_STATE", "E_SCRIPT")
 
 
 def _label(host: str, name: str, key: str) -> str:
@@ -145,48 +146,50 @@ class Calls:
         """The job of a package's service, asked for if none runs; waits until it does.
 
         Raises:
-            AtollError: what the service was refused or failed with; `E_APPROVAL` while a steward has not answered.
+            AtollError: what the service was refused or failed with; `E_APPROVAL` while a steward has not answered;
+                `E_NOT_FOUND` once the consent was withdrawn.
         """
         with self._lock:
             lock = self._starting.setdefault(f"{place.digest} {place.partner}", threading.Lock())
         with lock:
-            place = self._packages.placement(place.digest, place.partner)
-            row = self._job_row(place.job)
-            request = self.request(place)
-            if (
-                row is None
-                or row.state in _GONE
-                or (row.request or {}).get("deployment") != place.consent
-                or row.shape != "service"
-            ):
-                if row is not None and row.state not in _GONE:
-                    self._end(row.id)
-                person = f"script:{place.name}"
-                asked = self._jobs.ask(request, person)
-                with self._store.write() as session:
-                    session.get_one(Placement, (place.digest, place.partner)).job = asked["id"]
-                row = self._job_row(asked["id"])
-            assert row is not None  # asked for above
-            return self._wait(row.id)
+            end = time.monotonic() + _START_SECONDS
+            while True:
+                place = self._packages.placement(place.digest, place.partner)
+                if place.state != "deployed":
+                    raise AtollError("E_NOT_FOUND", f"{place.name} is {place.state} there, not deployed")
+                row = self._job_row(place.job)
+                if (
+                    row is None
+                    or row.state in _GONE
+                    or (row.request or {}).get("deployment") != place.consent
+                ):
+                    if row is not None and row.state not in _GONE:
+                        self._end(row.id)
+                    row = self._begin(place)
+                if row.state in ("running", "released"):
+                    return row.id
+                late = time.monotonic() > end
+                if row.state in ("refused", "cancelled") or (row.state == "failed" and late):
+                    raise (
+                        AtollError.from_problem(row.error) if row.error else AtollError("E_STATE", row.state)
+                    )
+                if row.state == "waiting" or late:
+                    raise AtollError("E_APPROVAL", f"the service {row.id} is {row.state}")
+                time.sleep(0.01)
+
+    def _begin(self, place: Placement) -> Job:
+        asked = self._jobs.ask(self.request(place), f"script:{place.name}")
+        with self._store.write() as session:
+            session.get_one(Placement, (place.digest, place.partner)).job = asked["id"]
+        row = self._job_row(asked["id"])
+        assert row is not None  # asked for above
+        return row
 
     def _job_row(self, identifier: str | None) -> Job | None:
         if identifier is None:
             return None
         with self._store.read() as session:
             return session.get(Job, identifier)
-
-    def _wait(self, job: str) -> str:
-        end = time.monotonic() + _START_SECONDS
-        while True:
-            row = self._job_row(job)
-            assert row is not None  # jobs are not removed
-            if row.state in ("running", "released"):
-                return job
-            if row.state in _GONE or (row.state == "failed" and time.monotonic() > end):
-                raise AtollError.from_problem(row.error) if row.error else AtollError("E_STATE", row.state)
-            if row.state == "waiting" or time.monotonic() > end:
-                raise AtollError("E_APPROVAL", f"the service {job} is {row.state}")
-            time.sleep(0.01)
 
     def _end(self, job: str) -> None:
         try:
@@ -218,12 +221,17 @@ class Calls:
         return self._make(name, [item], host, event, batch=False)[0]
 
     def batch(
-        self, name: str, items: Sequence[dict[str, Any]], *, host: str | None = None
+        self,
+        name: str,
+        items: Sequence[dict[str, Any]],
+        *,
+        host: str | None = None,
+        event: bool = False,
     ) -> list[dict[str, Any]]:
         """Many calls at once, in order; one that is refused has `error` in its place."""
         if not 0 < len(items) <= MAX_BATCH:
             raise AtollError("E_FORMAT", f"calls: a batch is 1 to {MAX_BATCH} calls")
-        return self._make(name, items, host, False, batch=True)
+        return self._make(name, items, host, event, batch=True)
 
     def _make(
         self, name: str, items: Sequence[dict[str, Any]], host: str | None, event: bool, *, batch: bool
@@ -332,6 +340,18 @@ class Calls:
     def _send(
         self, place: Placement, calls: list[dict[str, Any]], event: bool, batch: bool
     ) -> list[dict[str, Any]]:
+        try:
+            return self._send_once(place, calls, event, batch)
+        except AtollError as error:
+            if error.code not in _AGAIN:
+                raise
+        # The service ended meanwhile, as when its host consented anew; under the same keys nothing is decided twice.
+        place = self._packages.placement(place.digest, place.partner)
+        return self._send_once(place, calls, event, batch)
+
+    def _send_once(
+        self, place: Placement, calls: list[dict[str, Any]], event: bool, batch: bool
+    ) -> list[dict[str, Any]]:
         job = place.job if place.job is not None and self._running(place) else self.job(place)
         terms = self._jobs.consent_of(job)
         sent = []
@@ -413,7 +433,8 @@ class Calls:
             for row in rows:
                 before = known.get(row["key"])
                 if before is not None and before.state == "held":
-                    before.state, before.sealed, before.at = row["state"], row["sealed"], row["at"]
+                    for field, value in row.items():
+                        setattr(before, field, value)
             fresh = [row for row in rows if row["key"] not in known]
             if fresh:
                 session.execute(insert(Row), fresh)

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import cbor2
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
@@ -26,6 +28,11 @@ from atoll.scripts.deployment import Bounds
 # So many parameters stand in one statement, within SQLite's limit.
 _AT_ONCE = 500
 _HELD = "held"
+
+
+def subject_key(identity_seed: bytes) -> bytes:
+    """The key of the digests under which subjects are counted."""
+    return HKDF(SHA256(), 32, salt=None, info=b"atoll script subjects v1").derive(identity_seed)
 
 
 def _label(partner: str, name: str, key: str) -> str:

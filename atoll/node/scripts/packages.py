@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
@@ -56,17 +55,16 @@ class Packages:
         nursery: Nursery,
         signing: SigningKey,
         config: Config,
-        home: Path,
         clock: Clock,
         record: Callable[[Session, str, str, Any, str | None], None],
     ) -> None:
         self._store, self._partners, self._agreements, self._tables = store, partners, agreements, tables
         self._nursery, self._signing, self._config, self._clock = nursery, signing, config, clock
-        self._home, self._record = home, record
+        self._record = record
         self._me = str(signing.public)
         self._log = logger("scripts")
         # What else follows from a change: services are started, ended, switched.
-        self.on_deployed: Callable[[str, str], None] = lambda digest, partner: None
+        self.on_hosted: Callable[[], None] = lambda: None
         self.on_ended: Callable[[str, str], None] = lambda digest, partner: None
         partners.handle("script.publish", self._published_there)
         partners.handle("script.deployment", self._decided_there)
@@ -307,10 +305,16 @@ class Packages:
         self._record(session, place.agreement, "deployment", {"envelope": envelope}, None)
 
     def _follow(self, word: Deployment, partner: str) -> None:
-        if word.decision == "consent":
-            self.on_deployed(word.package, partner)
-        else:
+        if word.decision != "consent":
             self.on_ended(word.package, partner)
+        elif word.host == self._me:
+            self.on_hosted()
+
+    def hosts(self) -> bool:
+        """Whether a partner's package is deployed here."""
+        query = select(Placement.digest).where(~Placement.mine, Placement.state == "deployed").limit(1)
+        with self._store.read() as session:
+            return session.scalars(query).first() is not None
 
     # The host.
 

@@ -140,11 +140,11 @@ class Store:
             for _, future in waiting:
                 future.set_exception(error)
             raise
-        for future, value, error in done:
-            if error is None:
+        for future, value, refused in done:
+            if refused is None:
                 future.set_result(value)
             else:
-                future.set_exception(error)
+                future.set_exception(refused)
 
     def close(self) -> None:
         """Closes all connections."""

@@ -50,6 +50,11 @@ class Child:
         ready, _, _ = select.select([descriptor], [], [], timeout)
         return bool(ready)
 
+    @property
+    def descriptor(self) -> int:
+        """What signals go to; -1 once it was given back."""
+        return self._descriptor
+
     def close(self) -> None:
         """Gives the descriptor back, once the process has ended."""
         with self._lock:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from atoll.data.read import table as read_table
 from atoll.scripts.manifest import Input, column_facts
 
 CALL = "__call"
@@ -35,18 +33,22 @@ def arrow_type(text: str) -> pa.DataType:
     return _ARROW[facts.type]
 
 
+def needed(declared: Input) -> list[str]:
+    """The columns of the owner's table that an input needs: its key first."""
+    return list(dict.fromkeys([declared.key, *declared.columns]))
+
+
 class SubjectRows:
     """One input's rows, sorted by key.
 
     Args:
-        path: Parquet file of a version.
+        table: the key column and the manifest's columns, in the types of the owner's table.
         declared: the input as the manifest has it.
     """
 
-    def __init__(self, path: Path, declared: Input) -> None:
+    def __init__(self, table: pa.Table, declared: Input) -> None:
         self._declared = declared
-        names = list(dict.fromkeys([declared.key, *declared.columns]))
-        found = read_table(path, names)
+        found = table.select(needed(declared))
         found = found.filter(pc.is_valid(found.column(declared.key)))
         found = found.take(pc.sort_indices(found, [(declared.key, "ascending")]))
         key = found.column(declared.key)
@@ -69,6 +71,10 @@ class SubjectRows:
 
         # Arrow sorts text by its UTF-8 bytes, which is the order of Python's text.
         return bisect_left(places, subject, key=at), bisect_right(places, subject, key=at)
+
+    def subjects(self, most: int) -> list[str | int]:
+        """The first `most` different keys in order."""
+        return [key.as_py() for key in pc.unique(self._keys)[:most]]
 
     def take(self, subjects: Sequence[str | int]) -> tuple[pa.Table, list[bool]]:
         """The rows of each subject with the number of its call in `__call`, and whether its call may run.
