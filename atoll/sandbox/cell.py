@@ -88,14 +88,21 @@ def run(descriptor: int, interpreter: walls.Interpreter) -> NoReturn:
         os._exit(1)
 
 
-def prepare() -> Callable[[int], NoReturn]:
-    """Loads what cells need, and gives what runs one in a fork of this process.
+def refuse(descriptor: int, text: str) -> NoReturn:
+    """Says why no cell can be here, and exits."""
+    with contextlib.suppress(ClosedError):
+        Line(socket.socket(fileno=descriptor)).send(reply({"kind": "unable", "text": text[:1000]}))
+    os._exit(1)
 
-    Raises:
-        AtollError: `E_SANDBOX` if the interpreter of rules is not installed.
-    """
-    warm()
-    interpreter = walls.find_interpreter()
+
+def prepare() -> Callable[[int], NoReturn]:
+    """Loads what cells need, and gives what runs one in a fork of this process."""
+    try:
+        warm()
+        interpreter = walls.find_interpreter()
+    except AtollError as error:
+        text = error.text
+        return lambda descriptor: refuse(descriptor, text)
     return lambda descriptor: run(descriptor, interpreter)
 
 

@@ -217,6 +217,16 @@ def test_nothing_is_left_of_a_hundred_cells(nursery: Nursery) -> None:
     assert held() == before
 
 
+def test_the_end_of_a_host_is_the_end_of_a_cell_that_ignores_it(cell: Cell) -> None:
+    run(cell, ["plain"])
+    pids = processes(cell)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)  # what does not run, does not notice
+    assert cell._line is not None
+    cell._line.close()
+    assert gone(*pids)
+
+
 def test_the_end_of_a_nursery_is_the_end_of_its_cells() -> None:
     made = Nursery("cell")
     cell = Cell(made.spawn, w.package())
