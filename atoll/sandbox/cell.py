@@ -23,28 +23,26 @@ import pydantic_monty
 from atoll.errors import AtollError
 from atoll.sandbox import engines, rows, walls
 from atoll.sandbox.asked import Asked
-from atoll.sandbox.line import MAX_REQUEST, ClosedError, Line, read_request, reply
+from atoll.sandbox.line import MAX_REQUEST, ClosedError, Line, answer_bytes, read_request, reply
 from atoll.sandbox.warm import warm
 from atoll.scripts.manifest import parse
 
-ANSWER_BYTES = 4096
 
-
-def _answer(value: Any) -> str:
+def _answer(value: Any, most: int) -> str:
     try:
         text = json.dumps(value, ensure_ascii=True, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
         return "null"
-    return text if len(text) <= ANSWER_BYTES else "null"
+    return text if len(text) <= most else "null"
 
 
-def _run(package: engines.Engines, message: dict[str, Any]) -> bytes:
+def _run(package: engines.Engines, message: dict[str, Any], most: int) -> bytes:
     calls = [
         Asked(c["seed"], datetime.date.fromisoformat(c["today"]), c["arguments"]) for c in message["calls"]
     ]
     inputs = {name: rows.read(data) for name, data in message["inputs"].items()}
     ran = package.run(calls, inputs, singly=message["singly"])
-    answers = ", ".join(map(_answer, ran.answers))
+    answers = ", ".join(_answer(answer, most) for answer in ran.answers)
     head = json.dumps({"kind": "done", "id": message["id"].hex(), "unfinished": ran.unfinished})
     return f'{head[:-1]}, "answers": [{answers}]}}'.encode("ascii")
 
@@ -66,15 +64,17 @@ def _serve(line: Line, interpreter: walls.Interpreter) -> None:
     line.send(reply({"kind": "confined"}))
     start = read_request(line.receive(MAX_REQUEST))
     try:
-        package = engines.Engines(parse(start["manifest"]), start["files"], pool)
+        manifest = parse(start["manifest"])
+        package = engines.Engines(manifest, start["files"], pool)
     except AtollError as error:
         line.send(reply({"kind": "refused", "code": error.code, "text": error.text[:1000]}))
         return
     del start
     walls.settle()
     line.send(reply({"kind": "ready"}))
+    most = answer_bytes(manifest)
     while True:
-        line.send(_run(package, read_request(line.receive(MAX_REQUEST))))
+        line.send(_run(package, read_request(line.receive(MAX_REQUEST)), most))
 
 
 def run(descriptor: int, interpreter: walls.Interpreter) -> NoReturn:

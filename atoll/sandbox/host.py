@@ -24,12 +24,20 @@ import pyarrow as pa
 from atoll.errors import AtollError
 from atoll.sandbox import rows
 from atoll.sandbox.asked import Asked
-from atoll.sandbox.line import MAX_REQUEST, ClosedError, Line, UntrueError, read_reply, request
+from atoll.sandbox.line import (
+    GREETING,
+    MAX_REQUEST,
+    ClosedError,
+    Line,
+    UntrueError,
+    read_reply,
+    reply_bytes,
+    request,
+)
 from atoll.scripts.manifest import parse
 
 MAX_CALLS = 10_000
 _START_SECONDS = 10.0
-_REPLY_BYTES = 4096 + 256
 # A cell's processor time has an end, so that none outlives everybody. Long before that it is replaced between runs.
 _BUSY_SECONDS = 600.0
 
@@ -164,7 +172,7 @@ class Cell:
             raise AtollError("E_INTERNAL", f"a run of {len(body)} bytes")
         with _broken():
             line.send(body, deadline)
-            reply = read_reply(line.receive(_REPLY_BYTES * (len(calls) + 1), deadline))
+            reply = read_reply(line.receive(reply_bytes(self._manifest, len(calls)), deadline))
             self._busy += time.monotonic() - started
             return _answers(reply, mark.hex(), len(calls), singly)
 
@@ -192,7 +200,7 @@ class Cell:
     def _meet(self, line: Line, deadline: float) -> None:
         memory = self._manifest.limits.memory_bytes
         line.send(request({"kind": "limits", "memory_bytes": memory}), deadline)
-        first = read_reply(line.receive(_REPLY_BYTES, deadline))
+        first = read_reply(line.receive(GREETING, deadline))
         # It has read nothing of the package yet: what it says of its walls is our own code's word.
         if first.get("kind") == "unable":
             raise AtollError("E_SANDBOX", str(first.get("text"))[:1000])
@@ -200,7 +208,7 @@ class Cell:
             raise UntrueError
         start = {"manifest": dict(self._package.manifest), "files": dict(self._package.files)}
         line.send(request({"kind": "start", **start}), deadline)
-        second = read_reply(line.receive(_REPLY_BYTES, deadline))
+        second = read_reply(line.receive(GREETING, deadline))
         if second.get("kind") == "refused":
             # Its words are not repeated: the package may have chosen them.
             text = "the package does not pass its check, or does not load within its memory."

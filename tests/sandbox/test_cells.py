@@ -106,6 +106,22 @@ def test_more_rows_than_allowed_are_no_decision(cell: Cell) -> None:
     assert run(cell, ["plain"] * 2, rows=200) == plain(2, rows=200)
 
 
+def test_the_longest_answer_fits(nursery: Nursery) -> None:
+    names = {
+        f"{'n' * 30}{i}": {"type": "int64", "range": [-(2**53 - 1), 2**53 - 1], "step": 1} for i in range(8)
+    }
+    names |= {f"{'c' * 30}{i}": {"type": "choice", "values": ["v" * 32, "w"]} for i in range(8)}
+    reasons = {f"{'r' * 31}{i}": {"en": "x", "zh": "x"} for i in range(8)}
+    answer: dict[str, Any] = {name: -(2**53 - 1) if name[0] == "n" else "v" * 32 for name in names}
+    answer["reasons"] = list(reasons)
+    source = f"def decide(item) -> dict:\n    return {answer!r}\n"
+    changes = {"outputs": names, "reasons": reasons, "maximum_reasons": 8}
+    files = {**w.FILES, "rules.py": source.encode()}
+    made = Cell(nursery.spawn, CellPackage({**w.MANIFEST, **changes}, files))
+    assert run(made, ["plain"] * 100) == [answer] * 100
+    made.close()
+
+
 def test_a_cell_is_ready_within_200_ms(nursery: Nursery) -> None:
     times = []
     for _ in range(7):
