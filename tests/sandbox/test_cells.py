@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -323,6 +324,53 @@ def test_a_cell_gets_nothing_that_the_manifest_does_not_name(cell: Cell) -> None
     assert b"planted" not in b"".join(sent)
     with pytest.raises(KeyError):
         cell.run(calls, {"item": inputs["item"]}, seconds=SECONDS)
+
+
+ORDINARY = """
+import importlib.util, os, signal, sys
+from atoll.sandbox import cell
+from atoll.sandbox.host import Cell
+spec = importlib.util.spec_from_file_location("cells", sys.argv[1])
+cells = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(cells)
+start = cell.prepare()
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+
+class Forked:
+    def __init__(self, pid):
+        self.pid = pid
+    def kill(self):
+        os.killpg(self.pid, signal.SIGKILL)
+    def wait(self, timeout=None):
+        os.waitpid(self.pid, 0)
+        return True
+    def close(self):
+        pass
+
+def spawn(theirs):
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        start(theirs.fileno())
+    return Forked(pid)
+
+made = Cell(spawn, cells.package())
+print(made.run(*cells.batch(["plain", "memory", "plain"]), seconds=60))
+made.close()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="every other test here is an ordinary user's already")
+def test_an_ordinary_user_has_cells() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", ORDINARY, str(Path(__file__).parent / "packages.py")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == str([w.expected(0), None, w.expected(2)])
 
 
 def test_a_local_cell_leaves_nothing() -> None:
