@@ -18,6 +18,7 @@ from atoll.functions.script.messages import is_key, is_subject
 from atoll.node.clock import Clock, stamp
 from atoll.node.jobs.manager import Jobs
 from atoll.node.logs import logger
+from atoll.node.memo import Memo
 from atoll.node.partners import Partners
 from atoll.node.publishing.consents import Consents
 from atoll.node.scripts.packages import Packages
@@ -29,7 +30,6 @@ from atoll.node.vault import Vault
 from atoll.scripts.deployment import allowed, open_deployment
 from atoll.scripts.manifest import Manifest
 from atoll.scripts.outputs import gate
-from atoll.scripts.package import open_package
 
 MAX_BATCH = 10_000
 _START_SECONDS = 30.0
@@ -67,10 +67,23 @@ class Calls:
         self._going: dict[tuple[str, str, str], Future[dict[str, Any]]] = {}
         self._starting: dict[str, threading.Lock] = {}
         self._allowed: dict[tuple[str, str], Manifest] = {}
+        # Which version takes calls, as read at a number of changes; and what a job's plan says, which never changes.
+        self._actives: dict[tuple[str, str | None], tuple[int, Placement]] = {}
+        self._terms: Memo[Any] = Memo(64)
+        self._deployments: Memo[str | None] = Memo(64)
 
     # Which version, which service.
 
     def _active(self, name: str, host: str | None) -> Placement:
+        changes = self._packages.changes
+        known = self._actives.get((name, host))
+        if known is not None and known[0] == changes:
+            return known[1]
+        found = self._find_active(name, host)
+        self._actives[name, host] = (changes, found)
+        return found
+
+    def _find_active(self, name: str, host: str | None) -> Placement:
         query = select(Placement).where(Placement.mine, Placement.name == name, Placement.active)
         if host is not None:
             query = query.where(Placement.partner == self._partners.peer(host).identity)
@@ -102,6 +115,7 @@ class Calls:
             ):
                 other.active = other.digest == row.digest
                 other.changed = stamp(self._clock()) if other.digest == row.digest else other.changed
+        self._packages.changes += 1
         return self._packages.describe(row, self._packages.placement(row.digest, place.partner))
 
     def request(self, place: Placement) -> dict[str, Any]:
@@ -181,6 +195,7 @@ class Calls:
         asked = self._jobs.ask(self.request(place), f"script:{place.name}")
         with self._store.write() as session:
             session.get_one(Placement, (place.digest, place.partner)).job = asked["id"]
+        self._packages.changes += 1
         row = self._job_row(asked["id"])
         assert row is not None  # asked for above
         return row
@@ -237,7 +252,7 @@ class Calls:
         self, name: str, items: Sequence[dict[str, Any]], host: str | None, event: bool, *, batch: bool
     ) -> list[dict[str, Any]]:
         place = self._active(name, host)
-        manifest = open_package_manifest(self._packages, place.digest)
+        manifest = self._packages.package(place.digest).manifest
         calls = [self._check(manifest, item, at if batch else None) for at, item in enumerate(items)]
         keys = [call["key"] for call in calls]
         if len(set(keys)) != len(keys):
@@ -353,7 +368,7 @@ class Calls:
         self, place: Placement, calls: list[dict[str, Any]], event: bool, batch: bool
     ) -> list[dict[str, Any]]:
         job = place.job if place.job is not None and self._running(place) else self.job(place)
-        terms = self._jobs.consent_of(job)
+        terms = self._terms.get(job, lambda: self._jobs.consent_of(job))
         sent = []
         for call in calls:
             shown = self._consents.shown(call["consent"], **terms) if terms else None
@@ -361,8 +376,8 @@ class Calls:
         payload = cbor2.dumps({"batch": batch, "calls": sent}, canonical=True)
         seconds = _CALL_SECONDS + len(calls) * 0.1
         answers = cbor2.loads(self._jobs.runs.call(job, payload, None, seconds))["answers"]
-        row = self._job_row(job)
-        assert row is not None  # it answered
+        with self._store.read() as session:
+            attempt = session.scalars(select(Job.attempt).where(Job.id == job)).one()
         left = self._left(place)
         made = []
         for call, answer in zip(calls, answers, strict=True):
@@ -374,16 +389,22 @@ class Calls:
                         party=self._partners.peer(place.partner).name,
                     )  # fmt: skip
             made.append((call, answer))
-        self._keep(place, row, made, event)
+        self._keep(place, job, attempt, made, event)
         return [self._result(place, job, call, answer) for call, answer in made]
 
     def _running(self, place: Placement) -> bool:
-        row = self._job_row(place.job)
-        return (
-            row is not None
-            and row.state in ("running", "released")
-            and (row.request or {}).get("deployment") == place.consent
+        """Whether the service runs that was asked for under the consent that stands."""
+        with self._store.read() as session:
+            found = session.scalars(select(Job.state).where(Job.id == place.job)).first()
+        if found not in ("running", "released"):
+            return False
+        return bool(
+            self._deployments.get(str(place.job), lambda: self._deployment(place.job)) == place.consent
         )
+
+    def _deployment(self, job: str | None) -> str | None:
+        row = self._job_row(job)
+        return (row.request or {}).get("deployment") if row is not None else None
 
     def _left(self, place: Placement) -> Manifest:
         """What may come back: the manifest within the host's bounds."""
@@ -393,11 +414,16 @@ class Calls:
         if where not in self._allowed:
             word = open_deployment(place.deployment)
             assert word.bounds is not None  # a consent has bounds
-            self._allowed[where] = allowed(open_package_manifest(self._packages, place.digest), word.bounds)
+            self._allowed[where] = allowed(self._packages.package(place.digest).manifest, word.bounds)
         return self._allowed[where]
 
     def _keep(
-        self, place: Placement, job: Job, made: list[tuple[dict[str, Any], dict[str, Any]]], event: bool
+        self,
+        place: Placement,
+        job: str,
+        attempt: int,
+        made: list[tuple[dict[str, Any], dict[str, Any]]],
+        event: bool,
     ) -> None:
         """Stores answers once for each key; a held one is replaced when it was released."""
         now = stamp(self._clock())
@@ -410,7 +436,7 @@ class Calls:
             rows.append(
                 {
                     "host": place.partner, "name": place.name, "key": call["key"], "package": answer["package"],
-                    "job": job.id, "attempt": job.attempt, "book": answer["book"], "call": answer["call"],
+                    "job": job, "attempt": attempt, "book": answer["book"], "call": answer["call"],
                     "state": answer["status"], "event": event, "at": now,
                     "sealed": self._vault.seal(
                         _label(place.partner, place.name, call["key"]), cbor2.dumps(content)
@@ -447,12 +473,12 @@ class Calls:
     def _result(
         self, place: Placement, job: str, call: dict[str, Any], answer: dict[str, Any]
     ) -> dict[str, Any]:
-        package = self._packages.row(answer["package"] or place.digest)
+        digest = answer["package"] or place.digest
         return {
             "key": call["key"],
             "name": place.name,
-            "version": package.version,
-            "package": package.digest,
+            "version": self._packages.package(digest).manifest.version,
+            "package": digest,
             "subject": call["subject"],
             "arguments": call["arguments"],
             "state": answer["status"],
@@ -467,7 +493,7 @@ class Calls:
         return {
             "key": row.key,
             "name": row.name,
-            "version": self._packages.row(row.package).version,
+            "version": self._packages.package(row.package).manifest.version,
             "package": row.package,
             "subject": kept["subject"],
             "arguments": kept["arguments"],
@@ -521,8 +547,3 @@ class Calls:
                 "signed": held is not None,
             }
         return {**self._describe(row), "host": self._partners.peer(row.host).name, "receipt": receipt}
-
-
-def open_package_manifest(packages: Packages, digest: str) -> Manifest:
-    """The manifest of a stored package."""
-    return open_package(packages.row(digest).envelope).manifest
