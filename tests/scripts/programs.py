@@ -86,7 +86,14 @@ class Programs:
     def number(self, depth: int) -> str:
         leaf = ["0", "1", "2", *self.numbers[-6:]]
         if not self.inside_helper:
-            leaf += ["claim['a']", "claim['b']", "arguments['p']", "features['f']", "features['g']", "today.day"]
+            leaf += [
+                "claim['a']",
+                "claim['b']",
+                "arguments['p']",
+                "features['f']",
+                "features['g']",
+                "today.day",
+            ]
         leaf += [f"{row}['{c}']" for row in self.rows[-2:] for c in "xy"]
         leaf += [f"{d}.get('{k}', 3)" for d in self.dicts[-2:] for k in "abu"]
         leaf += [f"len({n})" for n in self.lists[-2:]]
@@ -213,7 +220,12 @@ class Programs:
                 del names[mark:]
 
     def statement(self, level: int, depth: int) -> None:
-        forms: list[Callable[[int, int], None]] = [self.assign, self.assign, self.change_list, self.change_dict]
+        forms: list[Callable[[int, int], None]] = [
+            self.assign,
+            self.assign,
+            self.change_list,
+            self.change_dict,
+        ]
         if depth > 0:
             forms += [self.branch, self.branch, self.loop, self.alias, self.leave]
             if not self.inside_helper:
@@ -318,7 +330,9 @@ class Programs:
             self.write(level + 1, f"{count} += 1")
         else:
             value = self.name("n")
-            self.write(level, f"for {value} in {self.pick(f'{self.listed(0)}[:3]', f'range({self.number(1)} % 4)')}:")
+            self.write(
+                level, f"for {value} in {self.pick(f'{self.listed(0)}[:3]', f'range({self.number(1)} % 4)')}:"
+            )
             self.numbers.append(value)
         self.loops += 1
         self.block(level + 1, depth - 1)
@@ -336,15 +350,23 @@ class Programs:
             names.append(target)
 
     def leave(self, level: int, depth: int) -> None:
-        if level < 2:
+        if level < 2 and not self.inside_helper:
             return
         forms = ["return None"] if not self.inside_helper else [f"return {self.number(1)}"]
         if self.loops:
             forms += ["break", "continue"] * 2
         if not self.inside_helper:
             forms += [self.answer(), self.answer(), f"assert {self.condition(1)}"]
+        # What was assigned before is what stands when the jump is taken.
+        target = self.pick(*self.numbers) if self.numbers and self.choose(2) else None
+        if target:
+            self.write(level, f"{target} = {self.number(1)}")
         self.write(level, f"if {self.condition(1)}:")
         self.write(level + 1, self.pick(*forms))
+        if target:
+            self.write(level, f"{target} = {self.choose(3)}")
+        elif self.lists and not self.choose(2):
+            self.write(level, f"{self.pick(*self.lists)}.append({self.choose(3)})")
 
     def look_up(self, level: int, depth: int) -> None:
         row, value = self.name("t"), self.name("n")
@@ -364,7 +386,9 @@ class Programs:
 
     def draw(self, level: int, depth: int) -> None:
         value = self.name("n")
-        form = self.pick("random.randint(0, 3)", f"random.choice([1, 2, {self.number(0)}])", "random.randrange(5)")
+        form = self.pick(
+            "random.randint(0, 3)", f"random.choice([1, 2, {self.number(0)}])", "random.randrange(5)"
+        )
         self.write(level, f"{value} = {form}")
         self.numbers.append(value)
         if self.lists and not self.choose(3):

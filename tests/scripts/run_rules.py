@@ -25,7 +25,7 @@ POLICY: monty.OSPolicy = {
 Visible = Mapping[str, Any]
 
 
-class Failed(Exception):
+class FailedError(Exception):
     """The call ended without an answer."""
 
 
@@ -49,9 +49,9 @@ def inputs(visible: Visible, manifest: Manifest) -> dict[str, Any]:
 
 
 def run(pool: monty.Monty, code: str, given: Mapping[str, Any], policy: monty.OSPolicy = POLICY) -> Any:
-    """What the wrapped code answers, in a session of its own; `Failed` names the exception."""
+    """What the wrapped code answers, in a session of its own; `FailedError` names the exception."""
     try:
         with pool.checkout(limits=LIMITS, os_policy=policy) as session:
             return session.feed_run(code, inputs=dict(given), print_callback=lambda stream, text: None)
     except monty.MontyError as error:
-        raise Failed(f"{type(error).__name__}: {error}") from None
+        raise FailedError(f"{type(error).__name__}: {error}") from None
