@@ -531,9 +531,15 @@ class _Flow:
     def own(self, node: ast.Call, function: ast.FunctionDef, environment: Environment) -> Value:
         bound = bind(node, function)
         assert isinstance(bound, dict)  # by the check
-        return self.enter(
-            function, id(node), {name: self.value(given, environment) for name, given in bound.items()}
-        )
+        tables = self.program.tables[function.name]
+        given: Environment = {}
+        for name, argument in bound.items():
+            # A table is no value: it is passed on under its name.
+            if name in tables and isinstance(argument, ast.Name):
+                given[name] = environment[argument.id]
+            else:
+                given[name] = self.value(argument, environment)
+        return self.enter(function, id(node), given)
 
     def table(self, node: ast.Call, table: Value, environment: Environment) -> Value:
         """A look-up: whether there is a row depends on the key, and on which keys the table has."""

@@ -29,6 +29,7 @@ MAX_EXPONENT = 64
 MAX_NUMBER = 2**63 - 1
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _FORMAT = re.compile(r"[<>^]?\+?0?[0-9]{0,3},?(\.[0-9]{1,2})?[dfsx%]?")
+_ASCII_WORD = re.compile(r"[A-Za-z0-9_]")
 _CONTROL = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
@@ -434,7 +435,7 @@ class _Checker:
             if node.value is not None:
                 self.expression(node.value)
         elif isinstance(node, ast.Expr):
-            if isinstance(node.value, ast.Call):
+            if isinstance(node.value, (ast.Call, *words.REFUSED_EXPRESSIONS)):
                 self.expression(node.value)
             elif not _is_text(node):
                 self.add("rules-statement", node, "this value is not used")
@@ -772,6 +773,15 @@ def _depth(tree: ast.AST) -> tuple[int, ast.AST]:
     return deepest, where
 
 
+def _is_strange(character: str) -> bool:
+    """Whether a reader, or another parser, may take the character for something else: a tab, a mark that turns text
+    around, a letter that Python reads as an ASCII one."""
+    if character.isascii():
+        return not character.isprintable()
+    plain = unicodedata.normalize("NFKC", character)
+    return unicodedata.category(character) in _CONTROL or _ASCII_WORD.search(plain) is not None
+
+
 def check_source(source: str, manifest: Manifest) -> tuple[Program, tuple[Finding, ...]]:
     """The program, and what is wrong with it; with a finding the program must not be used."""
     checker = _Checker(source, manifest)
@@ -781,14 +791,13 @@ def check_source(source: str, manifest: Manifest) -> tuple[Program, tuple[Findin
             Finding("rules-size", file, f"rules have at most {MAX_SOURCE_BYTES >> 10} KiB"),
         )
     for number, line in enumerate(source.replace("\r\n", "\n").split("\n"), 1):
-        strange = next((c for c in line if unicodedata.category(c) in _CONTROL), None)
+        strange = next((c for c in line if _is_strange(c)), None)
         if strange is not None:
+            place = f"{file}:{number}:{line.index(strange) + 1}"
             text = (
-                f"U+{ord(strange):04X} is a control character or a tab; write spaces, and \\u escapes in text"
+                f"U+{ord(strange):04X} can be taken for something else; write spaces, and \\u escapes in text"
             )
-            return checker.program, (
-                Finding("rules-text", f"{file}:{number}:{line.index(strange) + 1}", text),
-            )
+            return checker.program, (Finding("rules-text", place, text),)
     try:
         tree = ast.parse(source)
     except SyntaxError as error:

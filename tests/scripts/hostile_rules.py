@@ -71,7 +71,7 @@ _REFUSED = (
     _refused("all names of a module", "rules-import", top="from math import *\n"),
     _refused("a neighbouring package", "rules-import", top="from . import other\n"),
     _refused("import in a function", "rules-statement", "import math"),
-    _refused("__import__", "rules-name", '__import__("os")'),
+    _refused("__import__", "rules-call", '__import__("os")'),
     _refused("print", "rules-call", 'print(claim["age"])'),
     _refused("input", "rules-call", "answer = input()"),
     _refused("a debugger", "rules-call", "breakpoint()"),
@@ -79,7 +79,8 @@ _REFUSED = (
     _refused("eval", "rules-call", 'eval("1")'),
     _refused("exec", "rules-call", 'exec("x = 1")'),
     _refused("compile", "rules-call", 'compile("1", "", "eval")'),
-    _refused("eval in fullwidth letters", "rules-name", 'ｅｖａｌ("1")'),  # the parser reads them as eval
+    _refused("eval in fullwidth letters", "rules-text", 'ｅｖａｌ("1")'),  # the parser reads them as eval
+    _refused("a name in other letters", "rules-name", "сlaim = 1"),
     _refused("getattr", "rules-call", 'getattr(claim, "__class__")'),
     _refused("setattr", "rules-call", 'setattr(claim, "x", 1)'),
     _refused("globals", "rules-call", "names = globals()"),

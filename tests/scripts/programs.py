@@ -111,6 +111,8 @@ class Programs:
             lambda: f"int({b()})",
             lambda: self.of_list(depth - 1),
             lambda: self.comprehended(depth - 1),
+            lambda: f"len({self.listed(0)} {self.pick('or', 'and')} {self.listed(0)})",
+            lambda: f"(1 if {b()} and ({self.of_list(0)} or 1) else 2)",
         ]
         if self.dicts:
             forms.append(lambda: f"sum({self.pick(*self.dicts)}.values())")
@@ -410,11 +412,22 @@ class Programs:
             self.write(level, f"{holder} = {{'in': {first}, 'n': {second}}}")
             self.write(level, f"{holder}['in'].append({self.number(1)})")
 
+    def seen(self) -> str:
+        """A number below 4 that tells about one variable."""
+        forms = [f"{n} % 4" for n in self.numbers[-8:]]
+        for name in self.lists:
+            forms += [f"sum({name}) % 4", f"len({name}) % 4", f"({name}[0] if {name} else 3) % 4"]
+        for name in self.dicts:
+            forms += [f"sum({name}.values()) % 4", f"len({name}) % 4", f"{name}.get('a', 3) % 4"]
+            forms.append(f"(list({name}.values()) + [3])[0] % 4")
+        return str(self.pick(*forms)) if forms else self.number(1)
+
     def answer(self) -> str:
-        first = self.pick(*self.numbers) if self.numbers else "1"
-        two = self.pick("0", f"min(max({self.number(0)}, 0), 500) * 2", f"({self.number(1)}) % 5 * 2")
-        one = self.pick(f"{first} % 4", self.number(0), f"max(-4, min(4, {self.number(1)}))")
-        three = self.pick("'yes'", "'no'", f"'yes' if {self.condition(1)} else 'check'")
+        one = self.pick(self.seen(), self.seen(), self.number(0), f"max(-4, min(4, {self.number(1)}))")
+        two = self.pick("0", f"{self.seen()} * 2", f"{self.seen()} * 2", f"({self.number(1)}) % 5 * 2")
+        three = self.pick(
+            "'yes'", f"'yes' if {self.seen()} > 1 else 'no'", f"'yes' if {self.condition(1)} else 'check'"
+        )
         reasons = self.pick("reasons", "[]", "reasons[:1]")
         return f"return {{'one': {one}, 'two': {two}, 'three': {three}, 'reasons': {reasons}}}"
 
