@@ -162,6 +162,14 @@ class Heap:
             else:
                 self.add(held, rest=new.on(why), keys=Value(self.deep(key), key.objects).on(why), shape=why)
 
+    def extend(self, target: Object, value: Value, why: int) -> None:
+        """Add what a list, a set or a dict is made of to one; nothing is added to a tuple."""
+        why |= self.shape(value)
+        if target.kind in ("dict", "any"):
+            self.merge(target, value, why)
+        if target.kind in ("list", "any"):
+            self.add(target, self.elements(value).on(why), self.elements(value).on(why), why)
+
     def merge(self, target: Object, value: Value, why: int) -> None:
         """`dict.update`: the pairs of a dict, or of a list of pairs."""
         why |= self.shape(value)

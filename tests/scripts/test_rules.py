@@ -268,6 +268,107 @@ def test_dependencies_are_exact_where_the_code_is_plain(
     assert depends(*lines) == expected
 
 
+POP = "def pop(rows, n):\n    if n > 3:\n        return 0\n    rows.append(1)\n    return 0\n"
+FILL = "def fill(rows, n):\n    for i in range(n):\n        rows.append(i)\n    return 'abc'\n"
+PUT = "def put(rows):\n    rows.append(1)\n    return 0\n"
+OLD = "claim['age'] > 3"
+
+
+@pytest.mark.parametrize(
+    ("lines", "top"),
+    [
+        # What a jump skips.
+        (["rows = []", "pop(rows, claim['age'])", "x = len(rows)"], POP),
+        (["x = 0", "for i in range(3):", f"    if {OLD}:", "        break", "    x = i"], ""),
+        (["x = 0", "for i in range(3):", f"    if {OLD}:", "        continue", "    x = i"], ""),
+        (["for i in range(3):", "    x = claim['age']", "    if features['days'] > i:", "        break", "    x = 0"], ""),
+        (["for i in (1, 2):", "    x = claim['age']", "    if features['days'] > i:", "        continue", "    x = 0"],
+         ""),
+        (["x = 0", "while x < claim['age']:", "    x += 1"], ""),
+        (["a, b, x = 0, 0, 0", "for i in range(4):", "    x = b", "    b = a", "    a = claim['age']"], ""),
+        (["rows = []", f"if {OLD}:", "    put(rows)", "x = len(rows)"], PUT),
+        # What is not evaluated.
+        (["rows = [1]", f"y = {OLD} and rows.pop()", "x = len(rows)"], ""),
+        (["rows = [1]", f"y = {OLD} or rows.pop()", "x = len(rows)"], ""),
+        (["rows = [1]", f"y = rows.pop() if {OLD} else 0", "x = len(rows)"], ""),
+        (["rows = [1, 2, 3]", "y = sorted(range(claim['age']), key=lambda v: rows.pop())", "x = len(rows)"], ""),
+        (["rows = []", f"y = [rows.append(i) for i in range(3) if {OLD}]", "x = len(rows)"], ""),
+        (["rows = []", "y = [rows.append(1) for i in range(claim['age'])]", "x = len(rows)"], ""),
+        # What has two names.
+        (["rows = []", "other = rows", "other += [claim['age']]", "x = sum(rows)"], ""),
+        (["rows = []", "other = (rows, 1)", "other[0].append(claim['age'])", "x = sum(rows)"], ""),
+        (["rows = []", "other = {'a': rows}", "other['a'].append(claim['age'])", "x = sum(rows)"], ""),
+        (["rows = []", "other = sum([], rows)", "other.append(claim['age'])", "x = rows[0]"], ""),
+        (["rows = []", "other = {}.setdefault('a', rows)", "other.append(claim['age'])", "x = rows[0]"], ""),
+        (["rows = []", "other = {}.get('a', rows)", "other.append(claim['age'])", "x = rows[0]"], ""),
+        (["rows = []", "other = min([], default=rows)", "other.append(claim['age'])", "x = rows[0]"], ""),
+        (["rows = []", "other = [] or rows", "other.append(claim['age'])", "x = rows[0]"], ""),
+        (["rows = []", "other = [rows].copy()[:][0]", "other.append(claim['age'])", "x = rows[0]"], ""),
+        (["rows = []", "for i, other in enumerate([rows]):", "    other.append(claim['age'])", "x = rows[0]"], ""),
+        (["rows = []", "for other, i in zip([rows], [1]):", "    other.append(claim['age'])", "x = rows[0]"], ""),
+        (["rows = []", "for k, other in {'a': rows}.items():", "    other.append(claim['age'])", "x = rows[0]"], ""),
+        (["a, b = {'n': 1}, {'n': 1}", f"(a if {OLD} else b)['n'] = 2", "x = a['n']"], ""),
+        (["a, b = [], []", f"(a if {OLD} else b).append(2)", "x = len(a)"], ""),
+        (["for line in bills:", "    line['quantity'] = claim['age']", "x = bills[0]['quantity']"], ""),
+        (["features['days'] = claim['age']", "x = features['days']"], ""),
+        # What is taken away, and where it stood.
+        (["rows = [1, 2]", f"if {OLD}:", "    rows.pop()", "x = rows[0]"], ""),
+        (["rows = [1, 2]", f"if {OLD}:", "    rows.clear()", "x = len(rows)"], ""),
+        (["rows = [1, 2]", f"if {OLD}:", "    rows.reverse()", "x = rows[0]"], ""),
+        (["rows = [1, 2]", "rows.remove(claim['age'])", "x = len(rows)"], ""),
+        (["rows = [1, 2]", "rows.insert(claim['age'], 3)", "x = rows[0]"], ""),
+        (["rows = [1, 2]", "x = rows.pop(claim['age'])"], ""),
+        (["rows = [1, 2]", "rows.sort(key=lambda v: v * claim['age'])", "x = rows[0]"], ""),
+        (["x = sorted([1, 2], key=lambda v: v * claim['age'])[0]"], ""),
+        (["x = min([1, 2], key=lambda v: v * claim['age'])"], ""),
+        (["rows = [1, 2]", "rows[claim['age'] % 2] = 5", "x = rows[0]"], ""),
+        (["rows = [1, 2]", "x = rows[claim['age'] % 2]"], ""),
+        (["x = len([1, 2, 3][claim['age']:])"], ""),
+        (["d = {'a': 1, 'b': 2}", f"y = d.pop('a' if {OLD} else 'b')", "x = d.get('a', 0)"], ""),
+        (["d = {}", f"if {OLD}:", "    d['a'] = 1", "d['b'] = 2", "d['a'] = 3", "x = list(d.values())[0]"], ""),
+        (["d = {}", f"if {OLD}:", "    d['a'] = 1", "x = len(d)"], ""),
+        (["d = {}", f"if {OLD}:", "    d['a'] = 1", "x = 'a' in d"], ""),
+        (["d = {}", "d[claim['age']] = 1", "x = 3 in d"], ""),
+        (["d = {}", "d[claim['age']] = 1", "x = d.get(3, 0)"], ""),
+        (["d = {}", "d.setdefault('a', claim['age'])", "x = d['a']"], ""),
+        (["x = {1: 5}.get(claim['age'], 0)"], ""),
+        (["d = {'a': 1} | {'b': 2}", "d.update({'c': claim['age']})", "x = d['c']"], ""),
+        (["d = {'a': 1} | {'b': 2}", "d |= {'c': claim['age']}", "x = d['c']"], ""),
+        (["d = dict([('a', claim['age'])])", "x = d['a']"], ""),
+        (["d = dict(a=claim['age'])", "x = d['a']"], ""),
+        (["d = {'a': 1}", "d.update([('a', claim['age'])])", "x = d['a']"], ""),
+        (["d = {k: claim['age'] for k in ('a', 'b')}", "x = d['b']"], ""),
+        # What counts, compares and writes values.
+        (["x = len({1, claim['age']})"], ""),
+        (["s = {1}", "s.add(claim['age'])", "x = len(s)"], ""),
+        (["s = {1, 2}.difference([claim['age']])", "x = len(s)"], ""),
+        (["x = [claim['age']] == [3]"], ""),
+        (["x = 3 in [claim['age']]"], ""),
+        (["x = claim == {}"], ""),
+        (["x = len(str(claim))"], ""),
+        (['x = len(f"{[claim]}")'], ""),
+        (["x = len('%s' % [claim])"], ""),
+        (["x = len(','.join([str(v) for v in claim.values()]))"], ""),
+        (["x = sum([[claim['age']], [1]], [])[0]"], ""),
+        (["x = divmod(claim['age'], 3)[1]"], ""),
+        (["x = any([False, claim['age'] > 3])"], ""),
+        (["a, (b, x) = 1, (2, claim['age'])"], ""),
+        (["for k in claim:", "    x = claim[k]"], ""),
+        (["x = 0", "for i in range(claim['age']):", "    x += 1"], ""),
+        (["x = max(1, claim['age'])"], ""),
+        (["x = -claim['age']"], ""),
+        (["x = not claim['age']"], ""),
+        (["x = 1 if claim['age'] else 1"], ""),
+        # The order of the run.
+        (["rows = []", "x = fill(rows, claim['age']).find('c' if len(rows) > 3 else 'a')"], FILL),
+        (["rows = []", "x = [fill(rows, claim['age']), len(rows)][1]"], FILL),
+        (["rows = []", "d = {fill(rows, claim['age']): len(rows)}", "x = d['abc']"], FILL),
+    ],
+)  # fmt: skip
+def test_no_way_around_the_analysis(lines: list[str], top: str) -> None:
+    assert AGE in depends(*lines, top=top)
+
+
 def test_a_call_is_followed_with_its_arguments() -> None:
     top = "def f(a, b):\n    if b > 1:\n        return a\n    return 0\n"
     assert depends("x = f(features['days'], 3)", "y = f(claim['age'], 3)", top=top) == {("features", "days")}
