@@ -326,6 +326,8 @@ OLD = "claim['age'] > 3"
         (["rows = []", f"if {OLD}:", "    put(rows)", "x = len(rows)"], PUT),
         # What is not evaluated.
         (["rows = [1]", f"y = {OLD} and rows.pop()", "x = len(rows)"], ""),
+        (["rows = []", f"if {OLD}:", "    rows.append(1)", "x = (rows or None) is None"], ""),
+        (["y = random.random() if claim['age'] > 3 else 0", "x = random.random()"], "import random\n"),
         (["rows = [1]", f"y = {OLD} or rows.pop()", "x = len(rows)"], ""),
         (["rows = [1]", f"y = rows.pop() if {OLD} else 0", "x = len(rows)"], ""),
         (["rows = [1, 2, 3]", "y = sorted(range(claim['age']), key=lambda v: rows.pop())", "x = len(rows)"], ""),
