@@ -104,7 +104,10 @@ def type_check(source: str, manifest: Manifest, pool: monty.Monty | None = None)
 
 
 def _findings(display: str, file: str) -> list[Finding]:
-    found: list[dict[str, Any]] = json.loads(display)
+    try:
+        found: list[dict[str, Any]] = json.loads(display)
+    except ValueError:
+        found = []
     return [
         Finding(
             "rules-type",

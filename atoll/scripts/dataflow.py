@@ -25,7 +25,7 @@ from atoll.scripts.sources import Dependencies, Source
 DECISION_MADE = "decision made"
 REASONS = "reasons"
 # Steps of the abstract run; code that needs more depends on everything.
-MAX_STEPS = 300_000
+MAX_STEPS = 150_000
 
 
 def every_source(manifest: Manifest) -> tuple[Source, ...]:
@@ -214,6 +214,7 @@ class _Flow(Results):
 
     def branch(self, node: ast.If, environment: Environment) -> Environment | None:
         conditions = self.conditions
+        self.steps += len(environment) // 4  # copies of it cost time too
         self.conditions |= self.truth(node.test, environment)
         first = self.block(node.body, dict(environment))
         second = self.block(node.orelse, dict(environment))
@@ -228,6 +229,7 @@ class _Flow(Results):
             before = (dict(head), self.heap.version, self.random, loop.jumped, self.frame.jumped)
             loop.breaks, loop.continues = [], []
             inside = dict(head)
+            self.steps += len(head) // 4
             if isinstance(node, ast.For):
                 # Evaluated in each round: a loop sees what its body adds to the list.
                 given = self.value(node.iter, inside)

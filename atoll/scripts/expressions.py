@@ -150,7 +150,7 @@ class Expressions:
     def identity(self, node: ast.Compare) -> None:
         sides = [node.left, *node.comparators]
         for operator, pair in zip(node.ops, pairwise(sides), strict=True):
-            plain = any(isinstance(s, ast.Constant) and s.value in (None, True, False) for s in pair)
+            plain = any(isinstance(s, ast.Constant) and type(s.value) in (bool, type(None)) for s in pair)
             if isinstance(operator, (ast.Is, ast.IsNot)) and not plain:
                 self.add("rules-expression", node, "is stands beside None, True or False; write ==")
 

@@ -116,8 +116,8 @@ class Heap:
             found |= value.sources
             for site in value.objects - seen:
                 seen.add(site)
-                self.visited += 1
                 held = self.objects[site]
+                self.visited += 1 + len(held.fields)
                 found |= held.shape
                 todo += [held.rest, held.keys, *held.fields.values()]
         return found

@@ -98,6 +98,10 @@ _REFUSED = (
     _refused("a width of millions", "rules-format", 'text = f"{1:9999999d}"'),
     # What no review can follow.
     _refused("identity", "rules-expression", 'same = claim["diagnosis"] is arguments'),
+    _refused("identity of numbers", "rules-expression", 'same = claim["age"] is 1'),
+    _refused("a loop that is none", "rules-syntax", "break"),
+    _refused("a parameter twice", "rules-syntax", top="def f(a, a):\n    return a\n"),
+    _refused("an argument twice", "rules-syntax", "x = dict(a=1, a=2)"),
     _refused("an address by id", "rules-call", "place = id(claim)"),
     _refused("hash", "rules-call", "place = hash(3)"),
     _refused("an address by a table", "rules-table", "place = str(tariff)"),
