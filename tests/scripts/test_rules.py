@@ -324,6 +324,7 @@ OLD = "claim['age'] > 3"
         (["x = 0", "while x < claim['age']:", "    x += 1"], ""),
         (["a, b, x = 0, 0, 0", "for i in range(4):", "    x = b", "    b = a", "    a = claim['age']"], ""),
         (["rows = []", f"if {OLD}:", "    put(rows)", "x = len(rows)"], PUT),
+        (["rows = []", "for i in range(claim['age']):", "    put(rows)", "x = len(rows)"], PUT),
         # What is not evaluated.
         (["rows = [1]", f"y = {OLD} and rows.pop()", "x = len(rows)"], ""),
         (["rows = []", f"if {OLD}:", "    rows.append(1)", "x = (rows or None) is None"], ""),
@@ -406,6 +407,39 @@ OLD = "claim['age'] > 3"
 )  # fmt: skip
 def test_no_way_around_the_analysis(lines: list[str], top: str) -> None:
     assert AGE in depends(*lines, top=top)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [f"if {OLD}:", "    return None"],
+        [f"if {OLD}:", "    y = 'x' * 10 ** 10"],
+        [f"if {OLD}:", "    while True:", "        pass"],
+        [f"while {OLD}:", "    pass"],
+        [f"assert {OLD}"],
+        ["y = 1 // claim['age']"],
+        ["y = [1][claim['age']]"],
+        ["y = 'x' * claim['age']"],
+        ["y = list(range(claim['age']))"],
+        ["y = [0 for i in range(claim['age'])]"],
+        ["d = {}", f"if {OLD}:", "    d['a'] = 1", "y = d['a']"],
+        [f"if {OLD}:", "    y = 1", "z = y"],
+        ["a, b = [1] * claim['age']"],
+        ["y = sorted([claim['age'], 'a'])"],
+        ["rows = [claim['age'], 'a']", "rows.sort()"],
+        ["rows = [1]", "rows.remove(claim['age'])"],
+        ["y = tariff(claim['age'])['cap']"],
+        ["y = int(str(claim['age']))"],
+    ],
+)
+def test_whatever_can_fail_counts_for_the_decision(lines: list[str]) -> None:
+    body = "".join(f"    {line}\n" for line in lines)
+    source = f'def decide(claim, tariff):\n{body}    return {{"decision": "approve", "pay": 0}}\n'
+    found = check_rules(source, CLAIMS).dependencies
+    assert AGE in found[DECISION_MADE]
+    assert AGE not in found["pay"] or "return" in body
+    # Too many rows, and features that cannot be computed, give no decision whatever the rules say.
+    assert {CLAIM, BILLS, ("features", "billed")} <= found[DECISION_MADE]
 
 
 def test_a_call_is_followed_with_its_arguments() -> None:
