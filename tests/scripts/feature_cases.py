@@ -197,6 +197,19 @@ CASES: dict[str, tuple[str, dict[str, str]]] = {
         "SELECT (SELECT top FROM y) AS a, (SELECT count(*) FROM x, y WHERE x.s = y.top) AS n",
         {"a": "int64?", "n": "int64"},
     ),
+    "nothing but windows and aggregates": (
+        "SELECT row_number() OVER () AS a, count(*) OVER () AS b, (SELECT count(*)) AS c, max(today) OVER () AS d",
+        {"a": "int64", "b": "int64", "c": "int64", "d": "date"},
+    ),
+    "one row of aggregates": (
+        "SELECT count(*) AS a, max(1) AS b, min(2) FILTER (WHERE TRUE) AS c",
+        {"a": "int64", "b": "int64?", "c": "int64?"},
+    ),
+    "one row, kept or not": (
+        "SELECT DISTINCT (SELECT count(*) FROM bills) AS a ORDER BY 1 LIMIT 0",
+        {"a": "int64"},
+    ),
+    "offset": ("SELECT (SELECT count(*) FROM bills) AS a ORDER BY a OFFSET 1", {"a": "int64"}),
     "no row": ("SELECT 1 AS a WHERE (SELECT count(*) FROM bills) > 2", {"a": "int64"}),
     "having": ("SELECT count(*) AS n FROM bills HAVING count(*) > 1", {"n": "int64"}),
     "subquery in from": ("SELECT g.s AS s FROM (SELECT sum(quantity) AS s FROM bills) AS g", {"s": "int64?"}),
@@ -213,9 +226,22 @@ CASES: dict[str, tuple[str, dict[str, str]]] = {
     "today": (
         "SELECT (SELECT count(*) FROM claim c WHERE c.admitted < today) AS n, today AS t, "
         "(SELECT max(today - day) FROM bills) AS d, "
-        "(SELECT count(*) FROM bills b WHERE EXISTS (SELECT 1 FROM claim c WHERE c.admitted < today - cast(b.quantity AS INTEGER))) "
-        "AS e",
-        {"n": "int64", "t": "date", "d": "int64?", "e": "int64"},
+        "(SELECT count(*) FROM bills b WHERE EXISTS (SELECT 1 FROM claim c WHERE c.admitted < "
+        "today - cast(b.quantity AS INTEGER))) "
+        "AS e, (SELECT count(*) FILTER (WHERE day < today) FROM bills) AS f, (SELECT count(*) FROM (SELECT today AS x, "
+        "item FROM bills GROUP BY today, item) g) AS g, (SELECT max(x.t) FROM (SELECT today AS t FROM bills "
+        "UNION SELECT admitted FROM claim) x) AS h, (SELECT sum(date_diff('day', b.day, today)) FROM bills b "
+        "JOIN claim c ON c.admitted < today OR b.day < today) AS i",
+        {
+            "n": "int64",
+            "t": "date",
+            "d": "int64?",
+            "e": "int64",
+            "f": "int64",
+            "g": "int64",
+            "h": "date?",
+            "i": "int64?",
+        },
     ),
     "case": (
         "SELECT CASE WHEN exists(SELECT 1 FROM claim) THEN (SELECT age FROM claim) ELSE (SELECT count(*) FROM bills) "
@@ -282,9 +308,9 @@ CASES: dict[str, tuple[str, dict[str, str]]] = {
     "dates": (
         "SELECT (SELECT max(date_part('year', day) * 100 + month(day) + dayofweek(day) + isodow(day)) FROM bills) AS a,"
         "(SELECT max(day + 3) FROM bills) AS b, (SELECT min(day - INTERVAL 1 MONTH) FROM bills) AS c, "
-        "(SELECT max(date_trunc('month', day)) FROM bills) AS d, (SELECT sum(date_diff('hour', day, moment)) FROM bills) "
-        "AS e, (SELECT max(last_day(day)) FROM bills) AS f, (SELECT sum(extract(hour FROM moment) + minute(moment)) FROM bills)"
-        " AS g, (SELECT max(cast(moment AS DATE)) FROM bills) AS h, (SELECT sum(week(day) + quarter(day) + day(day) + "
+        "(SELECT max(date_trunc('month', day)) FROM bills) AS d, "
+        "(SELECT sum(date_diff('hour', day, moment)) FROM bills) AS e, (SELECT max(last_day(day)) FROM bills) AS f, "
+        "(SELECT sum(extract(hour FROM moment) + minute(moment)) FROM bills) AS g, (SELECT max(cast(moment AS DATE)) FROM bills) AS h, (SELECT sum(week(day) + quarter(day) + day(day) + "
         "dayofyear(day)) FROM bills) AS i, (SELECT count(*) FROM bills WHERE moment + INTERVAL '2 hours' > "
         "date_trunc('day', moment) + INTERVAL 1 DAY) AS j",
         {

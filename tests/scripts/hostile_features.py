@@ -145,6 +145,19 @@ REFUSED: dict[str, tuple[str, str]] = {
         + " SELECT n AS a FROM w29",
         "features-size",
     ),
+    "CASE that doubles": (
+        f"SELECT {'CASE (' * 26}1{') WHEN 1 THEN 2 WHEN 2 THEN 1 END' * 26} AS a",
+        "features-size",
+    ),
+    "condition that doubles": (
+        f"SELECT {'(SELECT count(*) FROM bills WHERE 1 = ' * 26}1{' AND cast(item AS BIGINT) = 1)' * 26} AS a",
+        "features-size",
+    ),
+    "order that doubles": (
+        f"SELECT {'(SELECT quantity + ' * 26}1{' AS z FROM bills ORDER BY z + 1, z LIMIT 1)' * 26} AS a",
+        "features-size",
+    ),
+    "many findings": ("SELECT 1 IN (" + ", ".join(["1e3"] * 8000) + ") AS a", "features-float"),
     "many tables": ("SELECT " + " + ".join(["(SELECT count(*) FROM bills)"] * 70) + " AS a", "features-size"),
     "huge whole number": ("SELECT 99999999999999999999 AS a", "features-type"),
     "huge decimal": ("SELECT " + "9" * 60 + ".0 AS a", "features-type"),
@@ -176,6 +189,17 @@ REFUSED: dict[str, tuple[str, str]] = {
     "aggregate of around": (
         "SELECT (SELECT sum(c.age) FROM bills) AS a FROM claim c",
         "features-column",
+    ),
+    "aggregate of today": ("SELECT (SELECT year(max(today)) FROM bills) AS a", "features-group"),
+    "aggregate over calls": ("SELECT year(max(today)) AS a", "features-group"),
+    "aggregate over calls of a condition": (
+        "SELECT (SELECT count(*) FILTER (WHERE today > DATE '2026-01-01') FROM bills) AS a",
+        "features-group",
+    ),
+    "aggregate over calls of a subquery": ("SELECT sum((SELECT count(*) FROM bills)) AS a", "features-group"),
+    "aggregate over calls of EXISTS": (
+        "SELECT (SELECT count_if(EXISTS (SELECT 1 FROM bills)) FROM claim) AS a",
+        "features-group",
     ),
     "column beside aggregate": ("SELECT quantity + count(*) AS a FROM bills", "features-group"),
     "aggregate in WHERE": ("SELECT 1 AS a FROM bills WHERE count(*) > 1", "features-group"),
