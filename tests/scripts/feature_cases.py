@@ -310,7 +310,8 @@ CASES: dict[str, tuple[str, dict[str, str]]] = {
         "(SELECT max(day + 3) FROM bills) AS b, (SELECT min(day - INTERVAL 1 MONTH) FROM bills) AS c, "
         "(SELECT max(date_trunc('month', day)) FROM bills) AS d, "
         "(SELECT sum(date_diff('hour', day, moment)) FROM bills) AS e, (SELECT max(last_day(day)) FROM bills) AS f, "
-        "(SELECT sum(extract(hour FROM moment) + minute(moment)) FROM bills) AS g, (SELECT max(cast(moment AS DATE)) FROM bills) AS h, (SELECT sum(week(day) + quarter(day) + day(day) + "
+        "(SELECT sum(extract(hour FROM moment) + minute(moment)) FROM bills) AS g, "
+        "(SELECT max(cast(moment AS DATE)) FROM bills) AS h, (SELECT sum(week(day) + quarter(day) + day(day) + "
         "dayofyear(day)) FROM bills) AS i, (SELECT count(*) FROM bills WHERE moment + INTERVAL '2 hours' > "
         "date_trunc('day', moment) + INTERVAL 1 DAY) AS j",
         {

@@ -157,7 +157,7 @@ REFUSED: dict[str, tuple[str, str]] = {
         f"SELECT {'(SELECT quantity + ' * 26}1{' AS z FROM bills ORDER BY z + 1, z LIMIT 1)' * 26} AS a",
         "features-size",
     ),
-    "many findings": ("SELECT 1 IN (" + ", ".join(["1e3"] * 8000) + ") AS a", "features-float"),
+    "many findings": ("SELECT 1 IN (" + ", ".join(["1e3"] * 5000) + ") AS a", "features-float"),
     "many tables": ("SELECT " + " + ".join(["(SELECT count(*) FROM bills)"] * 70) + " AS a", "features-size"),
     "huge whole number": ("SELECT 99999999999999999999 AS a", "features-type"),
     "huge decimal": ("SELECT " + "9" * 60 + ".0 AS a", "features-type"),

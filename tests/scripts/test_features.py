@@ -343,7 +343,7 @@ def test_no_float_is_in_the_plan_of_the_engine(name: str) -> None:
     of = engine_of(name)
     sql, columns = cases.CASES[name]
     connection = of._connection  # nobody else may ask the engine for a plan
-    plan = connection.execute(f"EXPLAIN {checked(sql, tuple(columns.items())).sql}").fetchall()
+    plan = connection.execute(f"EXPLAIN (FORMAT json) {checked(sql, tuple(columns.items())).sql}").fetchall()
     assert not re.search(r"DOUBLE|FLOAT", str(plan))
 
 
