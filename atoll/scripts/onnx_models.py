@@ -32,6 +32,7 @@ from atoll.scripts.onnx_parts import (
     tensor_shape,
     value_type,
 )
+from atoll.scripts.onnx_shapes import check_shape
 from atoll.scripts.onnx_trees import check_ml
 
 MAX_BYTES = 4 << 20
@@ -205,7 +206,12 @@ def _node(onnx: Any, node: Any, opsets: dict[str, int], state: _State, ir: int) 
         )
     if len(node.input) > allowed.INPUTS.get(kind, MAX_NAMES):
         raise RefusedError("model-attribute", "the node has inputs that only training needs")
+    _arity(node, schema)
     inputs = {name: state.types[name] for name in node.input if name}
+    if kind in allowed.FLOAT32_ONLY and any(element != 1 for element, _ in inputs.values()):
+        raise RefusedError("model-type", f"{kind} runs over float32 alone; cast its inputs")
+    if not node.domain:
+        _fit(onnx, node, attributes, state)
     if node.domain and kind != "ArrayFeatureExtractor":
         given, cost = _ml(kind, node, attributes, inputs)
     else:
@@ -225,6 +231,38 @@ def _node(onnx: Any, node: Any, opsets: dict[str, int], state: _State, ir: int) 
     state.operations += cost
     if state.operations > MAX_OPERATIONS:
         raise RefusedError("model-operations", f"one row takes more than {MAX_OPERATIONS} multiply-adds")
+
+
+def _arity(node: Any, schema: Any) -> None:
+    """As many inputs as the operator has, none of the needed ones left out."""
+    if not schema.min_input <= len(node.input) <= schema.max_input:
+        raise RefusedError(
+            "model-attribute", f"the node has {len(node.input)} inputs, which the operator does not take"
+        )
+    optional = [not str(each.option).endswith(("Single", "Variadic")) for each in schema.inputs]
+    for position, name in enumerate(node.input):
+        if not name and not optional[min(position, len(optional) - 1)]:
+            raise RefusedError(
+                "model-attribute", f"input {position + 1}, which the operator needs, is left out"
+            )
+
+
+def _fit(onnx: Any, node: Any, attributes: dict[str, Any], state: _State) -> None:
+    shapes = [state.types[name][1] if name else None for name in node.input]
+    known: dict[int, list[int]] = {}
+    for position in allowed.CONSTANT_INPUTS.get(node.op_type, ()):
+        if position < len(node.input) and node.input[position]:
+            values = onnx.numpy_helper.to_array(state.constants[node.input[position]])
+            # A shape, or one number where the operator allows it: but then libraries differ on what it means.
+            if values.ndim != 1:
+                raise RefusedError(
+                    "model-shape", f"input {position + 1} decides a shape and is no list of numbers"
+                )
+            known[position] = [int(each) for each in values]
+    try:
+        check_shape(node.op_type, attributes, shapes, known, len(node.output))
+    except ValueError as error:
+        raise RefusedError("model-shape", str(error)) from None
 
 
 def _ml(

@@ -48,6 +48,10 @@ CONSTANT_INPUTS: dict[str, tuple[int, ...]] = {
     "ReduceMin": (1,),
     "ReduceSum": (1,),
 }
+# The runtime has these for float32 alone.
+FLOAT32_ONLY = frozenset(
+    ["Elu", "Erf", "HardSigmoid", "LeakyRelu", "Mean", "PRelu", "Relu", "Selu", "Softplus"]
+)
 # More outputs are for training, or for nothing.
 OUTPUTS = {"Split": 64, "LinearClassifier": 2, "TreeEnsembleClassifier": 2}
 # More inputs switch training on.

@@ -457,6 +457,42 @@ def _() -> bytes:
     )
 
 
+# Each of these ended the process inside the library's own inference of shapes, or reached past an array's end there.
+given(
+    "a split into more parts than said",
+    "model-shape",
+    lambda: nodes(helper.make_node("Split", ["x"], ["y", "u", "v"], num_outputs=1), opset=18),
+)
+given(
+    "an axis far outside",
+    "model-shape",
+    lambda: nodes(helper.make_node("Softmax", ["x"], ["y"], axis=-(2**63))),
+)
+given(
+    "a permutation that is none",
+    "model-shape",
+    lambda: nodes(helper.make_node("Transpose", ["x"], ["y"], perm=[1, 1])),
+)
+given(
+    "a slice in steps of the smallest number",
+    "model-shape",
+    lambda: nodes(
+        helper.make_node("Slice", ["x", "s", "e", "a", "t"], ["y"]),
+        weights=(
+            array("s", [0], np.int64),
+            array("e", [3], np.int64),
+            array("a", [1], np.int64),
+            array("t", [-(2**63)], np.int64),
+        ),
+    ),
+)
+given(
+    "a shape of two unknowns",
+    "model-shape",
+    lambda: nodes(helper.make_node("Reshape", ["x", "s"], ["y"]), weights=(array("s", [-1, -1], np.int64),)),
+)
+given("a needed input left out", "model-attribute", lambda: nodes(helper.make_node("Add", ["x", ""], ["y"])))
+given("a needed input missing", "model-attribute", lambda: nodes(helper.make_node("Gemm", ["x"], ["y"])))
 given("a shape out of Shape", "model-operator", lambda: nodes(helper.make_node("Shape", ["x"], ["y"])))
 given(
     "too many nodes",
