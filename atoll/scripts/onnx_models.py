@@ -79,18 +79,25 @@ def _opsets(model: Any) -> dict[str, int]:
         raise RefusedError("model-opset", f"IR version {model.ir_version}; write one from {low} to {high}")
     found: dict[str, int] = {}
     for each in model.opset_import:
-        if each.domain not in allowed.OPSETS or each.domain in found:
-            text = f"operators of the domain {shown(each.domain)} are not allowed, or stand twice; use ONNX's own"
+        if each.domain not in allowed.OPSETS:
+            text = (
+                f"operators of the domain {shown(each.domain)} are not allowed; use ONNX's own and ai.onnx.ml"
+            )
             raise RefusedError("model-operator", text)
+        name = each.domain or "ai.onnx"
+        # Some exporters name a domain twice, with the same version.
+        if found.get(each.domain, each.version) != each.version:
+            raise RefusedError("model-opset", f"{name} is imported in two versions; import it once")
         low, high = allowed.OPSETS[each.domain]
         if not low <= each.version <= high:
             name = each.domain or "ai.onnx"
             raise RefusedError(
-                "model-opset", f"{name} version {each.version}; export with one from {low} to {high}"
+                "model-opset",
+                f"{name} version {each.version}; export with one from {low} to {high}, or convert it",
             )
         found[each.domain] = each.version
-    if "" not in found:
-        raise RefusedError("model-opset", "the model imports no version of ONNX's own operators")
+    if not found:
+        raise RefusedError("model-opset", "the model imports no operators; export it again")
     return found
 
 
@@ -104,7 +111,7 @@ def _operators(graph: Any, opsets: dict[str, int]) -> tuple[str, ...]:
             raise RefusedError("model-operator", "the node calls a function of the model; inline it", where)
         if node.domain not in opsets:
             raise RefusedError(
-                "model-operator", f"domain {shown(node.domain)} is not imported, or not allowed", where
+                "model-operator", f"domain {shown(node.domain or 'ai.onnx')} is not imported", where
             )
         if node.op_type not in allowed.OPERATORS[node.domain]:
             advice = allowed.ADVICE.get(
@@ -212,7 +219,9 @@ def _node(onnx: Any, node: Any, opsets: dict[str, int], state: _State, ir: int) 
         raise RefusedError("model-type", f"{kind} runs over float32 alone; cast its inputs")
     if not node.domain:
         _fit(onnx, node, attributes, state)
-    if node.domain and kind != "ArrayFeatureExtractor":
+    if kind == "ArrayFeatureExtractor":
+        given, cost = _columns(inputs[node.input[0]], inputs[node.input[1]])
+    elif node.domain:
         given, cost = _ml(kind, node, attributes, inputs)
     else:
         given = _infer(onnx, node, schema, inputs, state, opsets, ir)
@@ -286,6 +295,15 @@ def _ml(
     if len(node.output) != 2:
         raise RefusedError("model-graph", "a classifier has two outputs, the label and the scores")
     return [(7, (1,)), scores], facts.operations
+
+
+def _columns(data: tuple[int, Shape], indices: tuple[int, Shape]) -> tuple[list[tuple[int, Shape]], int]:
+    """ArrayFeatureExtractor: the columns that the indices name, for each row; a list is one row."""
+    (element, shape), (index, wanted) = data, indices
+    if index != 7 or not shape:
+        raise RefusedError("model-shape", "the indices are not int64, or the data have no columns")
+    result = (*(shape[:-1] or (1,)), prod(wanted))
+    return [(element, result)], prod(result)
 
 
 def _infer(

@@ -17,7 +17,7 @@ _MAX_SWITCH = 64
 
 # Operators whose `axis` lies in their first input.
 _AXIS = ("ArgMax", "ArgMin", "Concat", "Gather", "LayerNormalization", "LogSoftmax", "Softmax", "Split")
-_REDUCTIONS = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Squeeze")
+_REDUCTIONS = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Squeeze")
 
 
 def check_shape(

@@ -303,7 +303,9 @@ changed("overloaded operator", "model-operator", _set("graph.node.1.overload", "
 changed("old operators", "model-opset", _set("opset_import.0.version", 9))
 changed("operators of the future", "model-opset", _set("opset_import.0.version", 1 << 40))
 changed("format of the future", "model-opset", _set("ir_version", 1 << 40))
-changed("one domain twice", "model-operator", lambda m: m.opset_import.append(helper.make_opsetid("", 18)))
+changed(
+    "one domain in two versions", "model-opset", lambda m: m.opset_import.append(helper.make_opsetid("", 18))
+)
 changed("no version", "model-opset", lambda m: m.ClearField("opset_import"))
 changed(
     "metadata that sets the runtime up",

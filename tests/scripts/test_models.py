@@ -27,6 +27,7 @@ from atoll.errors import AtollError
 from atoll.sandbox.models import ModelEngine, to_float32
 from atoll.scripts.manifest import Model
 from atoll.scripts.onnx_models import MAX_BYTES, check_model
+from atoll.scripts.onnx_operators import OPERATORS
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples" / "scripts"
@@ -292,6 +293,40 @@ def test_linear_models_of_scikit_learn() -> None:
     second = helper.make_node("ArrayFeatureExtractor", ["scores", "second"], ["y"], domain=ML)
     made = hostile.wrap([twice, second], [weight("second", [1], np.int64)])
     assert engine(made).run(rows((1, 100, True))) == [round(1000 / (1 + np.exp(-0.9375)))]
+
+
+def _page() -> str:
+    return (HERE.parents[1] / "docs" / "reference" / "script-models.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("opset", [0, 9, 17])
+def test_the_page_brings_exports_into_form(opset: int) -> None:
+    """The page's own program: as of scikit-learn, of LightGBM with old versions, of XGBoost without any."""
+    code = _page().split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(compile(code, "script-models.md", "exec"), names)
+    made = classifier()
+    made.graph.ClearField("initializer")
+    del made.graph.node[1]
+    made.graph.output[0].name = "scores"
+    made.ir_version = 4 if opset == 9 else 8
+    made.metadata_props.add(key="k", value="v")
+    made.graph.node[0].metadata_props.add(key="k", value="v")
+    made.opset_import[0].version = opset
+    if not opset:
+        del made.opset_import[0]
+    found = engine(names["one_score"](made, scores="scores"), output="risk")
+    assert found.run(rows((10, 0, False), (11, 249, False), (11, 250, False))) == [125, 500, 875]
+
+
+def test_the_page_lists_the_operators_and_the_findings() -> None:
+    listed = set()
+    for line in _page().split("## Operators")[1].split("Values are")[0].splitlines():
+        if line.startswith("| ") and not line.startswith("| kind"):
+            listed |= {word.strip(";,") for word in line.split("|")[2].split() if word[0].isupper()}
+    assert listed == set().union(*OPERATORS.values())
+    codes = {code for code, _ in hostile.CASES.values()} | {"model-range", "model-band"}
+    assert all(f"`{code}`" in _page() for code in codes)
 
 
 # --- what a model sees
