@@ -217,6 +217,8 @@ def _node(onnx: Any, node: Any, opsets: dict[str, int], state: _State, ir: int) 
     inputs = {name: state.types[name] for name in node.input if name}
     if kind in allowed.FLOAT32_ONLY and any(element != 1 for element, _ in inputs.values()):
         raise RefusedError("model-type", f"{kind} runs over float32 alone; cast its inputs")
+    if kind in allowed.FLOATS_ONLY and any(element not in (1, 11) for element, _ in inputs.values()):
+        raise RefusedError("model-type", f"{kind} runs over float32 and double alone; cast its inputs")
     if not node.domain:
         _fit(onnx, node, attributes, state)
     if kind == "ArrayFeatureExtractor":

@@ -65,6 +65,8 @@ FLOAT32_ONLY = frozenset(
         "Softplus",
     ]
 )
+# A whole number divided may end the process: the smallest by -1, which data could bring about.
+FLOATS_ONLY = frozenset({"Div", "Pow", "Reciprocal"})
 # More outputs are for training, or for nothing.
 OUTPUTS = {"Split": 64, "LinearClassifier": 2, "TreeEnsembleClassifier": 2}
 # More inputs switch training on.

@@ -340,6 +340,16 @@ def _() -> bytes:
     )
 
 
+@case("whole numbers divided, which ends the process for one row in 2^64", "model-type")
+def _() -> bytes:
+    return nodes(
+        helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT64),
+        helper.make_node("Div", ["i", "i"], ["q"]),
+        helper.make_node("Cast", ["q"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["f"], ["y"]),
+    )
+
+
 @case("text as a weight", "model-type")
 def _() -> bytes:
     model = logistic()
