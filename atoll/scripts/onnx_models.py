@@ -191,6 +191,8 @@ def _node(onnx: Any, node: Any, opsets: dict[str, int], state: _State, ir: int) 
         )
     attributes, numbers = read_attributes(node, schema)
     _weigh(state, numbers)
+    if attributes.get("stash_type", 1) != 1:
+        raise RefusedError("model-attribute", "stash_type is not 1; normalise in float32")
     if attributes.get("training_mode"):
         raise RefusedError("model-attribute", "the node is in training mode; export the model for inference")
     for name in node.input:

@@ -51,7 +51,10 @@ def check_shape(
         raise ValueError("the first input is left out")
     rank = len(first)
     if kind in _AXIS:
-        _axes([attributes.get("axis", -1)], rank, "axis")
+        axis = attributes.get("axis", -1)
+        _axes([axis], rank, "axis")
+        if kind == "LayerNormalization" and any(shape != first[axis:] for shape in shapes[1:]):
+            raise ValueError("scale and bias have not one number for each that is normalised")
     elif kind == "Flatten" and not -rank <= attributes.get("axis", 1) <= rank:
         raise ValueError("axis is outside the input's dimensions")
     if "perm" in attributes and sorted(attributes["perm"]) != list(range(rank)):
@@ -68,6 +71,8 @@ def check_shape(
         _reshape(attributes, first, constants.get(1, ()))
     elif kind == "Concat" and any(shape is None or len(shape) != rank for shape in shapes):
         raise ValueError("the inputs have not the same number of dimensions")
+    elif kind == "BatchNormalization" and any(shape != first[1:2] for shape in shapes[1:]):
+        raise ValueError("scale, bias, mean and variance have not one number for each column")
     elif kind in ("Gemm", "MatMul") and any(shape is None or len(shape) < 1 for shape in shapes[:2]):
         raise ValueError("a factor has no dimensions")
 

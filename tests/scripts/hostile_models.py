@@ -503,6 +503,33 @@ given(
     "model-shape",
     lambda: nodes(helper.make_node("Reshape", ["x", "s"], ["y"]), weights=(array("s", [-1, -1], np.int64),)),
 )
+given(
+    "a normalisation with too few scales",
+    "model-shape",
+    lambda: nodes(
+        helper.make_node("BatchNormalization", ["x", "s", "s", "s", "s"], ["y"]), weights=(array("s", [1.0]),)
+    ),
+)
+given(
+    "a normalisation with scales of another shape",
+    "model-shape",
+    lambda: nodes(
+        helper.make_node("LayerNormalization", ["x", "s"], ["y"]), weights=(array("s", [[1.0]] * 3),)
+    ),
+)
+given(
+    "batch normalisation in training",
+    "model-attribute",
+    lambda: nodes(
+        helper.make_node("BatchNormalization", ["x", "s", "s", "s", "s"], ["y"], training_mode=1),
+        weights=(array("s", [1.0] * 3),),
+    ),
+)
+given(
+    "offsets and scales that are not equally many",
+    "model-attribute",
+    lambda: nodes(helper.make_node("Scaler", ["x"], ["y"], domain=ML, offset=[0.0], scale=[1.0] * 3)),
+)
 given("a needed input left out", "model-attribute", lambda: nodes(helper.make_node("Add", ["x", ""], ["y"])))
 given("a needed input missing", "model-attribute", lambda: nodes(helper.make_node("Gemm", ["x"], ["y"])))
 given("a shape out of Shape", "model-operator", lambda: nodes(helper.make_node("Shape", ["x"], ["y"])))
