@@ -661,6 +661,13 @@ tree("a branch to two parents", nodes_truenodeids=[1, 0, 1, 0, 0])
 tree("a branch to nowhere", nodes_falsenodeids=[2, 0, 77, 0, 0])
 tree("a branch to a negative node", nodes_falsenodeids=[2, 0, -4, 0, 0])
 tree("a node without a way to it", nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF", "LEAF", "LEAF"])
+tree(
+    "a circle apart from the root",
+    nodes_modes=["LEAF", "BRANCH_LEQ", "BRANCH_LT", "LEAF", "LEAF"],
+    nodes_truenodeids=[0, 2, 1, 0, 0],
+    nodes_falsenodeids=[0, 3, 4, 0, 0],
+    target_nodeids=[0, 3, 4],
+)
 tree("a feature beyond the last", nodes_featureids=[0, 0, 1_000_000, 0, 0])
 tree("a negative feature", nodes_featureids=[0, 0, -1_000_000, 0, 0])
 tree("a feature beyond the last at a leaf", nodes_featureids=[0, 3, 1, 0, 0])

@@ -266,6 +266,11 @@ def test_keys_that_are_equal_as_values_stand_twice() -> None:
     assert "the key 10 stands twice" in refused("k\n1\n1.0\n", {"k": "decimal(6,1)"}, "k")
 
 
+def test_a_key_is_never_empty_whatever_its_type_allows() -> None:
+    said = refused("k,v\n,a\n", {"k": "int64?", "v": "string"}, "k")
+    assert said == "tariff.csv, row 2, column k: the value is empty; a key is never empty."
+
+
 def test_bytes_that_are_no_utf8_are_named() -> None:
     assert "tariff.csv, row 2: byte 30 is no UTF-8" in refused(
         HEADER.encode() + "手术,1,1,true,,\n".encode("gb18030")
