@@ -90,7 +90,6 @@ def _opsets(model: Any) -> dict[str, int]:
             raise RefusedError("model-opset", f"{name} is imported in two versions; import it once")
         low, high = allowed.OPSETS[each.domain]
         if not low <= each.version <= high:
-            name = each.domain or "ai.onnx"
             raise RefusedError(
                 "model-opset",
                 f"{name} version {each.version}; export with one from {low} to {high}, or convert it",
@@ -129,8 +128,9 @@ def _operators(graph: Any, opsets: dict[str, int]) -> tuple[str, ...]:
 
 
 def _add(state: _State, name: str, element: int, shape: Shape, what: str) -> None:
-    if not name or name in state.types:
-        raise RefusedError("model-graph", f"{what} has no name of its own")
+    # The format's library gives bytes for a name that is no UTF-8.
+    if type(name) is not str or not name or name in state.types:
+        raise RefusedError("model-graph", f"{what} has no name of its own, or one that is no text")
     if len(shape) > MAX_RANK or any(d < 1 for d in shape):
         raise RefusedError("model-shape", f"{what} has more than {MAX_RANK} dimensions, or an empty one")
     state.elements += prod(shape)

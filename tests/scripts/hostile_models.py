@@ -205,6 +205,34 @@ def _() -> bytes:
     return bytes(model.SerializeToString())
 
 
+@case("a bomb of whole numbers", "model-size")
+def _() -> bytes:
+    attribute = field(1, b"perm") + field(8, b"\x01" * 4_000_000) + b"\xa0\x01\x07"
+    node = field(1, b"x") + field(2, b"y") + field(4, b"Transpose") + field(5, attribute)
+    return _with_node(node)
+
+
+def _with_node(node: bytes) -> bytes:
+    """A model of one node, given by its bytes."""
+    held = wrap([helper.make_node("Relu", ["x"], ["y"])], [])
+    held.graph.ClearField("node")
+    inner = field(1, node) + bytes(held.graph.SerializeToString())
+    held.ClearField("graph")
+    return bytes(held.SerializeToString()) + field(7, inner)
+
+
+given(
+    "an operator's name that is no text",
+    "model-operator",
+    lambda: _with_node(field(1, b"x") + field(2, b"y") + field(4, b"Re\xff\xfe")),
+)
+given(
+    "a value's name that is no text",
+    "model-graph",
+    lambda: _with_node(field(1, b"x") + field(2, b"y\xff") + field(4, b"Relu")),
+)
+
+
 @case("a bomb of types in types", "model-type")
 def _() -> bytes:
     model = logistic()
