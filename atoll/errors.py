@@ -141,6 +141,16 @@ CODES: dict[str, tuple[int, Fault, str]] = {
         "owner",
         "Correct the data at their source, or change the rules: `atoll data rules`.",
     ),
+    "E_BUDGET": (
+        403,
+        "caller",
+        "Wait for the next period, or ask the owner for a larger budget: `atoll script review`.",
+    ),
+    "E_SANDBOX": (
+        501,
+        "operator",
+        "Run scripts on a machine whose kernel and configuration have what the message names.",
+    ),
     "E_INTERNAL": (500, "atoll", "This is a defect in Atoll. Report it with the identifier in the message."),
 }
 

@@ -15,14 +15,28 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "atoll"
 
 _BASE = {"errors", "crypto"}
-_BELOW_FUNCTIONS = {"disclosure", "protocols", "mpc", "plan", "policy", "agreements", "ledger", "data"}
+_BELOW_FUNCTIONS = {
+    "scripts",
+    "sandbox",
+    "disclosure",
+    "protocols",
+    "mpc",
+    "plan",
+    "policy",
+    "agreements",
+    "ledger",
+    "data",
+}
 
 # package under atoll/ -> the other packages under atoll/ that it may import. "" is atoll/__init__.py.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "crypto": {"errors"},
     "disclosure": _BASE,
-    "plan": _BASE | {"disclosure", "agreements"},
+    "plan": _BASE | {"disclosure", "agreements", "scripts"},
+    "scripts": _BASE | {"disclosure", "agreements"},
+    # Runs packages, for their author and in a worker of their host.
+    "sandbox": _BASE | {"scripts"},
     # A plan is checked, and judged by policy, against agreements; none of the three knows a protocol.
     "agreements": _BASE | {"disclosure"},
     "policy": _BASE | {"disclosure", "plan", "agreements"},
@@ -36,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "functions": _BASE | _BELOW_FUNCTIONS,
     "net": _BASE,
     "node": _BASE | _BELOW_FUNCTIONS | {"functions", "net", "audit", "billing"},
-    "client": {"crypto", "data", "errors", "ledger", "audit", "billing"},
+    "client": {"crypto", "data", "errors", "ledger", "audit", "billing", "scripts", "sandbox"},
     "": {"client", "errors"},
     "testing": {"", "client", "errors", "node"},
     "demo": {"", "client", "errors", "node", "testing", "ledger"},
@@ -46,7 +60,11 @@ ALLOWED: dict[str, set[str]] = {
 
 # top-level module -> the packages, or single files, that may import it.
 GUARDED: dict[str, set[str]] = {
-    "socket": {"net", "node"},  # what the node may do with it: see test_the_node_opens_no_socket_to_a_peer
+    "socket": {
+        "net",
+        "node",
+        "sandbox",
+    },  # what the node may do with it: see test_the_node_opens_no_socket_to_a_peer
     "ssl": {"net"},
     "_socket": set(),
     "_ssl": set(),
@@ -70,7 +88,7 @@ GUARDED: dict[str, set[str]] = {
 # A constant of the root, which imports nothing that draws in other packages.
 VERSION = "atoll.__version__"
 
-PURE = ("billing", "plan", "policy", "agreements", "disclosure")
+PURE = ("billing", "scripts", "plan", "policy", "agreements", "disclosure")
 IMPURE_MODULES = {
     "asyncio",
     "http",

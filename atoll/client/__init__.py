@@ -37,6 +37,7 @@ from atoll.client.resources import (
     verify_ledger,
 )
 from atoll.client.rosters import Rosters
+from atoll.client.scripts import Scripts
 from atoll.client.transport import Transport, objects
 from atoll.errors import AtollError
 
@@ -83,6 +84,7 @@ class Client:
         self.ledger = Ledger(self.transport)
         self.audit = Audit(self.transport)
         self.bills = Bills(self.transport)
+        self.scripts = Scripts(self.transport)
         self.persons = Persons(self.transport)
 
     def close(self) -> None:

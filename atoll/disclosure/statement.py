@@ -30,6 +30,7 @@ Kind = Literal[
     "small_group_exists",
     "participation",
     "value",
+    "outcome",
     "corruptible",
     "collusion",
 ]
@@ -57,6 +58,7 @@ class Parameters(Document):
     minimum_group: Annotated[int, Field(ge=1, le=2**31)] | None = None
     parties: Annotated[int, Field(ge=2, le=64)] | None = None
     maximum_bytes: Annotated[int, Field(ge=1, le=2**40)] | None = None
+    maximum_bits: Annotated[int, Field(ge=1, le=2**20)] | None = None
 
     def document(self) -> dict[str, Any]:
         """Only the parameters that are present."""
@@ -82,6 +84,7 @@ PARAMETERS: dict[Kind, frozenset[str]] = {
     "small_group_exists": frozenset({"minimum_group"}),
     "participation": frozenset({"parties"}),
     "value": frozenset({"columns"}),
+    "outcome": frozenset({"columns", "maximum_bits"}),
     "corruptible": frozenset(),
     "collusion": frozenset({"parties"}),
 }

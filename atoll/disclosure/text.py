@@ -10,7 +10,7 @@ from atoll.disclosure.statement import Assumption, Kind, Security, Statement
 Language = Literal["zh", "en"]
 
 # Placeholders: {to} and {any} who learns, {owner} whose data, {asset}, {columns}, {by}, {group}, {parties},
-# {bytes}.
+# {bytes}, {bits}.
 _TEMPLATES: dict[Kind, dict[Language, str]] = {
     "size": {
         "en": "{to} {learns} how many distinct values of {columns} stand in {owner}'s table {asset}, and by how "
@@ -82,6 +82,12 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
         "en": "{to} {learns} the values of {columns} that {owner} gives{limit}.",
         "zh": "{to}获知{owner}提供的{columns}的取值{limit}。",
     },
+    "outcome": {
+        "en": "{to} {learns} for each call the outcome {columns}, computed at {owner} from the subject's rows of "
+        "{asset}: at most {bits} bits a call, no decision and timing included.",
+        "zh": "{to}在每次调用中获知结果{columns}，由{owner}在本地根据该主体在“{asset}”中的数据行计算得出："
+        "每次至多 {bits} 比特，含不作决定与时间因素。",
+    },
     "corruptible": {
         "en": "The protocol protects against parties that follow it and try to learn more. If {any} "
         "departs from "
@@ -134,6 +140,7 @@ _KIND_NAMES: dict[Kind, dict[Language, str]] = {
     "small_group_exists": {"en": "that some group is too small", "zh": "存在过小的分组"},
     "participation": {"en": "which parties took part", "zh": "参与方名单"},
     "value": {"en": "values of columns", "zh": "列的取值"},
+    "outcome": {"en": "declared outcomes of a package", "zh": "脚本包声明的结果"},
     "corruptible": {"en": "a cheating party can corrupt the result", "zh": "作弊方可破坏结果"},
     "collusion": {"en": "what colluding parties learn", "zh": "合谋方可获知的信息"},
 }
@@ -186,6 +193,7 @@ def _sentence(group: list[Statement], names: Mapping[str, str], language: Langua
         group=p.minimum_group,
         parties=p.parties,
         bytes=p.maximum_bytes,
+        bits=p.maximum_bits,
         limit=limit,
     )
     if first.what in ("corruptible", "collusion"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 from atoll.crypto import dsse
 from atoll.errors import AtollError
 from atoll.functions.calls import CallBook
+from atoll.sandbox.host import Process
 
 
 class Channel(Protocol):
@@ -104,6 +106,22 @@ class Context(Protocol):
 
     def close_block(self, book: CallBook, hits: int | None) -> None:
         """Standing services: reports a block whose end both sides know, for its receipt."""
+
+    def deployed(self) -> dict[str, Any]:
+        """Packages, at the host: the `package` envelope, and the `bounds` of the host's consent."""
+
+    def cell(self, line: socket.socket) -> Process:
+        """Packages, at the host: starts a confined process that serves the other end of `line`."""
+
+    def recall(self, keys: list[str]) -> dict[str, dict[str, Any]]:
+        """Packages, at the host: what was decided before under these keys: `request` digest and `answer`, by key."""
+
+    def settle(self, decisions: list[dict[str, Any]]) -> list[AtollError | None]:
+        """Packages, at the host: stores decisions and what they cost of the budget, before any of them leaves.
+
+        Returns:
+            For each decision None, or why it may not leave: `E_BUDGET`, `E_QUOTA`, `E_EXPIRED`.
+        """
 
     def checkpoint(self, state: Callable[[], bytes]) -> None:
         """Long jobs: makes the state durable together with the positions of all channels, every few seconds.

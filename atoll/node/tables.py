@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +83,7 @@ class Tables:
         self._databases = Databases(config, vault, self._path)
         self._readers = threading.BoundedSemaphore(config["jobs.concurrent"])
         self._stopping = threading.Event()
+        self.on_changed: Callable[[str], None] = lambda table: None
         self._log = logger("tables")
 
     def start(self) -> None:
@@ -365,7 +366,9 @@ class Tables:
 
     def _keep_next(self, name: str, made: dict[str, Any]) -> dict[str, Any]:
         snapshot, result = self._accepted(name, made)
-        return self._keep(snapshot, made["profile"], result, "refresh")
+        kept = self._keep(snapshot, made["profile"], result, "refresh")
+        self.on_changed(name)
+        return kept
 
     # Quality.
 

@@ -6,7 +6,7 @@ Bits are counted in thousandths and rounded up: an answer out of n possible ones
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import comb
 from typing import Any
 
@@ -36,12 +36,17 @@ def reason_sets(manifest: Manifest) -> int:
     return sum(comb(len(manifest.reasons), n) for n in range(manifest.maximum_reasons + 1))
 
 
-def outcomes(manifest: Manifest) -> int:
-    """The number of different answers to a call, no decision included."""
-    product = reason_sets(manifest)
-    for output in manifest.outputs.values():
+def count(outputs: Iterable[Output], reasons: int, most: int) -> int:
+    """The number of different answers with these outputs and at most `most` of so many reasons, or no decision."""
+    product = sum(comb(reasons, n) for n in range(most + 1))
+    for output in outputs:
         product *= size(output)
     return product + 1
+
+
+def outcomes(manifest: Manifest) -> int:
+    """The number of different answers to a call, no decision included."""
+    return count(manifest.outputs.values(), len(manifest.reasons), manifest.maximum_reasons)
 
 
 def bits_per_call(manifest: Manifest) -> int:

@@ -102,15 +102,13 @@ def record_access(node: Node, request: Request, action: str, status: int) -> Non
     """Notes who called what, without bodies."""
     caller: Caller | None = getattr(request.state, "caller", None)
     target = ",".join(f"{v}" for v in request.scope.get("path_params", {}).values())
-    with node.store.write() as session:
-        session.add(
-            AccessLog(
-                at=stamp(node.clock()),
-                person=caller.person if caller else None,
-                role=caller.role if caller else None,
-                action=action[:200],
-                target=target[:200],
-                status=status,
-                code=getattr(request.state, "code", None),
-            )
-        )
+    entry = AccessLog(
+        at=stamp(node.clock()),
+        person=caller.person if caller else None,
+        role=caller.role if caller else None,
+        action=action[:200],
+        target=target[:200],
+        status=status,
+        code=getattr(request.state, "code", None),
+    )
+    node.store.together(lambda session: session.add(entry))

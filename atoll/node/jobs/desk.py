@@ -23,6 +23,8 @@ from atoll.node.config import Config
 from atoll.node.memo import Memo
 from atoll.node.metrics import Metrics
 from atoll.node.partners import Partners
+from atoll.node.scripts.decisions import Decisions
+from atoll.node.scripts.packages import Packages
 from atoll.node.state.models import Approval as ApprovalRow
 from atoll.node.state.models import Job, JobEvent
 from atoll.node.state.store import Store
@@ -50,6 +52,9 @@ class Desk:
     agreements: Agreements
     tables: Tables
     nursery: Nursery
+    cells: Nursery
+    packages: Packages
+    decisions: Decisions
     record: Callable[[Session, str, str, Any, str | None], None]
     require: Callable[[str], None]
     """Raises for an agreement in which nothing may be signed and recorded now."""

@@ -117,6 +117,33 @@ def _inputs(desk: Desk, plan: dict[str, Any], own: Approval) -> dict[str, dict[s
     return found
 
 
+def newest_inputs(desk: Desk, plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """This node's own inputs of a package's plan, in their newest versions; a live table was read for the job alone."""
+    found = {}
+    for entry in plan["inputs"]:
+        if entry["party"] == desk.me and not desk.tables.is_live(entry["asset"]):
+            version = desk.tables.version(entry["asset"])
+            found[entry["id"]] = {
+                "asset": entry["asset"],
+                "data": str(version.data),
+                "cache": str(version.cache),
+                "version": version.digest,
+                "keys": None,
+            }
+    return found
+
+
+def _script(desk: Desk, plan: dict[str, Any]) -> dict[str, Any] | None:
+    """Package and bounds for the worker of a host; None for everybody else."""
+    for op in plan["operators"]:
+        if op["kind"] == "visit/v1" and op["at"][1] == desk.me:
+            digest, consent = op["parameters"]["package"], op["parameters"]["deployment"]
+            _, word = desk.packages.consented(digest, plan["asker"], consent)
+            assert word.bounds is not None  # a consent has bounds
+            return {"package": desk.packages.row(digest).envelope, "bounds": word.bounds.document()}
+    return None
+
+
 def replay_days(desk: Desk, plan: dict[str, Any]) -> int | None:
     """Days for which what a replay needs is kept: the most of a plan's agreements; None where none asks for it."""
     agreed = [s.agreement.replay.keep_days for s in desk.states(plan).values() if s.agreement.replay]
@@ -169,7 +196,9 @@ def launch(
         "attempt": row.attempt,
         "threads": desk.threads,
         "folder": str(desk.folder(row.id)),
-        "inputs": _inputs(desk, plan, approvals[desk.me]),
+        "inputs": _inputs(desk, plan, approvals[desk.me])
+        | (newest_inputs(desk, plan) if plan["function"] == "script" else {}),
+        "script": _script(desk, plan),
         "declared_keys": {name: fed.keys for a in approvals.values() for name, fed in a.inputs.items()},
         "keep": replay_days(desk, plan) is not None,
         "admission": admission(desk, row, plan),

@@ -22,6 +22,7 @@ from atoll.node.jobs.desk import ENDED, Desk
 from atoll.node.jobs.facts import gather
 from atoll.node.jobs.inputs import commitments
 from atoll.node.logs import logger
+from atoll.node.scripts.plans import check_plan
 from atoll.node.state.models import Approval as ApprovalRow
 from atoll.node.state.models import Job
 from atoll.plan import KIND as PLAN_KIND
@@ -194,6 +195,12 @@ class Proposals:
             plan = desk.plan(row)
             derivation = desk.derive(plan)
             approvals = desk.approvals(row)
+            try:
+                check_plan(desk.packages, plan, desk.me)
+            except AtollError as error:
+                error.party = error.party or desk.config["node.name"]
+                self._refuse_here(row, None, error)
+                return
             # Sizes cost a pass over the table: what can be refused without them is refused first.
             decision = self._judge(derivation, plan, approvals, None)
             if decision.outcome != "refuse":

@@ -28,6 +28,8 @@ from atoll.node.vault import Vault
 from atoll.node.worker.admission import Admission
 from atoll.node.worker.build import build_digest
 from atoll.node.worker.keep import Keeper, KeptChannel
+from atoll.node.worker.nursery import Child
+from atoll.sandbox.host import Process
 
 _PROGRESS_SECONDS = 0.25
 _CHECKPOINT_SECONDS = 2.0
@@ -102,12 +104,14 @@ class WorkerContext:
         elif kind == "answer":
             waiting = self._answers.get(message["question"])
             if waiting is not None:
-                waiting.put(message)
+                waiting.put(message if descriptor is None else {**message, "descriptor": descriptor})
         elif kind == "call":
             shown = Shown(**message["shown"]) if message["shown"] else None
             self._calls.put(Call(message["call"], message["payload"], shown))
         elif kind == "withdrawn" and self._admission is not None:
             self._admission.withdraw(message["consent"])
+        elif kind == "inputs":
+            self._spec["inputs"] = message["inputs"]
         elif kind == "stop":
             self._calls.put(None)
         elif kind == "cancel":
@@ -121,12 +125,12 @@ class WorkerContext:
         for waiting in list(self._answers.values()):
             waiting.put({"error": error.to_problem()})
 
-    def _ask(self, kind: str, **body: Any) -> dict[str, Any]:
+    def _ask(self, kind: str, descriptor: int | None = None, **body: Any) -> dict[str, Any]:
         with self._lock:
             self._asked += 1
             number = self._asked
             self._answers[number] = queue.Queue()
-        self._pipe.send({"kind": kind, "question": number, **body})
+        self._pipe.send({"kind": kind, "question": number, **body}, descriptor)
         if self._cancelled:
             raise self._cancelled
         answer = self._answers[number].get()
@@ -262,6 +266,28 @@ class WorkerContext:
         self._note("admit", error and error.to_problem())
         if error is not None:
             raise error
+
+    # Packages, at their host.
+
+    def deployed(self) -> dict[str, Any]:
+        """The package's envelope and the bounds of the consent."""
+        found: dict[str, Any] = self._spec["script"]
+        return found
+
+    def cell(self, line: socket.socket) -> Process:
+        """Asks the node for a confined process that serves the other end of `line`."""
+        answer = self._ask("cell", line.fileno())
+        return Child(answer["pid"], answer["descriptor"])
+
+    def recall(self, keys: list[str]) -> dict[str, dict[str, Any]]:
+        """What was decided before under these keys."""
+        found: dict[str, dict[str, Any]] = self._ask("recall", keys=keys)["found"]
+        return found
+
+    def settle(self, decisions: list[dict[str, Any]]) -> list[AtollError | None]:
+        """Stores decisions before they leave; for each None, or why it may not."""
+        answers = self._ask("settle", decisions=decisions)["refusals"]
+        return [AtollError.from_problem(answer) if answer else None for answer in answers]
 
     def calls(self) -> CallBook:
         """An empty book for the calls of the next block."""

@@ -8,6 +8,7 @@ which this process happens to run does not matter.
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections import deque
@@ -35,6 +36,7 @@ from atoll.node.worker.keep import (
     sent_file,
 )
 from atoll.node.worker.output import write_result
+from atoll.sandbox.host import Process
 
 _PROGRESS_SECONDS = 0.25
 Json = dict[str, Any]
@@ -132,6 +134,9 @@ class ReplayChannel:
             "kept_end": None if end is None else transcript.write(end),
             "kept_more": bool(later),
         }
+
+
+_PACKAGE = AtollError("E_REPLAY", "the service of a package is not run again as a whole")
 
 
 class ReplayContext:
@@ -269,6 +274,22 @@ class ReplayContext:
         refused = self._next("admit")
         if refused is not None:
             raise AtollError.from_problem(refused)
+
+    def deployed(self) -> Json:
+        """Packages are not run again here: each of their decisions follows from its own record alone."""
+        raise _PACKAGE
+
+    def cell(self, line: socket.socket) -> Process:
+        """As `deployed`."""
+        raise _PACKAGE
+
+    def recall(self, keys: list[str]) -> dict[str, Json]:
+        """As `deployed`."""
+        raise _PACKAGE
+
+    def settle(self, decisions: list[Json]) -> list[AtollError | None]:
+        """As `deployed`."""
+        raise _PACKAGE
 
     def calls(self) -> CallBook:
         """A book in the replay's own folder."""

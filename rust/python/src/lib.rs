@@ -6,6 +6,7 @@
 use pyo3::prelude::*;
 
 mod canonical;
+mod confine;
 mod keys;
 mod masks;
 mod psi;
@@ -31,6 +32,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("CoreError", m.py().get_type::<CoreError>())?;
     m.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     canonical::register(m)?;
+    confine::register(m)?;
     sign::register(m)?;
     keys::register(m)?;
     psi::register(m)?;

@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import create_engine
 
-from atoll.node.state import models, offers, replays  # noqa: F401  # all tables, wherever they are described
+from atoll.node.state import models, offers, replays, scripts  # noqa: F401  # all tables, wherever they are described
 from atoll.node.state.base import Base
 
 engine = context.config.attributes.get("engine") or create_engine(

@@ -872,6 +872,173 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
+        "script_calls",
+        sa.Column("host", sa.String(length=160), nullable=False, comment="who decided"),
+        sa.Column("name", sa.String(length=32), nullable=False, comment="name of the package"),
+        sa.Column("key", sa.String(length=64), nullable=False, comment="idempotency key"),
+        sa.Column(
+            "package", sa.String(length=160), nullable=False, comment="digest of the version that decided"
+        ),
+        sa.Column("job", sa.String(length=48), nullable=False, comment="job of the standing service"),
+        sa.Column("attempt", sa.Integer(), nullable=False, comment="attempt of that job"),
+        sa.Column("book", sa.Integer(), nullable=True, comment="block of calls in that attempt, from 1"),
+        sa.Column("call", sa.Integer(), nullable=True, comment="number of the call in its block, from 1"),
+        sa.Column("state", sa.String(length=16), nullable=False, comment="decided or held"),
+        sa.Column(
+            "sealed",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="subject, arguments and answer, under the node's key",
+        ),
+        sa.Column(
+            "event", sa.Boolean(), nullable=False, comment="whether an event at the host caused the call"
+        ),
+        sa.Column("at", sa.String(length=32), nullable=False, comment="when the answer arrived"),
+        sa.PrimaryKeyConstraint("host", "name", "key"),
+    )
+    with op.batch_alter_table("script_calls", schema=None) as batch_op:
+        batch_op.create_index("script_calls_at", ["at"], unique=False)
+
+    op.create_table(
+        "script_days",
+        sa.Column("partner", sa.String(length=160), nullable=False, comment="who asked"),
+        sa.Column("name", sa.String(length=32), nullable=False, comment="name of the package"),
+        sa.Column("day", sa.String(length=10), nullable=False, comment="UTC day"),
+        sa.Column("calls", sa.BigInteger(), nullable=False, comment="calls that were decided"),
+        sa.Column(
+            "millibits", sa.BigInteger(), nullable=False, comment="thousandths of a bit that were charged"
+        ),
+        sa.PrimaryKeyConstraint("partner", "name", "day"),
+    )
+    op.create_table(
+        "script_decisions",
+        sa.Column("partner", sa.String(length=160), nullable=False, comment="who asked"),
+        sa.Column("name", sa.String(length=32), nullable=False, comment="name of the package"),
+        sa.Column("key", sa.String(length=64), nullable=False, comment="the call's idempotency key"),
+        sa.Column(
+            "package", sa.String(length=160), nullable=False, comment="digest of the version that decided"
+        ),
+        sa.Column("job", sa.String(length=48), nullable=False, comment="job of the standing service"),
+        sa.Column("request", sa.String(length=160), nullable=False, comment="digest of what was asked"),
+        sa.Column(
+            "subject",
+            sa.String(length=64),
+            nullable=False,
+            comment="keyed digest of the subject, for the budget",
+        ),
+        sa.Column("state", sa.String(length=16), nullable=False, comment="decided, held, released or denied"),
+        sa.Column(
+            "sealed",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="subject, arguments, answer, versions of the tables; under the node's key",
+        ),
+        sa.Column(
+            "millibits", sa.BigInteger(), nullable=False, comment="thousandths of a bit that were charged"
+        ),
+        sa.Column("at", sa.String(length=32), nullable=False, comment="when it was decided"),
+        sa.Column(
+            "person", sa.String(length=128), nullable=True, comment="who released or denied a held answer"
+        ),
+        sa.Column("settled", sa.String(length=32), nullable=True, comment="when that was"),
+        sa.PrimaryKeyConstraint("partner", "name", "key"),
+    )
+    with op.batch_alter_table("script_decisions", schema=None) as batch_op:
+        batch_op.create_index("script_decisions_at", ["at"], unique=False)
+        batch_op.create_index("script_decisions_subject", ["partner", "name", "subject", "at"], unique=False)
+
+    op.create_table(
+        "script_events",
+        sa.Column("partner", sa.String(length=160), nullable=False, comment="the other side"),
+        sa.Column("name", sa.String(length=32), nullable=False, comment="name of the package"),
+        sa.Column("key", sa.String(length=64), nullable=False, comment="key of the call that follows"),
+        sa.Column("mine", sa.Boolean(), nullable=False, comment="whether this node announced it"),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False, comment="the subject, under the node's key"),
+        sa.Column(
+            "state", sa.String(length=16), nullable=False, comment="announced, waiting, done or failed"
+        ),
+        sa.Column("tries", sa.Integer(), nullable=False, comment="how often a call was tried"),
+        sa.Column("next", sa.String(length=32), nullable=False, comment="when it is tried next"),
+        sa.Column("error", sa.JSON(), nullable=True, comment="why the last try failed"),
+        sa.Column("created", sa.String(length=32), nullable=False, comment="when it was announced"),
+        sa.Column("changed", sa.String(length=32), nullable=False, comment="when the state last changed"),
+        sa.PrimaryKeyConstraint("partner", "name", "key"),
+    )
+    with op.batch_alter_table("script_events", schema=None) as batch_op:
+        batch_op.create_index("script_events_due", ["state", "next"], unique=False)
+
+    op.create_table(
+        "script_packages",
+        sa.Column("digest", sa.String(length=160), nullable=False, comment="digest of the document"),
+        sa.Column("author", sa.String(length=160), nullable=False, comment="who signed it"),
+        sa.Column("name", sa.String(length=32), nullable=False, comment="name in its manifest"),
+        sa.Column("version", sa.String(length=32), nullable=False, comment="version in its manifest"),
+        sa.Column("envelope", sa.JSON(), nullable=False, comment="DSSE envelope of the package"),
+        sa.Column(
+            "examined",
+            sa.JSON(),
+            nullable=False,
+            comment="what static analysis found: findings and dependencies",
+        ),
+        sa.Column("created", sa.String(length=32), nullable=False, comment="when it was signed, or arrived"),
+        sa.PrimaryKeyConstraint("digest"),
+    )
+    op.create_table(
+        "script_placements",
+        sa.Column("digest", sa.String(length=160), nullable=False, comment="digest of the package"),
+        sa.Column(
+            "partner",
+            sa.String(length=160),
+            nullable=False,
+            comment="the host for an own package, the author for another's",
+        ),
+        sa.Column("mine", sa.Boolean(), nullable=False, comment="whether this node is the author"),
+        sa.Column("name", sa.String(length=32), nullable=False, comment="name of the package"),
+        sa.Column("agreement", sa.String(length=32), nullable=False, comment="agreement that it runs under"),
+        sa.Column(
+            "state", sa.String(length=16), nullable=False, comment="published, deployed, refused or withdrawn"
+        ),
+        sa.Column("deployment", sa.JSON(), nullable=True, comment="DSSE envelope of the host's last word"),
+        sa.Column(
+            "consent", sa.String(length=160), nullable=True, comment="digest of the consent that stands"
+        ),
+        sa.Column(
+            "active", sa.Boolean(), nullable=False, comment="at the author: new calls go to this version"
+        ),
+        sa.Column(
+            "job",
+            sa.String(length=48),
+            nullable=True,
+            comment="at the author: the job of the standing service",
+        ),
+        sa.Column(
+            "created", sa.String(length=32), nullable=False, comment="when it was published, or arrived"
+        ),
+        sa.Column("changed", sa.String(length=32), nullable=False, comment="when the state last changed"),
+        sa.PrimaryKeyConstraint("digest", "partner"),
+    )
+    op.create_table(
+        "script_watches",
+        sa.Column("partner", sa.String(length=160), nullable=False, comment="author of the package"),
+        sa.Column("name", sa.String(length=32), nullable=False, comment="name of the package"),
+        sa.Column(
+            "every_seconds",
+            sa.Integer(),
+            nullable=True,
+            comment="how often the table is looked at; null for events from outside alone",
+        ),
+        sa.Column(
+            "seen",
+            sa.String(length=160),
+            nullable=True,
+            comment="version of the table that was looked at last",
+        ),
+        sa.Column("next", sa.String(length=32), nullable=True, comment="when the table is looked at next"),
+        sa.Column("person", sa.String(length=128), nullable=False, comment="who set it up"),
+        sa.Column("created", sa.String(length=32), nullable=False, comment="when it was set up"),
+        sa.PrimaryKeyConstraint("partner", "name"),
+    )
+    op.create_table(
         "tokens",
         sa.Column(
             "id",
@@ -908,6 +1075,23 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_tokens_person"))
 
     op.drop_table("tokens")
+    op.drop_table("script_watches")
+    op.drop_table("script_placements")
+    op.drop_table("script_packages")
+    with op.batch_alter_table("script_events", schema=None) as batch_op:
+        batch_op.drop_index("script_events_due")
+
+    op.drop_table("script_events")
+    with op.batch_alter_table("script_decisions", schema=None) as batch_op:
+        batch_op.drop_index("script_decisions_subject")
+        batch_op.drop_index("script_decisions_at")
+
+    op.drop_table("script_decisions")
+    op.drop_table("script_days")
+    with op.batch_alter_table("script_calls", schema=None) as batch_op:
+        batch_op.drop_index("script_calls_at")
+
+    op.drop_table("script_calls")
     op.drop_table("schedules")
     with op.batch_alter_table("rosters", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_rosters_id"))
