@@ -128,7 +128,6 @@ def _operators(graph: Any, opsets: dict[str, int]) -> tuple[str, ...]:
 
 
 def _add(state: _State, name: str, element: int, shape: Shape, what: str) -> None:
-    # The format's library gives bytes for a name that is no UTF-8.
     if type(name) is not str or not name or name in state.types:
         raise RefusedError("model-graph", f"{what} has no name of its own, or one that is no text")
     if len(shape) > MAX_RANK or any(d < 1 for d in shape):
@@ -213,6 +212,9 @@ def _node(onnx: Any, node: Any, opsets: dict[str, int], state: _State, ir: int) 
         raise RefusedError(
             "model-attribute", "the node has outputs that only training needs, or without a name"
         )
+    # The format's library gives bytes for a name that is no UTF-8.
+    if any(type(name) is not str for name in outputs):
+        raise RefusedError("model-graph", "an output has a name that is no text")
     if len(node.input) > allowed.INPUTS.get(kind, MAX_NAMES):
         raise RefusedError("model-attribute", "the node has inputs that only training needs")
     _arity(node, schema)
