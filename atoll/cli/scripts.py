@@ -163,7 +163,7 @@ def publish(
 def stands(found: Json) -> None:
     word = found.get("word") or {}
     said = f": {word['reason']}" if word.get("reason") else ""
-    where = f" at {found['partner']}" if found["mine"] else f", of {found['author']}"
+    where = f" at {found['partner']}" if found["mine"] else f" of {found['author']}"
     show.line(f"{found['name']} {found['version']}{where} is {found['state']}{said}")
 
 
