@@ -543,4 +543,12 @@ class Calls:
                 "closed": block.closed if block else None,
                 "signed": held is not None,
             }
-        return {**self._describe(row), "host": self._partners.peer(row.host).name, "receipt": receipt}
+        found = self._describe(row)
+        return {
+            **found,
+            "host": self._partners.peer(row.host).name,
+            "receipt": receipt,
+            "explanation": self._packages.explain(
+                row.package, found["state"], found["answer"], found["as_of"]
+            ),
+        }
