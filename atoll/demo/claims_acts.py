@@ -91,7 +91,7 @@ def review(on: Stage, show: Show) -> None:
     show.check(show.text("claims-trial", count=_TRIAL), own, True)
     show.check(show.text("claims-consent"), state, "deployed")
     show.table()
-    bounds = {"calls": f"{CALLS_A_DAY:,}", "bits": SUBJECT_BITS, "hold": f"{HOLD // 100:,}"}
+    bounds = {"calls": f"{CALLS_A_DAY:,}", "bits": str(SUBJECT_BITS), "hold": f"{HOLD // 100:,}"}
     show.say("claims-bounds", hospital=on.hospital.name, **bounds)
 
 

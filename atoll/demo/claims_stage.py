@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from atoll.client import drafts
-from atoll.demo import claims_plain, hospital
+from atoll.demo import claims_plain
 from atoll.demo.claims_plain import Answer
+from atoll.demo.hospital import DECLARATIONS, Written
+from atoll.demo.hospital import write as write_tables
 from atoll.demo.packages import Changes, changed, folder_of
 from atoll.demo.show import Show
 from atoll.demo.wiretap import Tap
@@ -62,7 +64,7 @@ class Stage:
     net: Net
     insurer: NodeProcess
     hospital: NodeProcess
-    written: hospital.Written
+    written: Written
     plain: claims_plain.Hospital
     agreement: str
     folder: Path
@@ -139,7 +141,7 @@ def grants(
 @contextmanager
 def stage(show: Show, folder: Path, keep: bool) -> Iterator[Stage]:
     """Sets everything up under `folder`, and stops all processes at the end."""
-    written = hospital.write(folder / "hospital")
+    written = write_tables(folder / "hospital")
     names = [show.text("insurer"), show.text("hospital")]
     show.say("claims-tables", hospital=names[1], **{name: f"{n:,}" for name, n in written.rows.items()})
     model = find_spec("onnxruntime") is not None and find_spec("onnx") is not None
@@ -153,7 +155,7 @@ def stage(show: Show, folder: Path, keep: bool) -> Iterator[Stage]:
             insurer, owner = (net[name] for name in names)
             show.say("paired", count=2)
             with show.busy("adding"):
-                for name, declaration in hospital.DECLARATIONS.items():
+                for name, declaration in DECLARATIONS.items():
                     owner.steward.data.add(name, written.folder / f"{name}.csv", declaration=declaration)
                 assets = grants(net, owner, insurer, _USES, PURPOSE)
                 keys = {node.identity: node.name for node in net}

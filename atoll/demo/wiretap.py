@@ -84,8 +84,8 @@ def _forms(value: str) -> Iterator[bytes]:
                 # The first and the last group of four hold bits of the neighbours.
                 yield text[4 if pad else 0 : (pad + len(found)) // 3 * 4]
     if value.isdecimal() and int(value).bit_length() > 32:
-        for order in ("little", "big"):
-            yield int(value).to_bytes(8, order)  # type: ignore[arg-type]  # a literal of the loop
+        yield int(value).to_bytes(8, "little")
+        yield int(value).to_bytes(8, "big")
 
 
 def crossed(taken: bytes, values: Iterable[str]) -> list[str]:

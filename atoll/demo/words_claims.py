@@ -163,9 +163,9 @@ CLAIMS: dict[str, tuple[str, str]] = {
         "在 {count} 笔（其中 {would} 笔应赔付）上试跑：可离开的金额",
     ),
     "claims-reach-column": (
-        "One uses a telephone number that its manifest does not name. {insurer}'s node refuses to sign it; then "
-        "{insurer} runs a patched node that signs everything.",
-        "其一使用了清单中没有的电话号码。{insurer}的节点拒绝签名；随后{insurer}改用来者不拒的篡改节点。",
+        "One computes with a telephone number that its manifest does not name. {insurer}'s node refuses to sign it; "
+        "then {insurer} runs a patched node that signs everything.",
+        "其一用清单中没有的电话号码计算。{insurer}的节点拒绝签名；随后{insurer}改用来者不拒的篡改节点。",
     ),
     "claims-reach-own": ("{insurer}'s own node", "{insurer}自己的节点"),
     "claims-reach-deploy": ("{hospital}'s node, whoever would consent", "{hospital}的节点，无论谁想同意"),
@@ -180,8 +180,8 @@ CLAIMS: dict[str, tuple[str, str]] = {
     ),
     "page-values": ("{name}: {values}; depends on {sources}", "{name}：{values}；依赖 {sources}"),
     "page-bits": (
-        "one of {outcomes} outcomes, at most {call} bits, with a call; {subject} bits about one subject in {days} days, "
-        "which is {calls} calls",
+        "one of {outcomes} outcomes, at most {call} bits, with a call; {subject} bits about one subject in "
+        "{days} days, which is {calls} calls",
         "每次调用为 {outcomes} 种结果之一，至多 {call} 比特；每个主体 {days} 天内 {subject} 比特，即 {calls} 次调用",
     ),
     "page-changes": ("What changes from {before} to {version}:", "从 {before} 到 {version} 的变化："),

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 RISK_LIMIT = 80
 MOST = 5000000
 
