@@ -38,9 +38,11 @@ def sources(project: dict[str, object]) -> dict[str, str]:
         return HEADER + "".join(f"{line}\n" for line in [*above, *wanted])
 
     build = [*system["requires"]]
+    # `make demo` shows a package with a model.
+    models = [*table["optional-dependencies"]["models"]]
     dev = [line for line in table["optional-dependencies"]["dev"] if line not in build]
     return {
-        "base": text([], table["dependencies"]),
+        "base": text([], [*table["dependencies"], *models]),
         "build": text(["-c base.txt"], build),
         "dev": text(["-c base.txt", "-c build.txt"], dev),
     }

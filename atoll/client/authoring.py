@@ -201,7 +201,7 @@ def run_cases(path: Path, cases: Path | None = None) -> list[Outcome]:
     finally:
         cell.close()
     out = []
-    for case, answer, ok in zip(wanted, answers, may, strict=True):
-        left = gate(source.manifest, source.manifest, answer) if ok else None
+    for case, answer, runs in zip(wanted, answers, may, strict=True):
+        left = gate(source.manifest, source.manifest, answer) if runs else None
         out.append(Outcome(case, left, _differs(case.expect, left)))
     return out

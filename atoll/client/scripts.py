@@ -150,3 +150,34 @@ class Scripts:
         return dict(
             self._transport.call("GET", f"/v1/script-calls/{segment(name)}/{segment(key)}", host=host)
         )
+
+    # Events.
+
+    def watch(self, name: str, every_seconds: int | None = None, *, partner: str | None = None) -> Json:
+        """At the host: subjects that are new in the package's first table cause one call each at its author."""
+        body = {"every_seconds": every_seconds, "partner": partner}
+        return dict(self._transport.call("PUT", f"/v1/script-watches/{segment(name)}", body))
+
+    def unwatch(self, name: str, *, partner: str | None = None) -> None:
+        """Ends a watch; calls that were caused already go on."""
+        self._transport.call("DELETE", f"/v1/script-watches/{segment(name)}", partner=partner)
+
+    def watches(self) -> list[Json]:
+        """What this node watches for its partners' packages."""
+        return objects(self._transport.call("GET", "/v1/script-watches"))
+
+    def announce(
+        self,
+        name: str,
+        subjects: Iterable[str | int],
+        *,
+        event: str | None = None,
+        partner: str | None = None,
+    ) -> Json:
+        """At the host: something happened to these subjects; `event` tells occasions apart."""
+        body = {"subjects": list(subjects), "event": event, "partner": partner}
+        return dict(self._transport.call("POST", f"/v1/script-events/{segment(name)}", body))
+
+    def events(self, *, state: str | None = None, name: str | None = None, limit: int = 100) -> list[Json]:
+        """Events at this node, newest first."""
+        return objects(self._transport.call("GET", "/v1/script-events", state=state, name=name, limit=limit))

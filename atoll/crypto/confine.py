@@ -40,7 +40,7 @@ def narrow() -> None:
 
 
 def seal() -> None:
-    """Ends what only a start needs: no thread of this process starts a program or a process any more."""
+    """Ends what only a start needs: no thread of this process starts a program or opens a file any more."""
     with kernel_errors():
         _core.confine_seal()
 

@@ -36,6 +36,7 @@ from atoll.node.rosters.rosters import Rosters
 from atoll.node.rowproofs import RowProofs
 from atoll.node.scripts.calls import Calls as ScriptCalls
 from atoll.node.scripts.decisions import Decisions, subject_key
+from atoll.node.scripts.events import Events
 from atoll.node.scripts.packages import Packages
 from atoll.node.tables import Tables
 from atoll.node.vault import Vault
@@ -57,6 +58,7 @@ class Node:
             self.config, self.store, vault, self.keys, clock, self.metrics, self.config["node.language"]
         )
         self.nursery = Nursery()
+        self.cells = Nursery("cell")
         self.results = Results(self.store, clock, self.metrics)
         self.tables = Tables(home.path, self.config, self.store, vault, self.nursery, clock, self.results)
         self.row_proofs = RowProofs(self.store, self.tables)
@@ -129,6 +131,7 @@ class Node:
                 agreements=self.agreements,
                 tables=self.tables,
                 nursery=self.nursery,
+                cells=self.cells,
                 packages=self.packages,
                 decisions=self.decisions,
                 record=self._record,
@@ -140,7 +143,20 @@ class Node:
         self.script_calls = ScriptCalls(
             self.store, self.partners, self.packages, self.jobs, self.consents, vault, clock
         )
-        self.packages.on_ended = self.script_calls.ended
+        self.packages.on_ended = self._consent_ended
+        self.packages.on_hosted = self.cells.start
+        self.script_events = Events(
+            self.store,
+            self.partners,
+            self.packages,
+            self.script_calls,
+            self.tables,
+            self.nursery,
+            vault,
+            subject_key(self.keys.signing.seed),
+            self.config["jobs.memory_bytes"],
+            clock,
+        )
         self.replays = Replays(self.jobs.desk)
         self.evidence.restore.on("replay/v1", self.replays.restored)
         self.replay_host = ReplayHost(self.jobs.desk)
@@ -150,6 +166,10 @@ class Node:
         self.audits = Audits(shelf, self.ledgers, self.jobs.desk, self.consents)
         self._log = logger("node")
         self.ready = False
+
+    def _consent_ended(self, package: str, partner: str) -> None:
+        self.script_calls.ended(package, partner)
+        self.jobs.runs.consent_ended(package, partner)
 
     def _record(self, session: Session, agreement: str, kind: str, document: Any, job: str | None) -> None:
         self.ledgers.record(session, agreement, kind, document, job)
@@ -163,6 +183,8 @@ class Node:
     def start(self) -> None:
         """Opens the partner port and takes up what a stop left."""
         self.nursery.start()
+        if self.packages.hosts():
+            self.cells.start()
         self.tables.start()
         self.replays.start()
         self.quality.start()
@@ -172,6 +194,7 @@ class Node:
         self.jobs.start(self.evidence.standing.wait)
         self.retention.start()
         self.replay_host.start()
+        self.script_events.start()
         self.ready = True
         self._log.info(
             "node started", name=self.name, identity=self.keys.identity, partners=self.partners.address
@@ -182,6 +205,7 @@ class Node:
         if not self.ready:
             return
         self.ready = False
+        self.script_events.stop()
         self.replay_host.stop()
         self.retention.stop()
         self.replays.stop()
@@ -192,6 +216,7 @@ class Node:
         self.quality.stop()
         self.tables.stop()
         self.nursery.stop()
+        self.cells.stop()
         self.store.close()
         self._log.info("node stopped", name=self.name)
 

@@ -15,12 +15,16 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
+import pydantic_monty
+
 from atoll.errors import AtollError
-from atoll.sandbox import engines, rows
+from atoll.sandbox import engines, rows, walls
 from atoll.sandbox.asked import Asked
 from atoll.sandbox.line import MAX_REQUEST, ClosedError, Line, read_request, reply
+from atoll.sandbox.warm import warm
 from atoll.scripts.manifest import parse
 
 ANSWER_BYTES = 4096
@@ -45,37 +49,63 @@ def _run(package: engines.Engines, message: dict[str, Any]) -> bytes:
     return f'{head[:-1]}, "answers": [{answers}]}}'.encode("ascii")
 
 
-def _serve(line: Line) -> None:
+def _enclose(line: Line, interpreter: walls.Interpreter) -> pydantic_monty.Monty | None:
+    memory = read_request(line.receive(MAX_REQUEST))["memory_bytes"]
+    try:
+        program = walls.enclose(line.fileno(), interpreter, memory)
+        return walls.start_interpreter(program, memory)
+    except AtollError as error:
+        line.send(reply({"kind": "unable", "text": error.text[:1000]}))
+        return None
+
+
+def _serve(line: Line, interpreter: walls.Interpreter) -> None:
+    pool = _enclose(line, interpreter)
+    if pool is None:
+        return
     line.send(reply({"kind": "confined"}))
     start = read_request(line.receive(MAX_REQUEST))
     try:
-        package = engines.Engines(parse(start["manifest"]), start["files"])
+        package = engines.Engines(parse(start["manifest"]), start["files"], pool)
     except AtollError as error:
         line.send(reply({"kind": "refused", "code": error.code, "text": error.text[:1000]}))
         return
     del start
+    walls.settle()
     line.send(reply({"kind": "ready"}))
     while True:
         line.send(_run(package, read_request(line.receive(MAX_REQUEST))))
 
 
-def run(descriptor: int) -> NoReturn:
-    """Confines this process, serves over the line with that descriptor, and exits with it."""
+def run(descriptor: int, interpreter: walls.Interpreter) -> NoReturn:
+    """Encloses this process, serves over the line with that descriptor, and exits with it."""
     line = Line(socket.socket(fileno=descriptor))
     try:
         with contextlib.suppress(ClosedError):
-            _serve(line)
+            _serve(line, interpreter)
         os._exit(0)
     except BaseException:  # no text of it may reach anyone
         os._exit(1)
 
 
+def prepare() -> Callable[[int], NoReturn]:
+    """Loads what cells need, and gives what runs one in a fork of this process.
+
+    Raises:
+        AtollError: `E_SANDBOX` if the interpreter of rules is not installed.
+    """
+    warm()
+    interpreter = walls.find_interpreter()
+    return lambda descriptor: run(descriptor, interpreter)
+
+
 def main() -> None:
     """Forks the cell from here, so that it begins with a single thread, and waits for its end."""
     descriptor = int(sys.argv[1])
+    start = prepare()
     child = os.fork()
     if child == 0:
-        run(descriptor)
+        start(descriptor)
     os.close(descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.waitpid(child, 0)

@@ -6,13 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+from pydantic_monty import Monty
 
 from atoll.errors import AtollError
 from atoll.sandbox import rows
 from atoll.sandbox.asked import Asked
+from atoll.sandbox.features import FeatureEngine
+from atoll.sandbox.models import ModelEngine
 from atoll.sandbox.rules import Call, Ran, RuleEngine
+from atoll.scripts.features import check_features
 from atoll.scripts.finding import Finding
 from atoll.scripts.manifest import Manifest
+from atoll.scripts.onnx_models import check_model
 from atoll.scripts.rules import check_rules
 from atoll.scripts.tables import parse_table
 
@@ -37,15 +42,13 @@ class Engines:
     Args:
         manifest: the package's.
         files: its other files by name, all that the manifest names.
-        interpreter: path of the `monty` program; found in the environment if not given.
+        pool: the interpreter, started.
 
     Raises:
         AtollError: `E_SCRIPT` names the first finding of the package's check.
     """
 
-    def __init__(
-        self, manifest: Manifest, files: Mapping[str, bytes], *, interpreter: str | None = None
-    ) -> None:
+    def __init__(self, manifest: Manifest, files: Mapping[str, bytes], pool: Monty) -> None:
         if files.keys() != set(manifest.files):
             raise AtollError("E_SCRIPT", "the package's files are not those of its manifest.", fault="caller")
         self._manifest = manifest
@@ -53,31 +56,21 @@ class Engines:
         source = _text(manifest, files, manifest.rules.file)
         rules = check_rules(source, manifest)
         _refuse(rules.findings)
-        self._features: Any = None
+        self._features: FeatureEngine | None = None
         if manifest.features is not None:
-            from atoll.sandbox.features import FeatureEngine
-            from atoll.scripts.features import check_features
-
             query = check_features(_text(manifest, files, manifest.features.file), manifest)
             _refuse(query.findings)
             arrow = {name: table.arrow() for name, table in tables.items()}
             limit = manifest.limits.memory_bytes
             self._features = FeatureEngine(query, manifest, arrow, memory_bytes=limit)
-        self._models: dict[str, Any] = {}
+        self._models: dict[str, ModelEngine] = {}
         for name, model in manifest.models.items():
-            from atoll.sandbox.models import ModelEngine
-            from atoll.scripts.onnx_models import check_model
-
             assert manifest.features is not None  # a model needs features, which a manifest's check holds to
-            _refuse(check_model(files[model.file], name, model, manifest.features.columns).findings)
-            self._models[name] = ModelEngine(files[model.file], model, manifest.features.columns)
+            columns = manifest.features.columns
+            _refuse(check_model(files[model.file], name, model, columns).findings)
+            self._models[name] = ModelEngine(files[model.file], model, columns)
         self._seen = frozenset(rules.parameters) & manifest.inputs.keys()
-        self._rules = RuleEngine(rules.code, manifest, tables, rules.parameters, interpreter=interpreter)
-
-    @property
-    def process(self) -> int | None:
-        """The number of the interpreter's process."""
-        return self._rules.process
+        self._rules = RuleEngine(rules.code, manifest, tables, rules.parameters, pool)
 
     def run(self, calls: Sequence[Asked], inputs: Mapping[str, pa.Table], *, singly: bool = False) -> Ran:
         """Answers in the order of the calls.
@@ -120,5 +113,5 @@ class Engines:
         return Ran(answers, [places[i] for i in ran.unfinished])
 
     def close(self) -> None:
-        """Ends the interpreter."""
+        """Gives the interpreter back."""
         self._rules.close()

@@ -177,6 +177,8 @@ class Cell:
         return line
 
     def _meet(self, line: Line, deadline: float) -> None:
+        memory = self._package.manifest["limits"]["memory_bytes"]
+        line.send(request({"kind": "limits", "memory_bytes": memory}), deadline)
         first = read_reply(line.receive(_REPLY_BYTES, deadline))
         # It has read nothing of the package yet: what it says of its walls is our own code's word.
         if first.get("kind") == "unable":

@@ -104,7 +104,8 @@ def request(message: dict[str, Any]) -> bytes:
 
 def read_request(body: bytes) -> dict[str, Any]:
     """What a host said. A cell trusts its host."""
-    return cbor2.loads(body)
+    message: dict[str, Any] = cbor2.loads(body)
+    return message
 
 
 def reply(message: dict[str, Any]) -> bytes:

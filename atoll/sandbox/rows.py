@@ -30,9 +30,9 @@ def write(table: pa.Table) -> bytes:
 def _values(column: pa.ChunkedArray, text: str) -> list[Any]:
     kind = column_facts(text).type
     if kind == "timestamp":
-        return column.cast(pa.timestamp("us")).to_pylist()
+        return list(column.cast(pa.timestamp("us")).to_pylist())
     if kind != "decimal":
-        return column.to_pylist()
+        return list(column.to_pylist())
     found: list[Any] = []
     for chunk in column.chunks:
         # The same digits without the point: the buffers of a decimal hold nothing else.

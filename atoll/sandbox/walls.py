@@ -10,6 +10,7 @@ import contextlib
 import os
 import resource
 import shutil
+import sys
 import sysconfig
 import threading
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ class Interpreter:
 
 
 def find_interpreter() -> Interpreter:
-    """What a cell may still read: the `monty` program, and every library of the system that is loaded here.
+    """What a cell may still read: the `monty` program, and the libraries of the system that are loaded here.
 
     Raises:
         AtollError: `E_SANDBOX` if the program is not installed.
@@ -48,12 +49,12 @@ def find_interpreter() -> Interpreter:
     program = shutil.which("monty", path=search)
     if program is None:
         raise AtollError("E_SANDBOX", "the interpreter of rules, monty, is not installed.")
-    prefix = os.path.join(sysconfig.get_path("platlib"), "")
+    ours = tuple(os.path.join(prefix, "") for prefix in {sys.prefix, sys.base_prefix})
     libraries = set()
     with open("/proc/self/maps") as maps:
         for line in maps:
             path = line.split(maxsplit=5)[-1].strip()
-            if path.startswith("/") and ".so" in path and not path.startswith(prefix):
+            if path.startswith("/") and ".so" in path and not path.startswith(ours):
                 libraries.add(path)
     return Interpreter(os.path.realpath(program), tuple(sorted(libraries)))
 
@@ -118,14 +119,20 @@ def enclose(line: int, interpreter: Interpreter, memory_bytes: int) -> str:
         AtollError: `E_SANDBOX` names what this machine lacks. The process must then end.
     """
     _forget(line)
-    # By descriptor: the user that this process becomes may not see the folder.
-    program = f"/proc/self/fd/{os.open(interpreter.program, os.O_PATH)}"
-    libraries = [path for path in interpreter.libraries if os.path.exists(path)]
-    loaders = [path for path in libraries if os.path.basename(path).startswith("ld-")]
+    # By descriptor: the user that this process becomes may not see the folders.
+    program = os.open(interpreter.program, os.O_PATH)
+    libraries = {path: os.open(path, os.O_PATH) for path in interpreter.libraries}
+    loaders = [fd for path, fd in libraries.items() if os.path.basename(path).startswith("ld-")]
     _limit(memory_bytes)
     _become_nobody()
-    confine.enclose(libraries, [program, *loaders])
-    return program
+    confine.enclose([_path(fd) for fd in libraries.values()], [_path(fd) for fd in (program, *loaders)])
+    for descriptor in libraries.values():
+        os.close(descriptor)
+    return _path(program)
+
+
+def _path(descriptor: int) -> str:
+    return f"/proc/self/fd/{descriptor}"
 
 
 @contextlib.contextmanager

@@ -158,7 +158,7 @@ class Asker:
             refusal = AtollError.from_wire(answer["error"], peer=self._peer.key)
             return {**found, "error": refusal.to_problem()}
         self._check(answer)
-        if not answer["again"]:
+        if answer["status"] == DECIDED:
             self._book.add(
                 messages.request_bytes(self._package, call),
                 messages.answer_bytes(answer),

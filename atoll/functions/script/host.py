@@ -122,7 +122,8 @@ class Host:
             self._decide(calls, requests, fresh, answers)
         for at, answer in enumerate(answers):
             assert answer is not None  # every call was answered above
-            if answer["status"] != REFUSED and not answer["again"]:
+            # A held answer is no answer yet: its call is counted once, when it is decided.
+            if answer["status"] == DECIDED:
                 self._keep(calls[at], shown[at], answer)
         self._context.progress(self.calls, self.calls + 1, self._peer.step)
         self._on_the_grid(received)

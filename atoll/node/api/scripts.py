@@ -74,6 +74,21 @@ class Batch(Body):
     host: str | None = None
 
 
+class NewWatch(Body):
+    """How often the package's first table is looked at for new subjects; null for announced ones alone."""
+
+    every_seconds: int | None = None
+    partner: str | None = None
+
+
+class Announcement(Body):
+    """Subjects that something happened to; `event` tells occasions apart."""
+
+    subjects: list[str | int]
+    event: str | None = None
+    partner: str | None = None
+
+
 class Word(Body):
     """A steward's word on a held answer."""
 
@@ -202,3 +217,36 @@ def decision(node: Here, name: str, key: str, partner: str | None = None) -> dic
 def settle(node: Here, who: Who, name: str, key: str, body: Word) -> dict[str, Any]:
     """Lets a held answer leave, or makes it no decision."""
     return node.decisions.release(name, key, who.person, body.release, body.partner)
+
+
+@router.on("GET", "/script-watches", "steward", "operator", "auditor")
+def watches(node: Here) -> list[dict[str, Any]]:
+    """What this node watches for its partners' packages."""
+    return node.script_events.watches()
+
+
+@router.on("PUT", "/script-watches/{name}", "steward")
+def watch(node: Here, who: Who, name: str, body: NewWatch) -> dict[str, Any]:
+    """From now on, subjects that are new in the package's first table cause one call each at its author."""
+    return node.script_events.watch(name, body.every_seconds, who.person, body.partner)
+
+
+@router.on("DELETE", "/script-watches/{name}", "steward")
+def unwatch(node: Here, name: str, partner: str | None = None) -> dict[str, Any]:
+    """Ends a watch; calls that were caused already go on."""
+    node.script_events.unwatch(name, partner)
+    return {}
+
+
+@router.on("POST", "/script-events/{name}", "application", "steward")
+def announce(node: Here, name: str, body: Announcement) -> dict[str, Any]:
+    """For the owner's own systems: something happened to these subjects, so the package is called about each."""
+    return node.script_events.announce(name, body.subjects, body.partner, body.event)
+
+
+@router.on("GET", "/script-events", "application", *_READERS)
+def events(
+    node: Here, state: str | None = None, name: str | None = None, limit: int = 100
+) -> list[dict[str, Any]]:
+    """Events at this node, newest first: announced ones as host; waiting, done and failed ones as asker."""
+    return node.script_events.listed(state, name, max(1, min(limit, 1000)))

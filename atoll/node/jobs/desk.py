@@ -52,6 +52,7 @@ class Desk:
     agreements: Agreements
     tables: Tables
     nursery: Nursery
+    cells: Nursery
     packages: Packages
     decisions: Decisions
     record: Callable[[Session, str, str, Any, str | None], None]

@@ -20,7 +20,7 @@ from atoll.node.clock import parse, stamp
 from atoll.node.jobs.desk import ENDED, Desk
 from atoll.node.jobs.facts import gather
 from atoll.node.jobs.launch import Running, computes, launch, newest_inputs, replay_days, talks
-from atoll.node.jobs.rates import Rates
+from atoll.node.jobs.questions import ASKED, Questions
 from atoll.node.jobs.receipts import Receipts
 from atoll.node.jobs.release import Releases
 from atoll.node.jobs.services import Calls
@@ -30,11 +30,8 @@ from atoll.node.state.models import Approval as ApprovalRow
 from atoll.node.state.models import Job, JobEvent
 from atoll.node.worker.supervise import Worker
 from atoll.policy import decide
-from atoll.protocols.pairwise_masks import STATEMENT_PREFIX
 
 ABORT_KIND = "abort/v1"
-# A worker asks for signatures only for these purposes, and only over bytes that begin with their domain.
-_SIGNED = {"pairwise-masks key": STATEMENT_PREFIX}
 _RELAUNCHES = 20
 _START_SECONDS = 5.0
 # Failures of a standing service that pass: a connection, a process, a restart.
@@ -53,7 +50,7 @@ class Runs:
 
     def __init__(self, desk: Desk, releases: Releases, receipts: Receipts) -> None:
         self._desk, self._releases, self._receipts = desk, releases, receipts
-        self._rates = Rates(desk)
+        self._questions = Questions(desk, releases)
         self._log = logger("runs")
         self._running: dict[str, Running] = {}
         self._progress: dict[str, dict[str, Any]] = {}
@@ -258,45 +255,10 @@ class Runs:
         elif kind == "block":
             # In the order of the worker's messages, so that a block is closed before the next one is asked for.
             self._receipts.close_block(job, attempt, message)
-        elif kind in ("release", "sign", "admit", "recall", "settle"):
+        elif kind in ASKED:
             # Answered on a thread of its own: a release waits for the peer, and progress must go on meanwhile.
-            threading.Thread(target=self._answer, args=(job, attempt, message), daemon=True).start()
-
-    def _answer(self, job: str, attempt: int, message: dict[str, Any]) -> None:
-        answer: dict[str, Any] = {"kind": "answer", "question": message["question"]}
-        try:
-            if message["kind"] == "release":
-                self._releases.release(job, message["receivers"])
-            elif message["kind"] == "admit":
-                self._rates.admit(job, attempt)
-            elif message["kind"] == "recall":
-                answer["found"] = self._recall(job, message["keys"])
-            elif message["kind"] == "settle":
-                answer["refusals"] = self._settle(job, message["decisions"])
-            elif message["purpose"] in _SIGNED and message["message"].startswith(_SIGNED[message["purpose"]]):
-                answer["signature"] = self._desk.signing.sign(message["message"])
-            else:
-                raise AtollError("E_INTERNAL", "a worker asked for a signature that none needs")
-        except AtollError as error:
-            answer["error"] = error.to_problem()
-        except Exception as error:
-            self._log.exception("answering a worker failed", job=job)
-            answer["error"] = AtollError("E_INTERNAL", type(error).__name__).to_problem()
-        worker = self._worker(job)
-        if worker is not None:
-            worker.send(answer)
-
-    def _recall(self, job: str, keys: list[str]) -> dict[str, dict[str, Any]]:
-        desk = self._desk
-        plan = desk.plan(desk.job(job))
-        name = next(op["parameters"]["name"] for op in plan["operators"] if op["kind"] == "visit/v1")
-        return desk.decisions.recall(plan["asker"], name, keys)
-
-    def _settle(self, job: str, decisions: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
-        desk = self._desk
-        row = desk.job(job)
-        found = desk.decisions.settle(row, desk.plan(row), decisions)
-        return [error.to_problem() if error else None for error in found]
+            asked = (job, attempt, message, lambda: self._worker(job))
+            threading.Thread(target=self._questions.answer, args=asked, daemon=True).start()
 
     def _forget(self, job: str) -> Worker | None:
         running = self._running.pop(job, None)
@@ -578,6 +540,19 @@ class Runs:
         """An authorisation was withdrawn: the services that this node gives refuse it from now on."""
         for running in list(self._running.values()):
             running.worker.send({"kind": "withdrawn", "consent": consent})
+
+    def consent_ended(self, package: str, partner: str) -> None:
+        """The consent to a partner's package ended: its services end with that reason."""
+        desk = self._desk
+        for job in list(self._running):
+            plan = desk.plan(desk.job(job))
+            if plan["asker"] == partner and any(
+                op["parameters"].get("package") == package for op in plan["operators"]
+            ):
+                name = desk.config["node.name"]
+                self.fail(
+                    job, AtollError("E_REVOKED", "the consent to the package was withdrawn", party=name)
+                )
 
     def stop_service(self, job: str) -> None:
         """Ends a standing service in order, so that its receipt is made; `E_STATE` if it does not run here."""

@@ -18,6 +18,7 @@ from atoll.functions.script.messages import is_key, is_subject
 from atoll.node.clock import Clock, stamp
 from atoll.node.jobs.manager import Jobs
 from atoll.node.logs import logger
+from atoll.node.memo import Memo
 from atoll.node.partners import Partners
 from atoll.node.publishing.consents import Consents
 from atoll.node.scripts.packages import Packages
@@ -29,12 +30,12 @@ from atoll.node.vault import Vault
 from atoll.scripts.deployment import allowed, open_deployment
 from atoll.scripts.manifest import Manifest
 from atoll.scripts.outputs import gate
-from atoll.scripts.package import open_package
 
 MAX_BATCH = 10_000
 _START_SECONDS = 30.0
 _CALL_SECONDS = 30.0
 _GONE = ("completed", "refused", "cancelled")
+_AGAIN = ("E_STATE", "E_SCRIPT")
 
 
 def _label(host: str, name: str, key: str) -> str:
@@ -66,10 +67,23 @@ class Calls:
         self._going: dict[tuple[str, str, str], Future[dict[str, Any]]] = {}
         self._starting: dict[str, threading.Lock] = {}
         self._allowed: dict[tuple[str, str], Manifest] = {}
+        # Which version takes calls, as read at a number of changes; and what a job's plan says, which never changes.
+        self._actives: dict[tuple[str, str | None], tuple[int, Placement]] = {}
+        self._terms: Memo[Any] = Memo(64)
+        self._deployments: Memo[str | None] = Memo(64)
 
     # Which version, which service.
 
     def _active(self, name: str, host: str | None) -> Placement:
+        changes = self._packages.changes
+        known = self._actives.get((name, host))
+        if known is not None and known[0] == changes:
+            return known[1]
+        found = self._find_active(name, host)
+        self._actives[name, host] = (changes, found)
+        return found
+
+    def _find_active(self, name: str, host: str | None) -> Placement:
         query = select(Placement).where(Placement.mine, Placement.name == name, Placement.active)
         if host is not None:
             query = query.where(Placement.partner == self._partners.peer(host).identity)
@@ -101,6 +115,7 @@ class Calls:
             ):
                 other.active = other.digest == row.digest
                 other.changed = stamp(self._clock()) if other.digest == row.digest else other.changed
+        self._packages.changes += 1
         return self._packages.describe(row, self._packages.placement(row.digest, place.partner))
 
     def request(self, place: Placement) -> dict[str, Any]:
@@ -145,48 +160,51 @@ class Calls:
         """The job of a package's service, asked for if none runs; waits until it does.
 
         Raises:
-            AtollError: what the service was refused or failed with; `E_APPROVAL` while a steward has not answered.
+            AtollError: what the service was refused or failed with; `E_APPROVAL` while a steward has not answered;
+                `E_NOT_FOUND` once the consent was withdrawn.
         """
         with self._lock:
             lock = self._starting.setdefault(f"{place.digest} {place.partner}", threading.Lock())
         with lock:
-            place = self._packages.placement(place.digest, place.partner)
-            row = self._job_row(place.job)
-            request = self.request(place)
-            if (
-                row is None
-                or row.state in _GONE
-                or (row.request or {}).get("deployment") != place.consent
-                or row.shape != "service"
-            ):
-                if row is not None and row.state not in _GONE:
-                    self._end(row.id)
-                person = f"script:{place.name}"
-                asked = self._jobs.ask(request, person)
-                with self._store.write() as session:
-                    session.get_one(Placement, (place.digest, place.partner)).job = asked["id"]
-                row = self._job_row(asked["id"])
-            assert row is not None  # asked for above
-            return self._wait(row.id)
+            end = time.monotonic() + _START_SECONDS
+            while True:
+                place = self._packages.placement(place.digest, place.partner)
+                if place.state != "deployed":
+                    raise AtollError("E_NOT_FOUND", f"{place.name} is {place.state} there, not deployed")
+                row = self._job_row(place.job)
+                if (
+                    row is None
+                    or row.state in _GONE
+                    or (row.request or {}).get("deployment") != place.consent
+                ):
+                    if row is not None and row.state not in _GONE:
+                        self._end(row.id)
+                    row = self._begin(place)
+                if row.state in ("running", "released"):
+                    return row.id
+                late = time.monotonic() > end
+                if row.state in ("refused", "cancelled") or (row.state == "failed" and late):
+                    raise (
+                        AtollError.from_problem(row.error) if row.error else AtollError("E_STATE", row.state)
+                    )
+                if row.state == "waiting" or late:
+                    raise AtollError("E_APPROVAL", f"the service {row.id} is {row.state}")
+                time.sleep(0.01)
+
+    def _begin(self, place: Placement) -> Job:
+        asked = self._jobs.ask(self.request(place), f"script:{place.name}")
+        with self._store.write() as session:
+            session.get_one(Placement, (place.digest, place.partner)).job = asked["id"]
+        self._packages.changes += 1
+        row = self._job_row(asked["id"])
+        assert row is not None  # asked for above
+        return row
 
     def _job_row(self, identifier: str | None) -> Job | None:
         if identifier is None:
             return None
         with self._store.read() as session:
             return session.get(Job, identifier)
-
-    def _wait(self, job: str) -> str:
-        end = time.monotonic() + _START_SECONDS
-        while True:
-            row = self._job_row(job)
-            assert row is not None  # jobs are not removed
-            if row.state in ("running", "released"):
-                return job
-            if row.state in _GONE or (row.state == "failed" and time.monotonic() > end):
-                raise AtollError.from_problem(row.error) if row.error else AtollError("E_STATE", row.state)
-            if row.state == "waiting" or time.monotonic() > end:
-                raise AtollError("E_APPROVAL", f"the service {job} is {row.state}")
-            time.sleep(0.01)
 
     def _end(self, job: str) -> None:
         try:
@@ -218,18 +236,23 @@ class Calls:
         return self._make(name, [item], host, event, batch=False)[0]
 
     def batch(
-        self, name: str, items: Sequence[dict[str, Any]], *, host: str | None = None
+        self,
+        name: str,
+        items: Sequence[dict[str, Any]],
+        *,
+        host: str | None = None,
+        event: bool = False,
     ) -> list[dict[str, Any]]:
         """Many calls at once, in order; one that is refused has `error` in its place."""
         if not 0 < len(items) <= MAX_BATCH:
             raise AtollError("E_FORMAT", f"calls: a batch is 1 to {MAX_BATCH} calls")
-        return self._make(name, items, host, False, batch=True)
+        return self._make(name, items, host, event, batch=True)
 
     def _make(
         self, name: str, items: Sequence[dict[str, Any]], host: str | None, event: bool, *, batch: bool
     ) -> list[dict[str, Any]]:
         place = self._active(name, host)
-        manifest = open_package_manifest(self._packages, place.digest)
+        manifest = self._packages.package(place.digest).manifest
         calls = [self._check(manifest, item, at if batch else None) for at, item in enumerate(items)]
         keys = [call["key"] for call in calls]
         if len(set(keys)) != len(keys):
@@ -332,8 +355,20 @@ class Calls:
     def _send(
         self, place: Placement, calls: list[dict[str, Any]], event: bool, batch: bool
     ) -> list[dict[str, Any]]:
+        try:
+            return self._send_once(place, calls, event, batch)
+        except AtollError as error:
+            if error.code not in _AGAIN:
+                raise
+        # The service ended meanwhile, as when its host consented anew; under the same keys nothing is decided twice.
+        place = self._packages.placement(place.digest, place.partner)
+        return self._send_once(place, calls, event, batch)
+
+    def _send_once(
+        self, place: Placement, calls: list[dict[str, Any]], event: bool, batch: bool
+    ) -> list[dict[str, Any]]:
         job = place.job if place.job is not None and self._running(place) else self.job(place)
-        terms = self._jobs.consent_of(job)
+        terms = self._terms.get(job, lambda: self._jobs.consent_of(job))
         sent = []
         for call in calls:
             shown = self._consents.shown(call["consent"], **terms) if terms else None
@@ -341,8 +376,8 @@ class Calls:
         payload = cbor2.dumps({"batch": batch, "calls": sent}, canonical=True)
         seconds = _CALL_SECONDS + len(calls) * 0.1
         answers = cbor2.loads(self._jobs.runs.call(job, payload, None, seconds))["answers"]
-        row = self._job_row(job)
-        assert row is not None  # it answered
+        with self._store.read() as session:
+            attempt = session.scalars(select(Job.attempt).where(Job.id == job)).one()
         left = self._left(place)
         made = []
         for call, answer in zip(calls, answers, strict=True):
@@ -354,16 +389,22 @@ class Calls:
                         party=self._partners.peer(place.partner).name,
                     )  # fmt: skip
             made.append((call, answer))
-        self._keep(place, row, made, event)
+        self._keep(place, job, attempt, made, event)
         return [self._result(place, job, call, answer) for call, answer in made]
 
     def _running(self, place: Placement) -> bool:
-        row = self._job_row(place.job)
-        return (
-            row is not None
-            and row.state in ("running", "released")
-            and (row.request or {}).get("deployment") == place.consent
+        """Whether the service runs that was asked for under the consent that stands."""
+        with self._store.read() as session:
+            found = session.scalars(select(Job.state).where(Job.id == place.job)).first()
+        if found not in ("running", "released"):
+            return False
+        return bool(
+            self._deployments.get(str(place.job), lambda: self._deployment(place.job)) == place.consent
         )
+
+    def _deployment(self, job: str | None) -> str | None:
+        row = self._job_row(job)
+        return (row.request or {}).get("deployment") if row is not None else None
 
     def _left(self, place: Placement) -> Manifest:
         """What may come back: the manifest within the host's bounds."""
@@ -373,11 +414,16 @@ class Calls:
         if where not in self._allowed:
             word = open_deployment(place.deployment)
             assert word.bounds is not None  # a consent has bounds
-            self._allowed[where] = allowed(open_package_manifest(self._packages, place.digest), word.bounds)
+            self._allowed[where] = allowed(self._packages.package(place.digest).manifest, word.bounds)
         return self._allowed[where]
 
     def _keep(
-        self, place: Placement, job: Job, made: list[tuple[dict[str, Any], dict[str, Any]]], event: bool
+        self,
+        place: Placement,
+        job: str,
+        attempt: int,
+        made: list[tuple[dict[str, Any], dict[str, Any]]],
+        event: bool,
     ) -> None:
         """Stores answers once for each key; a held one is replaced when it was released."""
         now = stamp(self._clock())
@@ -390,7 +436,7 @@ class Calls:
             rows.append(
                 {
                     "host": place.partner, "name": place.name, "key": call["key"], "package": answer["package"],
-                    "job": job.id, "attempt": job.attempt, "book": answer["book"], "call": answer["call"],
+                    "job": job, "attempt": attempt, "book": answer["book"], "call": answer["call"],
                     "state": answer["status"], "event": event, "at": now,
                     "sealed": self._vault.seal(
                         _label(place.partner, place.name, call["key"]), cbor2.dumps(content)
@@ -413,7 +459,8 @@ class Calls:
             for row in rows:
                 before = known.get(row["key"])
                 if before is not None and before.state == "held":
-                    before.state, before.sealed, before.at = row["state"], row["sealed"], row["at"]
+                    for field, value in row.items():
+                        setattr(before, field, value)
             fresh = [row for row in rows if row["key"] not in known]
             if fresh:
                 session.execute(insert(Row), fresh)
@@ -426,12 +473,12 @@ class Calls:
     def _result(
         self, place: Placement, job: str, call: dict[str, Any], answer: dict[str, Any]
     ) -> dict[str, Any]:
-        package = self._packages.row(answer["package"] or place.digest)
+        digest = answer["package"] or place.digest
         return {
             "key": call["key"],
             "name": place.name,
-            "version": package.version,
-            "package": package.digest,
+            "version": self._packages.package(digest).manifest.version,
+            "package": digest,
             "subject": call["subject"],
             "arguments": call["arguments"],
             "state": answer["status"],
@@ -446,7 +493,7 @@ class Calls:
         return {
             "key": row.key,
             "name": row.name,
-            "version": self._packages.row(row.package).version,
+            "version": self._packages.package(row.package).manifest.version,
             "package": row.package,
             "subject": kept["subject"],
             "arguments": kept["arguments"],
@@ -500,8 +547,3 @@ class Calls:
                 "signed": held is not None,
             }
         return {**self._describe(row), "host": self._partners.peer(row.host).name, "receipt": receipt}
-
-
-def open_package_manifest(packages: Packages, digest: str) -> Manifest:
-    """The manifest of a stored package."""
-    return open_package(packages.row(digest).envelope).manifest

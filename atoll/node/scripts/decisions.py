@@ -130,11 +130,11 @@ class Decisions:
     def _describe(self, row: Decision, full: bool) -> dict[str, Any]:
         names = {p.identity: p.name for p in self._partners.active()}
         kept = cbor2.loads(self._vault.open(_label(row.partner, row.name, row.key), row.sealed))
-        package = self._packages.row(row.package)
+        version = self._packages.package(row.package).manifest.version
         body = {
             "key": row.key,
             "name": row.name,
-            "version": package.version,
+            "version": version,
             "package": row.package,
             "partner": names.get(row.partner, row.partner),
             "subject": kept["subject"],

@@ -17,6 +17,7 @@ from atoll.node.agreements import Agreements
 from atoll.node.clock import Clock, stamp
 from atoll.node.config import Config
 from atoll.node.logs import logger
+from atoll.node.memo import Memo
 from atoll.node.partners import Partners
 from atoll.node.state.models import Asset
 from atoll.node.state.scripts import Package as Row
@@ -63,8 +64,11 @@ class Packages:
         self._record = record
         self._me = str(signing.public)
         self._log = logger("scripts")
+        self._opened: Memo[Package] = Memo(64)
+        # Grows with each change of a placement, so that what was read before can be told from what holds now.
+        self.changes = 0
         # What else follows from a change: services are started, ended, switched.
-        self.on_deployed: Callable[[str, str], None] = lambda digest, partner: None
+        self.on_hosted: Callable[[], None] = lambda: None
         self.on_ended: Callable[[str, str], None] = lambda digest, partner: None
         partners.handle("script.publish", self._published_there)
         partners.handle("script.deployment", self._decided_there)
@@ -99,8 +103,8 @@ class Packages:
         return found
 
     def package(self, digest: str) -> Package:
-        """The checked package of a digest."""
-        return open_package(self.row(digest).envelope)
+        """The checked package of a digest. It never changes, so it is opened once."""
+        return self._opened.get(digest, lambda: open_package(self.row(digest).envelope))
 
     def placement(self, digest: str, partner: str | None = None) -> Placement:
         """Where a package stands: with `partner`, or with the only one; `E_NOT_FOUND`, `E_FORMAT`."""
@@ -118,7 +122,7 @@ class Packages:
     def describe(self, row: Row, place: Placement | None) -> dict[str, Any]:
         """A package, and how it stands at one partner, for the API."""
         names = self._names()
-        manifest = open_package(row.envelope).manifest
+        manifest = self.package(row.digest).manifest
         body: dict[str, Any] = {
             "digest": row.digest,
             "name": row.name,
@@ -305,10 +309,17 @@ class Packages:
         self._record(session, place.agreement, "deployment", {"envelope": envelope}, None)
 
     def _follow(self, word: Deployment, partner: str) -> None:
-        if word.decision == "consent":
-            self.on_deployed(word.package, partner)
-        else:
+        self.changes += 1
+        if word.decision != "consent":
             self.on_ended(word.package, partner)
+        elif word.host == self._me:
+            self.on_hosted()
+
+    def hosts(self) -> bool:
+        """Whether a partner's package is deployed here."""
+        query = select(Placement.digest).where(~Placement.mine, Placement.state == "deployed").limit(1)
+        with self._store.read() as session:
+            return session.scalars(query).first() is not None
 
     # The host.
 

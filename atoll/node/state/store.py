@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from atoll.errors import AtollError
 
 T = TypeVar("T")
+_CONNECTIONS = 40
 # So many small changes share a transaction at most.
 _TOGETHER = 256
 # Alembic keeps the migration that runs in a module's global.
@@ -63,7 +64,13 @@ class Store:
         """Opens the store at an SQLAlchemy URL; `E_CONFIG` if it cannot be reached or its driver is missing."""
         self.url = url
         try:
-            self.engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+            # As many connections as the API has threads: one that is made for each request costs more than the request.
+            self.engine = create_engine(
+                url,
+                pool_pre_ping=not url.startswith("sqlite"),
+                pool_size=_CONNECTIONS,
+                max_overflow=_CONNECTIONS,
+            )
         except NoSuchModuleError as error:
             raise AtollError("E_CONFIG", f"state.url: {error}") from None
         except (ArgumentError, ModuleNotFoundError) as error:

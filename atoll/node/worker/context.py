@@ -28,7 +28,8 @@ from atoll.node.vault import Vault
 from atoll.node.worker.admission import Admission
 from atoll.node.worker.build import build_digest
 from atoll.node.worker.keep import Keeper, KeptChannel
-from atoll.sandbox.host import Process, spawn_local
+from atoll.node.worker.nursery import Child
+from atoll.sandbox.host import Process
 
 _PROGRESS_SECONDS = 0.25
 _CHECKPOINT_SECONDS = 2.0
@@ -103,7 +104,7 @@ class WorkerContext:
         elif kind == "answer":
             waiting = self._answers.get(message["question"])
             if waiting is not None:
-                waiting.put(message)
+                waiting.put(message if descriptor is None else {**message, "descriptor": descriptor})
         elif kind == "call":
             shown = Shown(**message["shown"]) if message["shown"] else None
             self._calls.put(Call(message["call"], message["payload"], shown))
@@ -124,12 +125,12 @@ class WorkerContext:
         for waiting in list(self._answers.values()):
             waiting.put({"error": error.to_problem()})
 
-    def _ask(self, kind: str, **body: Any) -> dict[str, Any]:
+    def _ask(self, kind: str, descriptor: int | None = None, **body: Any) -> dict[str, Any]:
         with self._lock:
             self._asked += 1
             number = self._asked
             self._answers[number] = queue.Queue()
-        self._pipe.send({"kind": kind, "question": number, **body})
+        self._pipe.send({"kind": kind, "question": number, **body}, descriptor)
         if self._cancelled:
             raise self._cancelled
         answer = self._answers[number].get()
@@ -274,8 +275,9 @@ class WorkerContext:
         return found
 
     def cell(self, line: socket.socket) -> Process:
-        """Starts a confined process that serves the other end of `line`."""
-        return spawn_local(line)
+        """Asks the node for a confined process that serves the other end of `line`."""
+        answer = self._ask("cell", line.fileno())
+        return Child(answer["pid"], answer["descriptor"])
 
     def recall(self, keys: list[str]) -> dict[str, dict[str, Any]]:
         """What was decided before under these keys."""

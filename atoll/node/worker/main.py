@@ -43,7 +43,8 @@ def _table(spec: dict[str, Any]) -> dict[str, Any]:
 def _script(spec: dict[str, Any]) -> dict[str, Any]:
     from atoll.node.worker import scripts
 
-    return scripts.examine(spec) if spec["task"] == "examine" else scripts.trial(spec)
+    tasks = {"examine": scripts.examine, "trial": scripts.trial, "new_subjects": scripts.new_subjects}
+    return tasks[spec["task"]](spec)
 
 
 def _replay(spec: dict[str, Any], pipe: Pipe) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def run(line: int) -> NoReturn:
                 result = _prepare(spec)
             elif spec["task"] == "table":
                 result = _table(spec)
-            elif spec["task"] in ("examine", "trial"):
+            elif spec["task"] in ("examine", "trial", "new_subjects"):
                 result = _script(spec)
             elif spec["task"] == "replay":
                 result = _replay(spec, pipe)

@@ -3,7 +3,9 @@
 A worker must start clean, without the node's keys, state or threads, so it is never forked from the node. It must
 also start fast: loading the libraries takes most of a second. The nursery holds nothing but loaded code.
 
-    python -m atoll.node.worker.nursery DESCRIPTOR
+Visiting scripts come from a nursery of their own: it carries their engines, and ends whatever a script leaves behind.
+
+    python -m atoll.node.worker.nursery DESCRIPTOR [cell]
 """
 
 from __future__ import annotations
@@ -16,10 +18,13 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from typing import Literal, NoReturn
 
 from atoll.errors import AtollError
 from atoll.net.pipe import Pipe
 
+Kind = Literal["worker", "cell"]
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "HOME", "PYTHONPATH", "VIRTUAL_ENV")
 
 
@@ -45,6 +50,11 @@ class Child:
         ready, _, _ = select.select([descriptor], [], [], timeout)
         return bool(ready)
 
+    @property
+    def descriptor(self) -> int:
+        """What signals go to; -1 once it was given back."""
+        return self._descriptor
+
     def close(self) -> None:
         """Gives the descriptor back, once the process has ended."""
         with self._lock:
@@ -54,9 +64,14 @@ class Child:
 
 
 class Nursery:
-    """The node's side: starts the warm process, asks it for workers, starts it again if it died."""
+    """The node's side: starts the warm process, asks it for workers, starts it again if it died.
 
-    def __init__(self) -> None:
+    Args:
+        kind: what it is asked for: workers of jobs, or cells for visiting scripts.
+    """
+
+    def __init__(self, kind: Kind = "worker") -> None:
+        self._kind = kind
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Pipe | None = None
@@ -74,7 +89,7 @@ class Nursery:
         # A thread that a numerical library starts at import would not survive the fork.
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(  # the interpreter and module are ours
-            [sys.executable, "-m", "atoll.node.worker.nursery", str(theirs.fileno())],
+            [sys.executable, "-m", "atoll.node.worker.nursery", str(theirs.fileno()), self._kind],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -90,7 +105,7 @@ class Nursery:
         with self._lock:
             try:
                 pipe = self._ensure()
-                pipe.send({"kind": "spawn"}, theirs.fileno())
+                pipe.send({"kind": "spawn", "what": self._kind}, theirs.fileno())
                 answer, descriptor = pipe.receive()
             except (EOFError, OSError):
                 self._pipe = None
@@ -112,48 +127,95 @@ class Nursery:
             self._pipe = self._process = None
 
 
-def _load() -> None:
-    """What every worker needs, loaded once."""
+def _load_worker() -> Callable[[int], NoReturn]:
+    """What every worker needs, loaded once, and what runs one."""
     from atoll.functions import runners
     from atoll.node.worker import context, main, output
     from atoll.node.worker.build import build_digest
 
-    _ = context, main, output, runners(), build_digest()
+    _ = context, output, runners(), build_digest()
+    return main.run
 
 
-def _answer(pipe: Pipe, line: int) -> None:
+def _load_cell() -> Callable[[int], NoReturn]:
+    """What every cell needs, loaded once, and what runs one."""
+    from atoll.sandbox import cell
+
+    return cell.prepare()
+
+
+_cells: set[int] = set()
+
+
+def _bury(signum: int, frame: object) -> None:
+    """Ends what an ended cell started. Its number is nobody else's until it is waited for."""
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(ended.si_pid, signal.SIGKILL)
+            _cells.discard(ended.si_pid)
+            os.waitid(os.P_PID, ended.si_pid, os.WEXITED)
+        except ChildProcessError:
+            return
+
+
+def _answer(pipe: Pipe, line: int, run: Callable[[int], NoReturn], *, cells: bool) -> None:
+    # Until there is a descriptor of it, it must not be buried.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     try:
         pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+            pipe.forget()
+            os.setsid()
+            run(line)
+        descriptor = os.pidfd_open(pid)
+        if cells:
+            _cells.add(pid)
     except OSError as error:
         pipe.send({"kind": "failed", "text": error.strerror})
         return
-    if pid == 0:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        pipe.forget()
-        os.setsid()
-        from atoll.node.worker.main import run
-
-        run(line)
-    descriptor = os.pidfd_open(pid)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     pipe.send({"kind": "spawned", "pid": pid}, descriptor)
     os.close(descriptor)
+
+
+def _leave() -> NoReturn:
+    """Ends this process, and with it the cells: their host is gone. Workers see the end of their own lines."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    for cell in _cells:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(cell, signal.SIGKILL)
+    os._exit(0)
 
 
 def main() -> None:
     """Serves until the node's end of the line closes."""
     pipe = Pipe(socket.socket(fileno=int(sys.argv[1])))
-    # Ended workers need no burial: the kernel does it, and the node holds descriptors of them.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    _load()
+    what = sys.argv[2]
+    if what == "cell":
+        from atoll.crypto.confine import adopt_orphans
+
+        adopt_orphans()
+        signal.signal(signal.SIGCHLD, _bury)
+    else:
+        # Ended workers need no burial: the kernel does it, and the node holds descriptors of them.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    run = _load_cell() if what == "cell" else _load_worker()
     while True:
         try:
             message, line = pipe.receive()
         except (EOFError, OSError):
-            os._exit(0)
-        if line is None or message.get("kind") != "spawn":
+            _leave()
+        if line is None or message != {"kind": "spawn", "what": what}:
             pipe.send({"kind": "failed", "text": "not a request"})
             continue
-        _answer(pipe, line)
+        _answer(pipe, line, run, cells=what == "cell")
         os.close(line)
 
 

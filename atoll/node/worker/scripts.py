@@ -6,6 +6,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from atoll.data.read import table as read_table
 from atoll.errors import AtollError
 from atoll.sandbox.asked import Asked, call_seed
@@ -64,3 +66,13 @@ def trial(spec: dict[str, Any]) -> dict[str, Any]:
         ],
         "skipped": None,
     }
+
+
+def new_subjects(spec: dict[str, Any]) -> dict[str, Any]:
+    """The worker's task "new_subjects": keys of version `after` that `before` does not have; all if that is None."""
+    key = spec["key"]
+    after = pc.unique(read_table(Path(spec["after"]), [key]).column(key).drop_null())
+    if spec["before"] is not None:
+        before = read_table(Path(spec["before"]), [key]).column(key)
+        after = after.filter(pc.invert(pc.is_in(after, value_set=pc.unique(before))))
+    return {"subjects": after.to_pylist()}

@@ -33,7 +33,8 @@ class Worker:
     Args:
         nursery: where it comes from.
         spec: its specification, sent as the first message.
-        on_message: called for each message of the worker, in order, on a thread of its own.
+        on_message: called for each message of the worker, in order, on a thread of its own; `descriptor` in it is one
+            that came with it, for the callee to close.
         on_end: called once, with the result or the error; also when the process died.
         memory_bytes: resident memory over which it is ended with `E_MEMORY`.
         seconds: wall time after which it is ended with `E_TIME`; None for standing services.
@@ -114,7 +115,9 @@ class Worker:
     def _listen(self) -> None:
         try:
             while True:
-                message, _ = self._pipe.receive()
+                message, descriptor = self._pipe.receive()
+                if descriptor is not None:
+                    message["descriptor"] = descriptor
                 if message["kind"] == "done":
                     self._finish(message["result"], None)
                     return

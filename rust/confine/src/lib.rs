@@ -50,7 +50,7 @@ mod linux {
     }
 
     /// Ends what only a start needs: from now on this process, with all of its threads, starts no program and no
-    /// process.
+    /// process, and opens no file.
     ///
     /// # Errors
     /// What the kernel answered.

@@ -179,10 +179,14 @@ pub fn enclose() -> Result<(), Refusal> {
             when(&[(0, equal(SPAWN | NAMESPACES), SPAWN)])?,
         ],
     );
+    // Further walls; both calls can only take away.
+    let privileges = when(&[(0, SeccompCmpOp::Eq, sys::PR_SET_NO_NEW_PRIVS as u64)])?;
+    let filter = when(&[(0, SeccompCmpOp::Eq, u64::from(sys::SECCOMP_SET_MODE_FILTER))])?;
+    rules.insert(sys::SYS_seccomp, vec![filter]);
     // Names of threads and of memory; every other option of prctl is refused.
     let name = when(&[(0, SeccompCmpOp::Eq, sys::PR_SET_NAME as u64)])?;
     let memory = when(&[(0, SeccompCmpOp::Eq, sys::PR_SET_VMA as u64)])?;
-    rules.insert(sys::SYS_prctl, vec![name, memory]);
+    rules.insert(sys::SYS_prctl, vec![name, memory, privileges]);
     // The settings of descriptors, not of devices.
     let descriptors = [sys::FIONBIO, sys::FIOCLEX, sys::FIONREAD, sys::TCGETS]
         .into_iter()
@@ -218,27 +222,58 @@ pub fn narrow() -> Result<(), Refusal> {
     apply_filter(&refused).map_err(failed)
 }
 
-/// Takes the start of programs and processes away.
+/// Calls that name a file, of which a sealed process opens none and asks for none.
+const NAMED: &[sys::c_long] = &[
+    sys::SYS_faccessat,
+    sys::SYS_faccessat2,
+    sys::SYS_openat,
+    sys::SYS_readlinkat,
+];
+#[cfg(target_arch = "x86_64")]
+const NAMED_OLDER: &[sys::c_long] = &[
+    sys::SYS_access,
+    sys::SYS_lstat,
+    sys::SYS_open,
+    sys::SYS_readlink,
+    sys::SYS_stat,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const NAMED_OLDER: &[sys::c_long] = &[];
+
+/// Takes the start of programs and processes away, and every file that is not open yet.
 pub fn seal() -> Result<(), Refusal> {
-    let mut rules = whole(
+    let mut starts = whole(
         [
             sys::SYS_execve,
             sys::SYS_execveat,
             sys::SYS_pidfd_open,
+            sys::SYS_seccomp,
             sys::SYS_socketpair,
         ]
         .iter()
         .chain(FORKS)
         .copied(),
     );
-    rules.insert(
+    starts.insert(
         sys::SYS_clone,
         vec![when(&[(0, SeccompCmpOp::MaskedEq(THREAD), 0)])?],
     );
-    let refused = compile(
-        rules,
+    let starts = compile(
+        starts,
         SeccompAction::Allow,
         SeccompAction::Errno(sys::EPERM as u32),
     )?;
-    apply_filter_all_threads(&refused).map_err(failed)
+    let mut files = whole(NAMED.iter().chain(NAMED_OLDER).copied());
+    // With an empty name these two ask for an open descriptor. Libraries that look for a file hear that it is closed.
+    let empty = SeccompCmpOp::MaskedEq(sys::AT_EMPTY_PATH as u64);
+    files.insert(sys::SYS_newfstatat, vec![when(&[(3, empty.clone(), 0)])?]);
+    files.insert(sys::SYS_statx, vec![when(&[(2, empty, 0)])?]);
+    let files = compile(
+        files,
+        SeccompAction::Allow,
+        SeccompAction::Errno(sys::EACCES as u32),
+    )?;
+    // This one first: the other takes the call away that sets filters.
+    apply_filter_all_threads(&files).map_err(failed)?;
+    apply_filter_all_threads(&starts).map_err(failed)
 }
