@@ -16,7 +16,7 @@ from atoll.errors import AtollError
 
 __all__ = ["main"]
 
-STORIES = ("lenders", "claims")
+STORIES = ("lenders", "claims", "subsidy")
 
 
 def _arguments(given: Sequence[str]) -> argparse.Namespace:
@@ -26,7 +26,8 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "story", nargs="?", choices=STORIES, default=STORIES[0],
-        help="lenders: joins and totals; claims: an insurer's rules at a hospital",
+        help="lenders: joins and totals; claims: an insurer's rules at a hospital; "
+        "subsidy: one rule over three offices",
     )  # fmt: skip
     parser.add_argument("--lang", choices=LANGUAGES, default="en", help="language of the demo")
     parser.add_argument("--data", nargs=2, type=Path, metavar="CSV", help="your own two CSV files instead")
@@ -85,10 +86,10 @@ def _play(wanted: argparse.Namespace, show: Show, folder: Path) -> None:
         )
         return
     if wanted.story == "claims":
-        from atoll.demo.claims import play as claims
-
-        claims(show, folder, wanted.keep)
-        return
-    from atoll.demo.play import play
+        from atoll.demo.claims import play
+    elif wanted.story == "subsidy":
+        from atoll.demo.subsidy import play
+    else:
+        from atoll.demo.play import play
 
     play(show, folder, wanted.keep)

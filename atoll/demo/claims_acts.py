@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import comb, log2
-from typing import Any
 
 from atoll.client.authoring import check_folder, run_cases
 from atoll.demo.acts import refused
@@ -20,20 +19,15 @@ from atoll.demo.claims_stage import (
 from atoll.demo.hospital import PERSONAL
 from atoll.demo.page import bits, print_page, reads, sources
 from atoll.demo.show import Show
+from atoll.demo.visiting import Json, code, consent, state
 from atoll.demo.wiretap import crossed
 from atoll.errors import AtollError
 from atoll.testing import until
 
-Json = dict[str, Any]
 _BATCH, _SINGLE, _TRIAL = 100, 10, 20
 _DECISIONS, _REASONS, _MOST_REASONS = 3, 7, 3
 # What is left of some policies, in fen.
 _LITTLE = 200_000
-
-
-def code(error: AtollError | None) -> str:
-    """The code of a refusal."""
-    return error.code if error is not None else "-"
 
 
 def bits_of(amounts: int) -> int:
@@ -69,15 +63,14 @@ def author(on: Stage, show: Show) -> None:
 
 def review(on: Stage, show: Show) -> None:
     """The hospital's page, trial and consent."""
-    owner, digest = on.hospital.steward.scripts, NAME
+    owner = on.hospital.steward.scripts
     show.say("claims-review-intro", insurer=on.insurer.name, hospital=on.hospital.name)
     with show.busy("asking"):
         on.insurer.steward.scripts.publish(NAME, on.hospital.name, on.agreement)
-        until("the package has arrived", lambda: on.state(on.hospital, "1.0.0"))
-        page = owner.review(digest, bounds=BOUNDS)
-        trial = owner.trial(digest, _TRIAL, bounds=BOUNDS)["results"]
-        owner.deploy(digest, bounds=BOUNDS)
-        state = until("the author knows", lambda: on.state(on.insurer, "1.0.0") == "deployed" and "deployed")
+        until("the package has arrived", lambda: state(on.hospital, NAME, "1.0.0"))
+        page = owner.review(NAME, bounds=BOUNDS)
+        trial = owner.trial(NAME, _TRIAL, bounds=BOUNDS)["results"]
+        consent(on.insurer, on.hospital, NAME, "1.0.0", BOUNDS)
     print_page(show, page)
     columns = reads(page)
     pay = next(output for output in page["outputs"] if output["name"] == "pay")
@@ -89,7 +82,7 @@ def review(on: Stage, show: Show) -> None:
     truths = [{"subject": row["subject"], "answer": on.truth(row["subject"])} for row in trial]
     own = trial == truths and len(trial) == _TRIAL
     show.check(show.text("claims-trial", count=_TRIAL), own, True)
-    show.check(show.text("claims-consent"), state, "deployed")
+    show.check(show.text("claims-consent"), state(on.insurer, NAME, "1.0.0"), "deployed")
     show.table()
     bounds = {"calls": f"{CALLS_A_DAY:,}", "bits": str(SUBJECT_BITS), "hold": f"{HOLD // 100:,}"}
     show.say("claims-bounds", hospital=on.hospital.name, **bounds)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from atoll.demo.acts import refused
-from atoll.demo.claims_acts import bits_of, code, key_of
+from atoll.demo.claims_acts import bits_of, key_of
 from atoll.demo.claims_plain import OLD
 from atoll.demo.claims_stage import BOUNDS, NAME, Stage, waits
 from atoll.demo.packages import Changes
 from atoll.demo.page import bits, print_changes, print_page, reads, sources
 from atoll.demo.show import Show
-from atoll.errors import AtollError
+from atoll.demo.visiting import AT_LEAST, SECONDS, Caller, Json, code, consent, state
 from atoll.testing import until
 
-Json = dict[str, Any]
 _COLUMNS = 'columns = { diagnosis = "string", admitted = "date", discharged = "date?" }'
 _AGE: tuple[str, str] = (_COLUMNS, _COLUMNS.replace(" }", ', age = "int64" }'))
 _PAY = '"pay": pay // 100 * 100'
@@ -54,51 +49,7 @@ BY_PHONE: Changes = {
         )
     ]
 }
-_AT_LEAST, _SECONDS, _TRIAL = 15, 30.0, 50
-
-
-@dataclass
-class Caller:
-    """An application of the insurer that goes on calling, each time about another claim."""
-
-    on: Stage
-    claims: list[str]
-    answers: list[Json] = field(default_factory=list)
-    errors: list[AtollError] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        scripts = self.on.insurer.application.scripts
-        for claim in self.claims:
-            if self._stop.is_set():
-                return
-            try:
-                self.answers.append(scripts.call(NAME, claim, key=key_of(claim)))
-            except AtollError as error:
-                self.errors.append(error)
-            # So that the claims last until the new version is there.
-            time.sleep(0.02)
-
-    def by(self, version: str) -> int:
-        """So many calls that version answered."""
-        return sum(answer["version"] == version for answer in list(self.answers))
-
-    def wait(self, version: str) -> None:
-        """Until a version answered a few."""
-        until(
-            f"calls of {version}",
-            lambda: self.by(version) >= _AT_LEAST or not self._thread.is_alive(),
-            _SECONDS,
-        )
-
-    def close(self) -> None:
-        """Ends after the call that is on its way."""
-        self._stop.set()
-        self._thread.join(_SECONDS)
+_TRIAL = 50
 
 
 def change(on: Stage, show: Show) -> None:
@@ -106,7 +57,14 @@ def change(on: Stage, show: Show) -> None:
     show.say("claims-change-intro", age=OLD, insurer=on.insurer.name)
     owner = on.hospital.steward.scripts
     folder = on.version("1.1.0", WAIVED)
-    caller = Caller(on, on.take(len(on.fresh)))
+    old = next(
+        c
+        for c in on.fresh
+        if not waits(on.truth(c)) and on.truth(c) != on.truth(c, folder=folder, waived=True)
+    )
+    on.fresh.remove(old)
+    calls = [{"subject": claim, "arguments": {}, "key": key_of(claim)} for claim in on.take(len(on.fresh))]
+    caller = Caller(on.insurer, NAME, calls)
     try:
         with show.busy("asking"):
             caller.wait("1.0.0")
@@ -114,13 +72,12 @@ def change(on: Stage, show: Show) -> None:
             page = owner.review(f"{NAME}@1.1.0", bounds=BOUNDS)
             early = refused(lambda: on.insurer.analyst.scripts.switch(f"{NAME}@1.1.0"))
             unasked = caller.by("1.1.0")
-            owner.deploy(f"{NAME}@1.1.0", bounds=BOUNDS)
-            until("the author knows", lambda: on.state(on.insurer, "1.1.0") == "deployed")
+            consent(on.insurer, on.hospital, NAME, "1.1.0", BOUNDS)
             on.insurer.analyst.scripts.switch(f"{NAME}@1.1.0")
             caller.wait("1.1.0")
+            waived = on.insurer.application.scripts.call(NAME, old)
     finally:
         caller.close()
-    on.made += len(caller.answers)
     print_changes(show, page)
     now = owner.review(f"{NAME}@1.0.0")
     more = sorted(set(reads(page)) - set(reads(now)))
@@ -129,10 +86,13 @@ def change(on: Stage, show: Show) -> None:
     show.check(show.text("claims-change-unasked"), unasked, 0)
     for version, text in (("1.0.0", "claims-change-old"), ("1.1.0", "claims-change-new")):
         count = caller.by(version)
-        show.check(show.text(text), count, count if count >= _AT_LEAST else f">= {_AT_LEAST}")
+        show.check(show.text(text), count, count if count >= AT_LEAST else f">= {AT_LEAST}")
     show.check(show.text("claims-change-lost"), len(caller.errors), 0)
     mixed = [answer for answer in caller.answers if not _of_its_version(on, folder, answer)]
     show.check(show.text("claims-change-mixed"), len(mixed), 0)
+    was, now = on.truth(old) or {}, on.truth(old, folder=folder, waived=True) or {}
+    text = show.text("claims-change-waived", subject=old, was=f"{was['pay']:,}")
+    show.check(text, (waived["answer"] or {}).get("pay"), now["pay"])
     decided = Counter(d["key"] for d in owner.decisions(name=NAME, limit=1000))
     counts = {decided[answer["key"]] for answer in caller.answers}
     show.check(show.text("claims-change-once"), ", ".join(map(str, sorted(counts))), "1")
@@ -162,8 +122,8 @@ def receipts(on: Stage, show: Show) -> None:
     job = calls[0]["job"]
     with show.busy("asking"):
         on.hospital.steward.scripts.withdraw(f"{NAME}@1.0.0", "1.1.0")
-        mine = on.insurer.analyst.jobs.get(job).wait(timeout=_SECONDS).receipt(_SECONDS)
-        theirs = on.hospital.auditor.jobs.get(job).receipt(_SECONDS)
+        mine = on.insurer.analyst.jobs.get(job).wait(timeout=SECONDS).receipt(SECONDS)
+        theirs = on.hospital.auditor.jobs.get(job).receipt(SECONDS)
         call = on.insurer.analyst.scripts.show_call(NAME, calls[-1]["key"])
         newest = on.insurer.application.scripts.call(NAME, on.written.samples[0])
     show.check(show.text("claims-receipts-signed"), 2 - len(mine["missing"]), 2)
@@ -182,14 +142,14 @@ def reach(on: Stage, show: Show) -> None:
     with show.busy("asking"):
         page = on.publish(on.version("2.0.0", BY_NAME), "2.0.0")
         owner.refuse(f"{NAME}@2.0.0", "claims.name")
-        state = until("the author knows", lambda: on.state(on.insurer, "2.0.0") != "published" and
-                      on.state(on.insurer, "2.0.0"))  # fmt: skip
+        until("the author knows", lambda: state(on.insurer, NAME, "2.0.0") != "published")
+    stood = state(on.insurer, NAME, "2.0.0")
     show.check(
         show.text("claims-reach-name-page"), "claims.name" in reads(page) and "claims.name", "claims.name"
     )
     decision = next(output for output in page["outputs"] if output["name"] == "decision")
     show.check(show.text("claims-reach-name-depends"), "claim.name" in sources(decision), True)
-    show.check(show.text("claims-reach-refused", insurer=on.insurer.name), state, "refused")
+    show.check(show.text("claims-reach-refused", insurer=on.insurer.name), stood, "refused")
     show.table()
     _digits(on, show)
     _column(on, show)

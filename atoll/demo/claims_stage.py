@@ -17,10 +17,10 @@ from atoll.demo.hospital import DECLARATIONS, Written
 from atoll.demo.hospital import write as write_tables
 from atoll.demo.packages import Changes, changed, folder_of
 from atoll.demo.show import Show
+from atoll.demo.visiting import Json, assets, publish
 from atoll.demo.wiretap import Tap
-from atoll.testing import Net, NodeProcess, nodes, until
+from atoll.testing import Net, NodeProcess, nodes
 
-Json = dict[str, Any]
 NAME, PURPOSE = "claims", "claim settlement"
 CALLS_A_DAY, SUBJECT_BITS, HOLD = 1000, 50, 700_000
 BOUNDS: Json = {
@@ -104,38 +104,13 @@ class Stage:
         )  # type: ignore[arg-type,unused-ignore]
 
     def publish(self, folder: Path, version: str) -> Json:
-        """Signs a folder as a version, publishes it, waits until it arrived; the hospital's page."""
-        self.insurer.analyst.scripts.pack(folder)
-        self.insurer.steward.scripts.publish(f"{NAME}@{version}", self.hospital.name, self.agreement)
-        until(f"{version} has arrived", lambda: self.state(self.hospital, version))
-        return self.hospital.steward.scripts.review(f"{NAME}@{version}")
-
-    @staticmethod
-    def state(node: NodeProcess, version: str) -> str | None:
-        """How a version stands at a node."""
-        found = node.steward.scripts.packages()
-        return next((p.get("state") for p in found if p["version"] == version), None)
+        """Signs and publishes a folder as a version; the hospital's page."""
+        return publish(self.insurer, self.hospital, self.agreement, folder, NAME, version)
 
 
 def waits(answer: Answer | None) -> bool:
     """Whether an answer waits for a person."""
     return answer is not None and answer["pay"] > HOLD
-
-
-def grants(
-    net: Net, owner: NodeProcess, asker: NodeProcess, uses: dict[str, dict[str, str]], purpose: str
-) -> list[Json]:
-    """An owner's tables as assets of an agreement, with what the asker's scripts may read of them."""
-    found = []
-    for name, columns in uses.items():
-        grant = drafts.grant(
-            [asker.identity], purposes=[purpose], functions=["script"], columns=columns, disclose=["outcome"],
-            approval="automatic",
-        )  # fmt: skip
-        facts = owner.steward.data.show(name)["columns"]
-        told = ("missing", "stale")
-        found.append(drafts.asset(name, owner.identity, columns=facts, grants=[grant], findings=told))
-    return found
 
 
 @contextmanager
@@ -157,9 +132,9 @@ def stage(show: Show, folder: Path, keep: bool) -> Iterator[Stage]:
             with show.busy("adding"):
                 for name, declaration in DECLARATIONS.items():
                     owner.steward.data.add(name, written.folder / f"{name}.csv", declaration=declaration)
-                assets = grants(net, owner, insurer, _USES, PURPOSE)
+                brought = assets(owner, insurer, _USES, PURPOSE)
                 keys = {node.identity: node.name for node in net}
-                agreement = net.sign(drafts.agreement(keys, assets, title="Claims"))
+                agreement = net.sign(drafts.agreement(keys, brought, title="Claims"))
             show.say("claims-agreed", id=agreement)
             plain = claims_plain.load(written.folder)
             on = Stage(net, insurer, owner, written, plain, agreement, folder, folder_of(NAME), model, tap)

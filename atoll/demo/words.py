@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from atoll.demo.words_claims import CLAIMS
+from atoll.demo.words_subsidy import SUBSIDY
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
@@ -180,6 +181,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "answer": ("answer", "答案"),
     "atoll": ("Atoll", "Atoll"),
     "plaintext": ("pooled in clear", "明文汇总"),
+    "plaintext-tables": ("tables in clear", "明文数据表"),
     "plaintext-rules": ("rules in clear", "明文规则"),
     "expected": ("expected", "应为"),
     "learns": ("Who learns what (disclosure statement):", "谁得知什么（披露声明）："),
@@ -211,7 +213,7 @@ WORDS: dict[str, tuple[str, str]] = {
 }
 
 
-WORDS |= CLAIMS
+WORDS |= CLAIMS | SUBSIDY
 
 
 def say(language: Language, key: str, **facts: object) -> str:

@@ -124,6 +124,7 @@ CLAIMS: dict[str, tuple[str, str]] = {
         "answers that differ from the rules of their version",
         "与所属版本规则不符的答案",
     ),
+    "claims-change-waived": ("{subject}, which was {was}: pay, fen", "{subject}（原为 {was}）：赔付（分）"),
     "claims-change-once": ("decisions at the hospital for each call", "医院处每次调用的决定数"),
     # g
     "act-claims-receipts": ("Receipts", "收据"),
