@@ -11,7 +11,7 @@ from atoll.demo.claims_acts import bits_of, key_of
 from atoll.demo.claims_plain import OLD
 from atoll.demo.claims_stage import BOUNDS, NAME, Stage, waits
 from atoll.demo.packages import Changes
-from atoll.demo.page import bits, print_changes, print_page, reads, sources
+from atoll.demo.page import bits, print_changes, reads, sources
 from atoll.demo.show import Show
 from atoll.demo.visiting import AT_LEAST, SECONDS, Caller, Json, code, consent, state
 from atoll.testing import until
@@ -172,7 +172,6 @@ def _digits(on: Stage, show: Show, page: Json) -> None:
         owner.refuse(f"{NAME}@2.0.1", "step")
         trial = owner.trial(f"{NAME}@2.0.2", _TRIAL)["results"]
         owner.refuse(f"{NAME}@2.0.2", "gate")
-    print_page(show, page)
     pay = next(output for output in page["outputs"] if output["name"] == "pay")
     show.check(show.text("claims-reach-digit-depends"), "claim.age" in sources(pay), True)
     show.check(show.text("claims-reach-digit-bits"), bits(page["bits"]["per_call"]), bits(bits_of(5_000_001)))
