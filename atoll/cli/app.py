@@ -31,6 +31,9 @@ _MODULES = (
     "quality",
     "replays",
     "rosters",
+    "scripts",
+    "script_reviews",
+    "script_calls",
     "services",
 )
 

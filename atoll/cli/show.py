@@ -38,6 +38,12 @@ def line(*parts: Any, style: str | None = None) -> None:
     _console(False).print(text, style=style, markup=False, soft_wrap=True)
 
 
+def lines(texts: Iterable[str]) -> None:
+    """Lines on standard output."""
+    for text in texts:
+        line(text)
+
+
 def note(*parts: Any) -> None:
     """One line on standard error: not a result."""
     _console(True).print(" ".join(clean(p) for p in parts), markup=False, soft_wrap=True)

@@ -6,6 +6,7 @@ import difflib
 from typing import Any
 
 from atoll.agreements.difference import walk
+from atoll.disclosure import Language
 from atoll.errors import AtollError
 from atoll.scripts.deployment import Bounds, allowed, default_bounds
 from atoll.scripts.examine import Examination
@@ -42,12 +43,14 @@ def _reads(manifest: Manifest, tables: dict[str, dict[str, Json] | None]) -> lis
             columns.append({"name": column, "type": text, "problem": problem})
         problem = None
         if own is None:
-            problem = "there is no such table here"
+            problem = _both("there is no such table here", "本节点没有这个表")
         elif item.key not in own:
-            problem = f"the table has no column {item.key!r}"
+            problem = _both(f"the table has no column {item.key!r}", f"表中没有列 {item.key!r}")
         elif own[item.key]["type"] != manifest.subject.type:
-            problem = (
-                f"the key {item.key!r} is {own[item.key]['type']}, and the subject {manifest.subject.type}"
+            have, want = own[item.key]["type"], manifest.subject.type
+            problem = _both(
+                f"the key {item.key!r} is {have}, and the subject {want}",
+                f"键 {item.key!r} 的类型为 {have}，而主体为 {want}",
             )
         found.append(
             {
@@ -58,16 +61,21 @@ def _reads(manifest: Manifest, tables: dict[str, dict[str, Json] | None]) -> lis
     return found
 
 
-def column_problem(text: str, own: Json | None) -> str | None:
-    """What stands between a column of a manifest and the owner's own; None if it fits."""
+def _both(en: str, zh: str) -> dict[str, str]:
+    return {"en": en, "zh": zh}
+
+
+def column_problem(text: str, own: Json | None) -> dict[str, str] | None:
+    """What stands between a column of a manifest and the owner's own, in both languages; None if it fits."""
     if own is None:
-        return "the table has no such column"
+        return _both("the table has no such column", "表中没有此列")
     wanted = column_facts(text)
     have = (own["type"], own["precision"] if own["type"] == "decimal" else None, own["scale"])
     need = (wanted.type, wanted.precision, wanted.scale)
     if have[0] != need[0] or have[2] != need[2] or (need[1] is not None and (have[1] or 0) > need[1]):
         scale = f"({own['precision']},{own['scale']})" if own["type"] == "decimal" else ""
-        return f"it is {own['type']}{scale} in the table"
+        found = f"{own['type']}{scale}"
+        return _both(f"it is {found} in the table", f"表中为 {found}")
     return None
 
 
@@ -186,15 +194,19 @@ def review(
     }
 
 
-def over_reach(page: Json) -> str | None:
-    """Why a page's package cannot be deployed at all; None if it can."""
+def over_reach(page: Json, language: Language = "en") -> str | None:
+    """Why a page's package cannot be deployed at all; None if it can. Findings are in English."""
     if page["findings"]:
         first = page["findings"][0]
         return f"{first['place']}: {first['text']}"
     for item in page["reads"]:
         if item["problem"]:
-            return f"input {item['input']} ({item['asset']}): {item['problem']}"
+            name, text = f"{item['input']} ({item['asset']})", item["problem"][language]
+            return f"input {name}: {text}" if language == "en" else f"输入 {name}：{text}"
         for column in item["columns"]:
             if column["problem"]:
-                return f"input {item['input']}, column {column['name']}: {column['problem']}"
+                text = column["problem"][language]
+                if language == "en":
+                    return f"input {item['input']}, column {column['name']}: {text}"
+                return f"输入 {item['input']} 的列 {column['name']}：{text}"
     return None

@@ -33,6 +33,8 @@ _load("atoll_scenario_offer_actions", "offer_actions.py")
 _load("atoll_scenario_offer_table", "offer_table.py")
 _load("atoll_scenario_roster_table", "roster_table.py")
 _load("atoll_scenario_replay_table", "replay_table.py")
+_load("atoll_scenario_script_actions", "script_actions.py")
+_load("atoll_scenario_script_table", "script_table.py")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import atoll_scenario_evidence_table  # noqa: F401
 import atoll_scenario_offer_table  # noqa: F401
 import atoll_scenario_replay_table  # noqa: F401
 import atoll_scenario_roster_table  # noqa: F401
+import atoll_scenario_script_table  # noqa: F401
 import atoll_scenario_table  # noqa: F401
 import pytest
 from atoll_scenario_drivers import DRIVERS

@@ -96,9 +96,9 @@ class Word(Body):
     partner: str | None = None
 
 
-@router.on("GET", "/scripts", *_READERS)
+@router.on("GET", "/scripts", "application", *_READERS)
 def packages(node: Here) -> list[dict[str, Any]]:
-    """All packages that this node signed or was sent, newest first, and how each stands at each partner."""
+    """All packages that this node signed or was sent, newest first: what a call of each is, how it stands where."""
     return node.packages.listed()
 
 

@@ -146,7 +146,11 @@ class Decisions:
             "at": row.at,
             "person": row.person,
         }
-        return {**body, "arguments": kept["arguments"]} if full else body
+        if not full:
+            return body
+        leaving = _leaving(row.state, kept["answer"])
+        words = self._packages.explain(row.package, row.state, leaving["answer"], row.at)
+        return {**body, "arguments": kept["arguments"], "explanation": words}
 
     def listed(self, state: str | None, name: str | None, limit: int) -> list[dict[str, Any]]:
         """Decisions, newest first."""
@@ -171,7 +175,7 @@ class Decisions:
         return found[0]
 
     def show(self, name: str, key: str, partner: str | None = None) -> dict[str, Any]:
-        """One decision, with what was asked."""
+        """One decision, with what was asked and the reasons in words."""
         with self._store.read() as session:
             return self._describe(self._row(session, name, key, partner), True)
 

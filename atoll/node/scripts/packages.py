@@ -31,6 +31,7 @@ from atoll.scripts.deployment import Bounds, Deployment, allowed, default_bounds
 from atoll.scripts.examine import Examination, from_document
 from atoll.scripts.manifest import parse as parse_manifest
 from atoll.scripts.package import KIND, Package, build, open_package
+from atoll.scripts.page import explanation, page_lines
 from atoll.scripts.review import over_reach, review
 
 _EXAMINE_SECONDS = 60.0
@@ -129,6 +130,9 @@ class Packages:
             "version": row.version,
             "title": manifest.title.document(),
             "purpose": manifest.purpose,
+            "subject": manifest.subject.document(),
+            "arguments": {name: argument.document() for name, argument in manifest.arguments.items()},
+            "outputs": {name: output.document() for name, output in manifest.outputs.items()},
             "author": names.get(row.author, row.author),
             "mine": row.author == self._me,
             "findings": row.examined["findings"],
@@ -400,6 +404,7 @@ class Packages:
         page["agreement"] = place.agreement if place else None
         page["state"] = place.state if place else "signed"
         page["refused_because"] = over_reach(page)
+        page["lines"] = page_lines(page)
         return page
 
     def trial(self, reference: str, rows: int, bounds: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -492,6 +497,15 @@ class Packages:
         self._partners.outbox.wake()
         self._follow(word, place.partner)
         return self.describe(row, stored)
+
+    def explain(
+        self, digest: str, state: str, answer: dict[str, Any] | None, date: str | None
+    ) -> dict[str, list[str]]:
+        """What a package decided, for the person whom it is about, in both languages."""
+        row = self.row(digest)
+        author = self._names().get(row.author, row.author)
+        manifest = open_package(row.envelope).manifest
+        return explanation(manifest, author=author, state=state, answer=answer, date=date)
 
     # What plans rest on.
 
