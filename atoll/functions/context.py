@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from atoll.crypto import dsse
 from atoll.errors import AtollError
 from atoll.functions.calls import CallBook
-from atoll.sandbox.host import Process
-
-if TYPE_CHECKING:
-    import socket
+from atoll.sandbox.host import End, Process
 
 
 class Channel(Protocol):
@@ -112,7 +109,7 @@ class Context(Protocol):
     def deployed(self) -> dict[str, Any]:
         """Packages, at the host: the `package` envelope, and the `bounds` of the host's consent."""
 
-    def cell(self, line: socket.socket) -> Process:
+    def cell(self, line: End) -> Process:
         """Packages, at the host: starts a confined process that serves the other end of `line`."""
 
     def recall(self, keys: list[str]) -> dict[str, dict[str, Any]]:

@@ -42,6 +42,10 @@ _START_SECONDS = 10.0
 _BUSY_SECONDS = 600.0
 
 
+# One end of the line between a cell and its host.
+End = socket.socket
+
+
 class Process(Protocol):
     """A started cell."""
 
