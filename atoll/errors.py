@@ -103,7 +103,11 @@ CODES: dict[str, tuple[int, Fault, str]] = {
         "operator",
         "Run the job again: `atoll job rerun ID` repeats it without a second debit.",
     ),
-    "E_BUSY": (503, "operator", "Wait until a running job ends, or raise jobs.concurrent."),
+    "E_BUSY": (
+        503,
+        "operator",
+        "Wait until a job ends, or raise jobs.concurrent, for services jobs.services.",
+    ),
     "E_WORKER": (
         500,
         "operator",

@@ -16,12 +16,19 @@ from atoll.errors import AtollError
 
 __all__ = ["main"]
 
+STORIES = ("lenders", "claims", "subsidy")
+
 
 def _arguments(given: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="atoll demo",
         description="Four lenders on this machine compute together, each answer beside the plain one.",
     )
+    parser.add_argument(
+        "story", nargs="?", choices=STORIES, default=STORIES[0],
+        help="lenders: joins and totals; claims: an insurer's rules at a hospital; "
+        "subsidy: one rule over three offices",
+    )  # fmt: skip
     parser.add_argument("--lang", choices=LANGUAGES, default="en", help="language of the demo")
     parser.add_argument("--data", nargs=2, type=Path, metavar="CSV", help="your own two CSV files instead")
     parser.add_argument("--key", metavar="COLUMNS", help="key columns of your files, between commas")
@@ -30,6 +37,8 @@ def _arguments(given: Sequence[str]) -> argparse.Namespace:
     found = parser.parse_args(given)
     if (found.data is None) != (found.key is None):
         parser.error("--data and --key go together: atoll demo --data a.csv b.csv --key id")
+    if found.data is not None and found.story != STORIES[0]:
+        parser.error(f"the story {found.story} has its own tables: leave out --data and --key")
     return found
 
 
@@ -76,6 +85,11 @@ def _play(wanted: argparse.Namespace, show: Show, folder: Path) -> None:
             wanted.keep,
         )
         return
-    from atoll.demo.play import play
+    if wanted.story == "claims":
+        from atoll.demo.claims import play
+    elif wanted.story == "subsidy":
+        from atoll.demo.subsidy import play
+    else:
+        from atoll.demo.play import play
 
     play(show, folder, wanted.keep)

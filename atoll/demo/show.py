@@ -53,7 +53,7 @@ class Show:
         for part in text.splitlines():
             self._console.print(Text(indent + plain(part), style=style))
 
-    def _item(self, text: str) -> None:
+    def item(self, text: str) -> None:
         """One point of a list, its lines below each other in languages without spaces too."""
         grid = Table.grid(padding=(0, 1, 0, 0))
         grid.add_column(min_width=5, justify="right")
@@ -106,26 +106,30 @@ class Show:
             return self.text("yes" if value else "no")
         return plain(f"{value:,}" if isinstance(value, int) else value)
 
+    def statement(self, job: Job) -> None:
+        """Who learns what by a job, in short."""
+        statement = job.statement(self.language)
+        self.acts[-1].setdefault("statements", []).append(statement)
+        self.say("learns", "dim")
+        short_of = len(statement) - _SENTENCES
+        for sentence in statement if short_of <= 0 else [*statement[: _SENTENCES - 1], statement[-1]]:
+            self.item(sentence)
+        if short_of > 0:
+            self.say("more", "dim", count=short_of)
+
     def evidence(self, job: Job) -> None:
         """Disclosure statement and receipt of a completed job, in short; checks that all signed."""
         receipt = job.receipt(timeout=10)
         document = receipt["document"] or {}
         parties = len(job.document["parties"])
         meters = job.document["meters"] or {}
-        statement = job.statement(self.language)
-        self.acts[-1].setdefault("statements", []).append(statement)
         short = {
             "signed": parties - len(receipt["missing"]), "parties": parties,
             "plan": str(document.get("plan", "-"))[:23], "bytes": f"{meters.get('bytes_sent', 0):,}",
             "rows": job.result().rows,
         }  # fmt: skip
         self.acts[-1].setdefault("receipts", []).append(short)
-        self.say("learns", "dim")
-        short_of = len(statement) - _SENTENCES
-        for sentence in statement if short_of <= 0 else [*statement[: _SENTENCES - 1], statement[-1]]:
-            self._item(sentence)
-        if short_of > 0:
-            self.say("more", "dim", count=short_of)
+        self.statement(job)
         self.say("receipt", "dim", **short)
         self.check(self.text("signed"), short["signed"], parties)
         self._rows.pop()

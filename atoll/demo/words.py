@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from atoll.demo.words_claims import CLAIMS
+from atoll.demo.words_subsidy import SUBSIDY
+
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 
@@ -178,6 +181,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "answer": ("answer", "答案"),
     "atoll": ("Atoll", "Atoll"),
     "plaintext": ("pooled in clear", "明文汇总"),
+    "plaintext-tables": ("tables in clear", "明文数据表"),
+    "plaintext-rules": ("rules in clear", "明文规则"),
     "expected": ("expected", "应为"),
     "learns": ("Who learns what (disclosure statement):", "谁得知什么（披露声明）："),
     "receipt": (
@@ -206,6 +211,9 @@ WORDS: dict[str, tuple[str, str]] = {
         "{left}持有 {left_file}，{right}持有 {right_file}，按 {keys} 匹配。",
     ),
 }
+
+
+WORDS |= CLAIMS | SUBSIDY
 
 
 def say(language: Language, key: str, **facts: object) -> str:

@@ -73,7 +73,8 @@ SETTINGS: tuple[Setting, ...] = (
         "SQLAlchemy URL of the state store. Empty: an SQLite file in the node's folder.\n"
         "PostgreSQL for production: postgresql+psycopg://user@host/database",
     ),
-    Setting("jobs", "concurrent", 4, "Worker processes that may run at the same time.", 1, 256),
+    Setting("jobs", "concurrent", 4, "Jobs that may run at the same time, standing services apart.", 1, 256),
+    Setting("jobs", "services", 32, "Standing services that may run at the same time.", 1, 4096),
     Setting("jobs", "threads", 0, "Threads a worker may use. 0: one for each processor.", 0, 256),
     Setting("jobs", "memory_bytes", 2_147_483_648, "Memory budget of one worker. Bytes.", 67_108_864, None),
     Setting("jobs", "seconds", 3600, "Time budget of one job. Seconds.", 1, 604_800),

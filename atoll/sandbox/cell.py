@@ -23,28 +23,26 @@ import pydantic_monty
 from atoll.errors import AtollError
 from atoll.sandbox import engines, rows, walls
 from atoll.sandbox.asked import Asked
-from atoll.sandbox.line import MAX_REQUEST, ClosedError, Line, read_request, reply
+from atoll.sandbox.line import MAX_REQUEST, ClosedError, Line, answer_bytes, read_request, reply
 from atoll.sandbox.warm import warm
 from atoll.scripts.manifest import parse
 
-ANSWER_BYTES = 4096
 
-
-def _answer(value: Any) -> str:
+def _answer(value: Any, most: int) -> str:
     try:
         text = json.dumps(value, ensure_ascii=True, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
         return "null"
-    return text if len(text) <= ANSWER_BYTES else "null"
+    return text if len(text) <= most else "null"
 
 
-def _run(package: engines.Engines, message: dict[str, Any]) -> bytes:
+def _run(package: engines.Engines, message: dict[str, Any], most: int) -> bytes:
     calls = [
         Asked(c["seed"], datetime.date.fromisoformat(c["today"]), c["arguments"]) for c in message["calls"]
     ]
     inputs = {name: rows.read(data) for name, data in message["inputs"].items()}
     ran = package.run(calls, inputs, singly=message["singly"])
-    answers = ", ".join(map(_answer, ran.answers))
+    answers = ", ".join(_answer(answer, most) for answer in ran.answers)
     head = json.dumps({"kind": "done", "id": message["id"].hex(), "unfinished": ran.unfinished})
     return f'{head[:-1]}, "answers": [{answers}]}}'.encode("ascii")
 
@@ -66,15 +64,17 @@ def _serve(line: Line, interpreter: walls.Interpreter) -> None:
     line.send(reply({"kind": "confined"}))
     start = read_request(line.receive(MAX_REQUEST))
     try:
-        package = engines.Engines(parse(start["manifest"]), start["files"], pool)
+        manifest = parse(start["manifest"])
+        package = engines.Engines(manifest, start["files"], pool)
     except AtollError as error:
         line.send(reply({"kind": "refused", "code": error.code, "text": error.text[:1000]}))
         return
     del start
     walls.settle()
     line.send(reply({"kind": "ready"}))
+    most = answer_bytes(manifest)
     while True:
-        line.send(_run(package, read_request(line.receive(MAX_REQUEST))))
+        line.send(_run(package, read_request(line.receive(MAX_REQUEST)), most))
 
 
 def run(descriptor: int, interpreter: walls.Interpreter) -> NoReturn:
@@ -88,14 +88,21 @@ def run(descriptor: int, interpreter: walls.Interpreter) -> NoReturn:
         os._exit(1)
 
 
-def prepare() -> Callable[[int], NoReturn]:
-    """Loads what cells need, and gives what runs one in a fork of this process.
+def refuse(descriptor: int, text: str) -> NoReturn:
+    """Says why no cell can be here, and exits."""
+    with contextlib.suppress(ClosedError):
+        Line(socket.socket(fileno=descriptor)).send(reply({"kind": "unable", "text": text[:1000]}))
+    os._exit(1)
 
-    Raises:
-        AtollError: `E_SANDBOX` if the interpreter of rules is not installed.
-    """
-    warm()
-    interpreter = walls.find_interpreter()
+
+def prepare() -> Callable[[int], NoReturn]:
+    """Loads what cells need, and gives what runs one in a fork of this process."""
+    try:
+        warm()
+        interpreter = walls.find_interpreter()
+    except AtollError as error:
+        text = error.text
+        return lambda descriptor: refuse(descriptor, text)
     return lambda descriptor: run(descriptor, interpreter)
 
 

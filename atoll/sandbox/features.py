@@ -36,6 +36,7 @@ _SETTINGS = (
     "SET temp_directory = ''",
     "SET preserve_insertion_order = true",
     "SET TimeZone = 'UTC'",
+    "SET python_enable_replacements = false",
     "SET enable_external_access = false",
     f"SET disabled_optimizers = '{','.join(_OPTIMIZERS)}'",
 )
@@ -157,7 +158,7 @@ class FeatureEngine:
             con.close()
             self._connection = self._open()
             return None
-        except duckdb.Error:
+        except (duckdb.Error, ValueError, OverflowError):  # the latter: a value that Python cannot hold
             rows = None  # type: ignore[assignment]  # said below
         with contextlib.suppress(duckdb.Error):
             con.execute("ROLLBACK")  # takes the rows out again, whatever happened
@@ -194,12 +195,15 @@ def _renamed(table: pa.Table, columns: list[tuple[str, str, ColumnFacts]], *, ca
 def _insert(con: duckdb.DuckDBPyConnection, name: str, frame: pa.Table) -> None:
     if frame.num_rows == 0:
         return
+    few: dict[str, list[Any]] | None = None
     if frame.num_rows <= _FEW:
+        with contextlib.suppress(ValueError, OverflowError):  # a date that Python cannot hold
+            few = frame.to_pydict()
+    if few is not None:
         marks = ", ".join(["(" + ", ".join("?" * frame.num_columns) + ")"] * frame.num_rows)
-        columns = frame.to_pydict().values()
         con.execute(
             f"INSERT INTO {quoted(name)} VALUES {marks}",  # noqa: S608, the name is ours
-            [v for row in zip(*columns, strict=True) for v in row],
+            [v for row in zip(*few.values(), strict=True) for v in row],
         )
         return
     con.register("__arrow", frame)

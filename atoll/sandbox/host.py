@@ -24,11 +24,20 @@ import pyarrow as pa
 from atoll.errors import AtollError
 from atoll.sandbox import rows
 from atoll.sandbox.asked import Asked
-from atoll.sandbox.line import MAX_REQUEST, ClosedError, Line, UntrueError, read_reply, request
+from atoll.sandbox.line import (
+    GREETING,
+    MAX_REQUEST,
+    ClosedError,
+    Line,
+    UntrueError,
+    read_reply,
+    reply_bytes,
+    request,
+)
+from atoll.scripts.manifest import parse
 
 MAX_CALLS = 10_000
 _START_SECONDS = 10.0
-_REPLY_BYTES = 4096 + 256
 # A cell's processor time has an end, so that none outlives everybody. Long before that it is replaced between runs.
 _BUSY_SECONDS = 600.0
 
@@ -66,11 +75,15 @@ class Cell:
         package: what runs in it.
 
     `starts` counts the processes so far, `failed` says whether the latest run ended with a kill.
+
+    Raises:
+        AtollError: `E_SCRIPT` names the wrong field of the manifest.
     """
 
     def __init__(self, spawn: Callable[[socket.socket], Process], package: CellPackage) -> None:
         self._spawn = spawn
         self._package = package
+        self._manifest = parse(dict(package.manifest))
         self._lock = threading.Lock()
         self._line: Line | None = None
         self._process: Process | None = None
@@ -112,10 +125,13 @@ class Cell:
             deadline = time.monotonic() + seconds
             answers: list[dict[str, Any] | None] = [None] * len(calls)
             waiting = list(range(len(calls)))
+            # Nothing goes in that the manifest does not name.
+            columns = {n: [rows.CALL, *of.columns] for n, of in self._manifest.inputs.items()}
+            shown = {name: inputs[name].select(names) for name, names in columns.items()}
             try:
                 singly = False
                 while waiting:
-                    some = {n: _only(t, waiting, len(calls)) for n, t in inputs.items()}
+                    some = {n: _only(t, waiting, len(calls)) for n, t in shown.items()}
                     found, again = self._ask([calls[i] for i in waiting], some, singly, deadline)
                     for place, answer in zip(waiting, found, strict=True):
                         answers[place] = answer
@@ -142,7 +158,12 @@ class Cell:
             "id": mark,
             "singly": singly,
             "calls": [
-                {"seed": c.seed, "today": c.today.isoformat(), "arguments": dict(c.arguments)} for c in calls
+                {
+                    "seed": c.seed,
+                    "today": c.today.isoformat(),
+                    "arguments": {name: c.arguments[name] for name in self._manifest.arguments},
+                }
+                for c in calls
             ],
             "inputs": {name: rows.write(table) for name, table in inputs.items()},
         }
@@ -151,7 +172,7 @@ class Cell:
             raise AtollError("E_INTERNAL", f"a run of {len(body)} bytes")
         with _broken():
             line.send(body, deadline)
-            reply = read_reply(line.receive(_REPLY_BYTES * (len(calls) + 1), deadline))
+            reply = read_reply(line.receive(reply_bytes(self._manifest, len(calls)), deadline))
             self._busy += time.monotonic() - started
             return _answers(reply, mark.hex(), len(calls), singly)
 
@@ -177,9 +198,9 @@ class Cell:
         return line
 
     def _meet(self, line: Line, deadline: float) -> None:
-        memory = self._package.manifest["limits"]["memory_bytes"]
+        memory = self._manifest.limits.memory_bytes
         line.send(request({"kind": "limits", "memory_bytes": memory}), deadline)
-        first = read_reply(line.receive(_REPLY_BYTES, deadline))
+        first = read_reply(line.receive(GREETING, deadline))
         # It has read nothing of the package yet: what it says of its walls is our own code's word.
         if first.get("kind") == "unable":
             raise AtollError("E_SANDBOX", str(first.get("text"))[:1000])
@@ -187,7 +208,7 @@ class Cell:
             raise UntrueError
         start = {"manifest": dict(self._package.manifest), "files": dict(self._package.files)}
         line.send(request({"kind": "start", **start}), deadline)
-        second = read_reply(line.receive(_REPLY_BYTES, deadline))
+        second = read_reply(line.receive(GREETING, deadline))
         if second.get("kind") == "refused":
             # Its words are not repeated: the package may have chosen them.
             text = "the package does not pass its check, or does not load within its memory."

@@ -14,9 +14,30 @@ from typing import Any
 
 import cbor2
 
+from atoll.scripts.manifest import Choice, Manifest
+
 HEAD = struct.Struct("!I")
 # What a host may say at once: a package's files, or a batch's rows.
 MAX_REQUEST = 256 << 20
+# What a cell may say of itself.
+GREETING = 8192
+# A whole number of an output, or a flag.
+_NUMBER = len(str(-(2**53)))
+
+
+def answer_bytes(manifest: Manifest) -> int:
+    """Most bytes of an answer that fits the manifest, as a cell writes it. A longer one is no answer."""
+    size = len('{"reasons": []}')
+    for name, output in manifest.outputs.items():
+        value = max(len(v) + 2 for v in output.values) if isinstance(output, Choice) else _NUMBER
+        size += len(name) + len('"": , ') + value
+    longest = max((len(code) for code in manifest.reasons), default=0)
+    return size + manifest.maximum_reasons * (longest + len('"", '))
+
+
+def reply_bytes(manifest: Manifest, calls: int) -> int:
+    """Most bytes of a reply to so many calls."""
+    return GREETING + calls * (answer_bytes(manifest) + 2 * len("10000, "))
 
 
 class ClosedError(Exception):

@@ -64,6 +64,7 @@ def _forget(line: int) -> None:
     null = os.open("/dev/null", os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
+    os.set_inheritable(line, False)
     os.closerange(3, line)
     os.closerange(line + 1, 2**31 - 1)
     os.environ.clear()
@@ -136,8 +137,8 @@ def _path(descriptor: int) -> str:
 
 
 @contextlib.contextmanager
-def _binder(memory_bytes: int) -> Iterator[list[int]]:
-    """A thread that binds the processes that are listed within, before their wall is complete."""
+def binding(memory_bytes: int) -> Iterator[list[int]]:
+    """Binds the processes whose numbers are listed within, by a thread that was there before `confine.narrow`."""
     processes: list[int] = []
     failures: list[OSError] = []
     ready = threading.Event()
@@ -171,7 +172,7 @@ def start_interpreter(program: str, memory_bytes: int) -> pydantic_monty.Monty:
         AtollError: `E_SANDBOX` if it does not start, or cannot be bound.
     """
     pool = pydantic_monty.Monty(binary_path=program, min_processes=1, max_processes=1, checkout_timeout=5.0)
-    with _binder(memory_bytes) as processes:
+    with binding(memory_bytes) as processes:
         confine.narrow()
         try:
             pool.__enter__()

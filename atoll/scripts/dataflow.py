@@ -16,17 +16,16 @@ import ast
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
-from atoll.scripts.flow_heap import NOTHING, Heap, Kind, Object, Site, Value
+from atoll.scripts.flow_heap import NOTHING, Site, Value
+from atoll.scripts.flow_results import Environment, Results
 from atoll.scripts.manifest import Manifest
+from atoll.scripts.program import Program, bind, defaults, key_function, parameters
 from atoll.scripts.sources import Dependencies, Source
-from atoll.scripts.subset import Program, bind, defaults, key_function, parameters
 
 DECISION_MADE = "decision made"
 REASONS = "reasons"
 # Steps of the abstract run; code that needs more depends on everything.
-MAX_STEPS = 300_000
-
-Environment = dict[str, Value]
+MAX_STEPS = 150_000
 
 
 def every_source(manifest: Manifest) -> tuple[Source, ...]:
@@ -79,15 +78,13 @@ def _either(*environments: Environment | None) -> Environment | None:
     return found
 
 
-class _Flow:
+class _Flow(Results):
     def __init__(self, program: Program, manifest: Manifest) -> None:
+        super().__init__()
         self.program = program
         self.manifest = manifest
         self.sources = every_source(manifest)
         self.bits = {source: 1 << n for n, source in enumerate(self.sources)}
-        self.heap = Heap()
-        self.made = 0
-        self.random = 0
         self.conditions = 0
         self.steps = 0
         self.chains: dict[tuple[int, int], int] = {}
@@ -147,11 +144,14 @@ class _Flow:
 
     @property
     def why(self) -> int:
-        """What decides whether this step happens."""
         found = self.conditions | self.frame.jumped
         for loop in self.frame.loops:
             found |= loop.jumped
         return found
+
+    @property
+    def chain(self) -> int:
+        return self.frame.chain
 
     def step(self) -> None:
         self.steps += 1
@@ -214,6 +214,7 @@ class _Flow:
 
     def branch(self, node: ast.If, environment: Environment) -> Environment | None:
         conditions = self.conditions
+        self.steps += len(environment) // 4  # copies of it cost time too
         self.conditions |= self.truth(node.test, environment)
         first = self.block(node.body, dict(environment))
         second = self.block(node.orelse, dict(environment))
@@ -228,6 +229,7 @@ class _Flow:
             before = (dict(head), self.heap.version, self.random, loop.jumped, self.frame.jumped)
             loop.breaks, loop.continues = [], []
             inside = dict(head)
+            self.steps += len(head) // 4
             if isinstance(node, ast.For):
                 # Evaluated in each round: a loop sees what its body adds to the list.
                 given = self.value(node.iter, inside)
@@ -287,17 +289,13 @@ class _Flow:
         if not isinstance(node.op, ast.Add):
             why |= self.heap.deep(before, given)
         for held in self.heap.of(before):
-            if held.kind == "dict":
-                self.heap.merge(held, given, why)
-            elif held.kind != "tuple":
-                self.heap.add(held, self.heap.elements(given).on(why), self.heap.elements(given).on(why), why)
+            self.heap.extend(held, given, why)
         if isinstance(node.target, ast.Name):
             environment[node.target.id] = after.on(self.why)
         else:
             self.heap.store(base, key, self.spelled(node.target.slice), after, self.why)
 
     def spelled(self, node: ast.expr) -> list[Hashable]:
-        """The key, if the code spells it out; else nothing."""
         if isinstance(node, ast.Constant):
             return [node.value]
         if isinstance(node, ast.Name) and isinstance(self.program.constants.get(node.id), ast.Constant):
@@ -311,26 +309,6 @@ class _Flow:
         found = self.evaluate(node, environment)
         self.made |= self.heap.shape(found)
         return found
-
-    def site(self, node: ast.AST, tag: str = "") -> Site:
-        return (self.frame.chain, id(node), tag)
-
-    def fresh(self, node: ast.AST, kind: Kind, tag: str = "") -> tuple[Object, Value]:
-        site = self.site(node, tag)
-        return self.heap.make(site, kind), Value(0, frozenset({site}))
-
-    def sequence(self, node: ast.AST, rest: Value, shape: int, tag: str = "") -> Value:
-        """A new list."""
-        held, value = self.fresh(node, "list", tag)
-        self.heap.add(held, rest=rest, shape=shape)
-        return value
-
-    def pair(self, node: ast.AST, *parts: Value) -> Value:
-        """A new tuple."""
-        held, value = self.fresh(node, "tuple", f"pair{len(parts)}")
-        for position, part in enumerate(parts):
-            self.heap.set(held, position, part)
-        return value
 
     def evaluate(self, node: ast.expr, environment: Environment) -> Value:
         match node:
@@ -504,19 +482,22 @@ class _Flow:
                 return self.own(node, program.functions[name], environment)
             if self.frame.function and name in program.tables[self.frame.function.name]:
                 return self.table(node, environment[name], environment)
+        # In the order of the run: what a call changes is seen by what comes behind it.
+        path = self.path(callee)
+        base = NOTHING
+        if isinstance(callee, ast.Attribute) and path is None:
+            base = self.value(callee.value, environment)
         given = [self.value(a, environment) for a in node.args]
         named = {
             k.arg or "": self.value(k.value, environment)
             for k in node.keywords
             if not isinstance(k.value, ast.Lambda) and k.value is not key_function(node)
         }
-        path = self.path(callee)
         if path is not None:
             return self.module(node, path, given, named)
         if isinstance(callee, ast.Name):
             return self.builtin(node, callee.id, given, named, environment)
         assert isinstance(callee, ast.Attribute)  # nothing else passes the check
-        base = self.value(callee.value, environment)
         return self.method(node, callee.attr, base, given, named, environment)
 
     def path(self, node: ast.expr) -> str | None:
@@ -531,9 +512,15 @@ class _Flow:
     def own(self, node: ast.Call, function: ast.FunctionDef, environment: Environment) -> Value:
         bound = bind(node, function)
         assert isinstance(bound, dict)  # by the check
-        return self.enter(
-            function, id(node), {name: self.value(given, environment) for name, given in bound.items()}
-        )
+        tables = self.program.tables[function.name]
+        given: Environment = {}
+        for name, argument in bound.items():
+            # A table is no value: it is passed on under its name.
+            if name in tables and isinstance(argument, ast.Name):
+                given[name] = environment[argument.id]
+            else:
+                given[name] = self.value(argument, environment)
+        return self.enter(function, id(node), given)
 
     def table(self, node: ast.Call, table: Value, environment: Environment) -> Value:
         """A look-up: whether there is a row depends on the key, and on which keys the table has."""
@@ -546,7 +533,6 @@ class _Flow:
         return found
 
     def key(self, node: ast.Call, elements: Value, environment: Environment) -> int:
-        """The sources of what a sort, min or max compares."""
         key, conditions = key_function(node), self.conditions
         self.conditions |= elements.sources
         found = elements
@@ -557,168 +543,6 @@ class _Flow:
             found = self.enter(function, id(key), {parameters(function)[0]: elements})
         self.conditions = conditions
         return self.heap.deep(found)
-
-    def draw(self, sources: int) -> int:
-        """A random number: how many were drawn before decides which one this is."""
-        self.random |= self.why | sources
-        return self.random
-
-    def module(self, node: ast.Call, path: str, given: list[Value], named: Environment) -> Value:
-        everything = self.heap.deep(*given, *named.values())
-        if not path.startswith("random."):
-            return Value(everything)
-        if path in ("random.choice", "random.sample", "random.shuffle"):
-            shape = self.heap.shape(*given, *named.values())
-            drawn = self.draw(shape)
-            elements = self.heap.elements(given[0]).on(drawn) if given else NOTHING
-            if path == "random.choice":
-                return elements
-            if path == "random.sample":
-                return self.sequence(node, elements, shape)
-            for held in self.heap.of(given[0]) if given else ():
-                self.heap.add(held, rest=Value(drawn))
-            return NOTHING
-        return Value(self.draw(everything))
-
-    def builtin(
-        self, node: ast.Call, name: str, given: list[Value], named: Environment, environment: Environment
-    ) -> Value:
-        heap = self.heap
-        everything = heap.deep(*given, *named.values())
-        if name in ("len", "bool"):
-            return Value(heap.shape(*given))
-        if name in ("max", "min"):
-            elements = heap.elements(given[0]) if len(given) == 1 else NOTHING
-            for value in given if len(given) > 1 else named.values():
-                elements |= value
-            return elements.on(self.key(node, elements, environment) | heap.shape(*given[:1]))
-        if name == "dict":
-            held, value = self.fresh(node, "dict")
-            for argument in given:
-                heap.merge(held, argument, 0)
-            for keyword, content in named.items():
-                heap.set(held, keyword, content)
-            return value
-        if name == "range":
-            return self.sequence(node, Value(everything), everything)
-        if name == "divmod":
-            return self.pair(node, Value(everything), Value(everything))
-        shape = heap.shape(*given, *named.values())
-        if name == "zip":
-            return self.sequence(node, self.pair(node, *[heap.elements(v).on(shape) for v in given]), shape)
-        elements = heap.elements(given[0]) if given else NOTHING
-        if name == "enumerate":
-            return self.sequence(node, self.pair(node, Value(shape), elements), shape)
-        if name in ("list", "tuple", "reversed"):
-            return self.sequence(node, elements.on(shape), shape)
-        if name in ("set", "frozenset"):
-            shape |= everything
-            return self.sequence(node, elements.on(shape), shape)
-        if name == "sorted":
-            order = self.key(node, elements, environment) | shape
-            self.made |= order
-            return self.sequence(node, elements.on(order), shape)
-        if name == "sum" and (elements.objects or any(v.objects for v in given[1:]) or named):
-            total = self.sequence(node, heap.elements(elements).on(everything), everything).on(everything)
-            for start in (*given[1:], *named.values()):
-                total |= start | self.sequence(node, heap.elements(start).on(everything), everything)
-            return total
-        return Value(everything)
-
-    def method(
-        self,
-        node: ast.Call,
-        name: str,
-        base: Value,
-        given: list[Value],
-        named: Environment,
-        environment: Environment,
-    ) -> Value:
-        heap, objects = self.heap, self.heap.of(base)
-        everything = heap.deep(base, *given, *named.values())
-        why = self.why | base.sources
-        known = self.spelled(node.args[0]) if node.args else []
-        first = given[0] if given else NOTHING
-        self.made |= heap.shape(base)
-        if name in ("append", "add", "insert"):
-            # A set drops what it has: its size tells about the values.
-            shape = why | (everything if name == "add" else heap.deep(*given[:-1]))
-            for held in objects:
-                heap.add(held, rest=(given[-1] if given else NOTHING).on(shape), shape=shape)
-            return NOTHING
-        if name in ("extend", "update"):
-            for held in objects:
-                if held.kind == "dict":
-                    for argument in given:
-                        heap.merge(held, argument, why)
-                    continue
-                shape = why | (everything if name == "update" else heap.shape(*given))
-                for argument in given:
-                    heap.add(
-                        held, heap.elements(argument).on(shape), heap.elements(argument).on(shape), shape
-                    )
-            return NOTHING
-        if name in ("clear", "pop", "remove", "discard"):
-            return self.take(name, base, given, known)
-        if name in ("sort", "reverse"):
-            order = why | heap.deep(*given, *named.values())
-            for held in objects:
-                compared = self.key(node, held.elements, environment) if name == "sort" else 0
-                self.made |= compared
-                heap.add(held, rest=Value(order | compared))
-            return NOTHING
-        if name in ("get", "setdefault"):
-            default = given[1] if len(given) > 1 else NOTHING
-            found = heap.lookup(base, first, known)
-            if name == "setdefault":
-                heap.store(base, first, known, default.on(found.sources), self.why)
-            # Whether the key is there is with the value under it, or with the shape for a key that is not spelled out.
-            return found | default
-        if name == "copy":
-            return self.copy(node, base)
-        if name in ("keys", "values", "items"):
-            shape, keys, values = base.sources, Value(base.sources), Value(base.sources)
-            for held in objects:
-                shape, keys, values = shape | held.shape, keys | held.keys, values | held.values
-            keys, values = keys.on(shape), values.on(shape)
-            rest = {"keys": keys, "values": values}.get(name) or self.pair(node, keys, values)
-            return self.sequence(node, rest, shape)
-        if name in ("split", "rsplit", "partition"):
-            return self.sequence(node, Value(everything), everything)
-        if name in ("intersection", "union", "difference"):
-            rest = heap.elements(base)
-            for argument in given:
-                rest |= heap.elements(argument)
-            return self.sequence(node, rest.on(everything), everything).on(base.sources)
-        return Value(everything)
-
-    def take(self, name: str, base: Value, given: list[Value], known: list[Hashable]) -> Value:
-        """What takes values away: what is left tells which."""
-        heap = self.heap
-        found = NOTHING
-        why = self.why | base.sources | heap.deep(*given[:1])
-        if name == "pop":
-            found = heap.lookup(base, given[0], known) if given else heap.elements(base)
-            found = found.on(heap.shape(base))
-            for default in given[1:]:
-                found |= default
-        elif name in ("remove", "discard"):
-            why |= heap.deep(base)
-            self.made |= why
-        for held in heap.of(base):
-            heap.add(held, rest=Value(why), shape=why)
-        return found
-
-    def copy(self, node: ast.AST, base: Value) -> Value:
-        """A new object for each kind that the value may be, with the same content."""
-        found = Value(base.sources)
-        for held in self.heap.of(base):
-            target, value = self.fresh(node, held.kind, held.kind)
-            for name, content in held.fields.items():
-                self.heap.set(target, name, content)
-            self.heap.add(target, held.rest, held.keys, held.shape)
-            found |= value
-        return found
 
 
 def analyse(program: Program, manifest: Manifest) -> Dependencies:

@@ -141,8 +141,12 @@ class Expressions(Strings, Numbers):
         if isinstance(node, exp.Or):
             return self._wrap("CASE WHEN {} THEN TRUE ELSE {} END", a, b)
         guarded = self._wrap("CASE WHEN {} THEN {} ELSE FALSE END", a, b)
-        # Said again outside, joins and filters can use the part that cannot fail.
-        return guarded if a.fallible else replace(guarded, sql=f"({a.sql} AND {guarded.sql})")
+        # Said again outside, joins and filters can use a part that cannot fail and is short.
+        return (
+            guarded
+            if a.fallible or node.this.find(exp.Query)
+            else replace(guarded, sql=f"({a.sql} AND {guarded.sql})")
+        )
 
     def _group_key(self, node: exp.Expression, scope: Scope) -> Term | None:
         """The node as a key of GROUP BY, in a SELECT that groups."""
@@ -172,6 +176,7 @@ class Expressions(Strings, Numbers):
                 return self._no_column(node, name, list(at.relations[alias].columns))
             at = at.parent
         if name == "today" and alias is None:
+            scope.around = True
             return Term('"__c"."today"', DATE, frozenset({("today", "")}))
         if alias is not None:
             known = ", ".join(scope.relations) or "none"
@@ -187,6 +192,7 @@ class Expressions(Strings, Numbers):
 
     def _reference(self, node: exp.Expression, found: tuple[Column, str], at: Scope, scope: Scope) -> Term:
         facts, sql = found
+        at.own = True
         if facts.kind is None:
             text = f"{node.name[:40]!r} is a float64, and features are exact; rules can read it, SQL cannot."
             return self.findings.add("features-float", node, text)
@@ -265,18 +271,14 @@ class Expressions(Strings, Numbers):
 
     def _case(self, node: exp.Expression, scope: Scope) -> Term:
         self.findings.only(node, "this", "ifs", "default")
-        tests, values = [], []
-        subject = self.read(node.this, scope) if node.this is not None else None
-        for branch in node.args["ifs"]:
-            if subject is None:
-                tests.append(self.condition(branch.this, scope))
-            else:
-                pair = self.findings.unified([subject, self.read(branch.this, scope)], branch)
-                tests.append(self._wrap("({} = {})", *pair, kind=BOOL))
-            values.append(self.read(branch.args["true"], scope))
-        default = node.args.get("default")
+        branches, default = node.args["ifs"], node.args.get("default")
+        values = [self.read(branch.args["true"], scope) for branch in branches]
         values.append(self.read(default, scope) if default is not None else Term("NULL", NULL))
-        return self._chosen(tests, values, node)
+        if node.this is None:
+            return self._chosen([self.condition(branch.this, scope) for branch in branches], values, node)
+        compared = [self.read(part, scope) for part in (node.this, *(branch.this for branch in branches))]
+        subject, *tests = self.findings.unified(compared, node)
+        return self._chosen(tests, values, node, subject)
 
     def _if(self, node: exp.Expression, scope: Scope) -> Term:
         self.findings.only(node, "this", "true", "false")
@@ -285,11 +287,15 @@ class Expressions(Strings, Numbers):
         values.append(self.read(other, scope) if other is not None else Term("NULL", NULL))
         return self._chosen([self.condition(node.this, scope)], values, node)
 
-    def _chosen(self, tests: list[Term], values: list[Term], node: exp.Expression) -> Term:
+    def _chosen(
+        self, tests: list[Term], values: list[Term], node: exp.Expression, subject: Term | None = None
+    ) -> Term:
         values = self.findings.unified(values, node)
+        first = [subject] if subject is not None else []
         parts = " ".join("WHEN {} THEN {}" for _ in tests)
         pairs = [t for pair in zip(tests, values, strict=False) for t in pair]
-        term = self._wrap(f"CASE {parts} ELSE {{}} END", *pairs, values[-1], kind=values[-1].kind)
+        template = f"CASE {'{} ' if first else ''}{parts} ELSE {{}} END"
+        term = self._wrap(template, *first, *pairs, values[-1], kind=values[-1].kind)
         return replace(term, growth=max(v.growth for v in values))
 
     def _one_of(self, node: exp.Expression, scope: Scope) -> Term:
@@ -347,6 +353,7 @@ class Expressions(Strings, Numbers):
 
     def _single(self, node: exp.Expression, scope: Scope) -> tuple[Relation, Term]:
         """A subquery and its one column, as a term inside it."""
+        scope.around = True
         relation = self.query(node, scope)
         if len(relation.columns) != 1:
             text = f"a SELECT as a value has one column, and this one has {len(relation.columns)}."
@@ -361,6 +368,7 @@ class Expressions(Strings, Numbers):
 
     def _exists(self, node: exp.Expression, scope: Scope) -> Term:
         self.findings.only(node, "this")
+        scope.around = True
         relation = self.query(node.this, scope)
         return Term(f"EXISTS {_inner('1', relation)}", BOOL, relation.rows)
 

@@ -49,6 +49,14 @@ class Queries(Expressions):
 
     def __init__(self, manifest: Manifest, findings: Findings) -> None:
         super().__init__(findings)
+        listed = [(name, of.columns) for name, of in manifest.inputs.items()]
+        listed += [(name, table.columns) for name, table in manifest.parameters.items()]
+        for name, columns in listed:
+            if len({column.lower() for column in columns}) < len(columns):
+                text = (
+                    f"two columns of {name} differ in upper and lower case only; SQL cannot tell them apart."
+                )
+                findings.add("features-column", None, text)
         self._number_of_relations = 0
         self._aliases = 0
         self._tables: dict[str, tuple[str, dict[str, Column]]] = {}
@@ -208,9 +216,16 @@ class Queries(Expressions):
                 self.findings.add("features-order", node, text)
             keys = []
         listed = [f'{t.sql} AS "c{n}"' for n, t in enumerate(terms)]
-        listed += [f'{k.sql} AS "k{n}"' for n, (k, _) in enumerate(keys)]
+        listed += _extra(keys, terms)
         inner = f"SELECT {'DISTINCT ' if distinct is not None else ''}{', '.join(listed)}{body}"
-        return self._cut(node, inner, columns, terms, keys, scope.rows)
+        relation = self._cut(node, inner, columns, terms, keys, scope.rows)
+        # A window function counts as more: without a FROM around it, it would run over the calls.
+        plain = not (
+            body or distinct or scope.grouped is not None or node.args.get("limit") or node.args.get("offset")
+        )
+        if plain and not any(part.find(exp.Window) for part in node.expressions):
+            return replace(relation, values=tuple(term.sql for term in terms))
+        return relation
 
     def _projections(self, node: exp.Select, scope: Scope) -> tuple[list[str], list[Term]]:
         columns, terms = [], []
@@ -227,7 +242,7 @@ class Queries(Expressions):
             columns.append((projection.alias_or_name or f"column{position}").lower())
             term = self.read(value, scope)
             # A column without a type would get one from the engine.
-            terms.append(replace(term, sql="CAST(NULL AS BIGINT)") if term.kind == NULL else term)
+            terms.append(replace(term, sql="CAST(NULL AS VARCHAR)") if term.kind == NULL else term)
         if not terms:
             self.findings.add("features-construct", node, "a SELECT names its columns.")
             raise Refusal
@@ -317,7 +332,11 @@ class Queries(Expressions):
         sql = inner
         if limits:
             rows = rows | merge(*terms, *(key for key, _ in keys))
-            order = [f'"k{n}" {direction}' for n, (_, direction) in enumerate(keys)]
+            mine = [term.sql for term in terms]
+            order = [
+                f'"c{mine.index(key.sql)}" {direction}' if key.sql in mine else f'"k{n}" {direction}'
+                for n, (key, direction) in enumerate(keys)
+            ]
             order += [f'"c{n}" ASC NULLS LAST' for n in range(len(terms))]
             listed = ", ".join(f'"c{n}"' for n in range(len(terms)))
             sql = select(listed, f'({inner}) AS "y"', f" ORDER BY {', '.join(order)} {' '.join(limits)}")
@@ -328,7 +347,7 @@ class Queries(Expressions):
             name: Column(term.kind, term.sources | rows, term.growth)
             for name, term in zip(columns, terms, strict=True)
         }
-        return Relation(f"({sql})", found, rows)
+        return Relation(self.findings.bounded(f"({sql})", node), found, rows)
 
     def _set(self, node: exp.SetOperation, parent: Scope) -> Relation:
         self.findings.only(node, "this", "expression", "distinct", "order", "limit", "offset", "with_")
@@ -355,7 +374,6 @@ class Queries(Expressions):
         rows = left.rows | right.rows | merge(*terms)
         keys = self._keys(node, columns, terms, None) or []
         listed = [f'"c{n}"' for n in range(len(terms))]
-        listed += [f'{k.sql} AS "k{n}"' for n, (k, _) in enumerate(keys)]
         inner = select(", ".join(listed), f'({halves[0]} {word} {halves[1]}) AS "z"')
         return self._cut(node, inner, columns, terms, keys, rows)
 
@@ -375,19 +393,29 @@ class Queries(Expressions):
                 f"{describe(call)} is an aggregate, and none can stand here; put it into a SELECT of its own."
             )
             return self.findings.add("features-group", node, text)
-        scope.inside = True
+        scope.inside, scope.own, scope.around = True, False, False
         term = self._aggregated(call, scope)
+        self._belongs(call, scope)
         sources = term.sources | scope.rows
         if isinstance(node, exp.Filter):
             self.findings.only(node, "this", "expression")
             condition = self.condition(node.expression.this, scope)
+            self._belongs(node.expression, scope)
             where, sources = f" FILTER (WHERE {condition.sql})", sources | condition.sources
         scope.inside = False
         return self._finished(replace(term, sources=sources), where)
 
+    def _belongs(self, node: exp.Expression, scope: Scope) -> None:
+        """Refuses an aggregate that reads only what is outside of its SELECT: in SQL it would be one of the SELECT
+        around it, and in the end one over all calls."""
+        if scope.around and not scope.own:
+            text = "an aggregate that reads `today` or a subquery reads a column of its own SELECT beside it."
+            self.findings.add("features-group", node, text)
+        scope.own = scope.around = False
+
     def _finished(self, call: Term, behind: str) -> Term:
         """A call of an aggregate with what stands behind it, as its exact type: the engine widens sums."""
-        return replace(call, sql=f"CAST({call.sql}{behind} AS {call.kind.sql})")
+        return replace(call, sql=self.findings.bounded(f"CAST({call.sql}{behind} AS {call.kind.sql})"))
 
     def _aggregated(self, node: exp.Expression, scope: Scope) -> Term:
         name, kinds = _AGGREGATES[type(node)]
@@ -502,6 +530,12 @@ class Queries(Expressions):
                 "features-construct", node, "RANGE is between UNBOUNDED and CURRENT ROW; use ROWS."
             )
         return f"{kind} BETWEEN {ends[0]} AND {ends[1]}"
+
+
+def _extra(keys: list[tuple[Term, str]], terms: list[Term]) -> list[str]:
+    """Keys of ORDER BY that are no column of the SELECT, as columns beside them."""
+    mine = {term.sql for term in terms}
+    return [f'{key.sql} AS "k{n}"' for n, (key, _) in enumerate(keys) if key.sql not in mine]
 
 
 def _edge(at: exp.Expression | str | None, side: str | None) -> str | None:

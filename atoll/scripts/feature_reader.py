@@ -36,7 +36,7 @@ class Reader(ABC):
     def _wrap(self, template: str, *terms: Term, kind: Kind | None = None, fallible: bool = False) -> Term:
         """Generated SQL around terms, of the first one's kind if none is given."""
         return Term(
-            template.format(*(t.sql for t in terms)),
+            self.findings.bounded(template.format(*(t.sql for t in terms))),
             kind or terms[0].kind,
             merge(*terms),
             fallible or any(t.fallible for t in terms),

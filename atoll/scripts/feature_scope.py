@@ -26,11 +26,13 @@ class Relation:
     Attributes:
         columns: by the author's name in lower case, in order.
         rows: what the choice and the number of rows depend on.
+        values: generated SQL of the columns, if the relation is one row that is computed from nothing but them.
     """
 
     sql: str
     columns: dict[str, Column]
     rows: frozenset[Source]
+    values: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Scope:
         grouped: generated SQL of the keys if rows are grouped here.
         aggregates, windows: whether they may stand at the place that is being read.
         inside: whether that place is the argument of an aggregate.
+        own, around: whether the argument of an aggregate has read a column of this SELECT, or something else.
         rows: what the choice of rows depends on.
     """
 
@@ -61,6 +64,8 @@ class Scope:
     aggregates: bool = False
     windows: bool = False
     inside: bool = False
+    own: bool = False
+    around: bool = False
     rows: frozenset[Source] = frozenset()
 
     def matches(self, name: str, table: str | None) -> list[tuple[Column, str]]:

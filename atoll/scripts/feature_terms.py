@@ -19,6 +19,8 @@ from atoll.scripts.sources import Source
 
 MAX_SCALE = 30
 MAX_GROWTH = 64
+MAX_GENERATED = 1 << 20
+MAX_FINDINGS = 50
 _NOTHING: frozenset[Source] = frozenset()
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?")
@@ -49,8 +51,8 @@ _SQL = {
     "bool": "BOOLEAN",
     "date": "DATE",
     "timestamp": "TIMESTAMP",
-    "null": "BIGINT",
-    "unknown": "BIGINT",
+    "null": "VARCHAR",  # NULL of this type can be cast to any other
+    "unknown": "VARCHAR",
 }
 _TEXTS = {"int": "a whole number", "decimal": "a decimal", "string": "a string", "bool": "true or false"}
 _TEXTS |= {"date": "a date", "timestamp": "a timestamp", "null": "NULL"}
@@ -134,7 +136,18 @@ class Findings:
         finding = Finding(code, self.place(node), text)
         if finding not in self.found:
             self.found.append(finding)
+        if len(self.found) >= MAX_FINDINGS:
+            raise Refusal
         return Term("NULL", UNKNOWN)
+
+    def bounded(self, sql: str, node: exp.Expression | None = None) -> str:
+        """The generated SQL; ends the walk where it has grown too large."""
+        if len(sql) > MAX_GENERATED:
+            self.add(
+                "features-size", node, "the statement is too large once written out; say less of it twice."
+            )
+            raise Refusal
+        return sql
 
     def only(self, node: exp.Expression, *names: str) -> None:
         """Refuses a node that says more than these parts: whatever is not read here must not be there."""

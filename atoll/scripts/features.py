@@ -21,7 +21,6 @@ from atoll.scripts.manifest import Manifest, column_facts
 from atoll.scripts.sources import Dependencies
 
 MAX_BYTES = 32 << 10
-MAX_GENERATED = 1 << 20
 MAX_DEPTH = 100
 
 
@@ -53,14 +52,12 @@ def check_features(sql: str, manifest: Manifest) -> FeatureQuery:
     tree = _parse(sql, findings)
     if tree is None:
         return FeatureQuery(tuple(findings.found))
-    queries = Queries(manifest, findings)
     try:
+        queries = Queries(manifest, findings)
         relation = queries.query(tree, Scope(None, {}))
         text = _batch(relation, tree, manifest, findings)
     except Refusal:
         return FeatureQuery(tuple(findings.found))
-    if not findings.found and len(text) > MAX_GENERATED:
-        findings.add("features-size", tree, "the statement is too large; read tables fewer times.")
     if findings.found:
         return FeatureQuery(tuple(findings.found))
     dependencies = {name: relation.columns[name.lower()].sources for name in manifest.features.columns}
@@ -112,6 +109,9 @@ def _batch(relation: Relation, tree: exp.Expression, manifest: Manifest, finding
     """The statement for many calls; findings where the columns are not those of the manifest."""
     assert manifest.features is not None
     declared = {name.lower(): name for name in manifest.features.columns}
+    if len(declared) < len(manifest.features.columns):
+        text = "two features differ in upper and lower case only; SQL cannot tell them apart."
+        findings.add("features-output", tree, text)
     for name in relation.columns:
         if name not in declared:
             text = f"the column {name[:40]!r} is no feature of the manifest; there is: {', '.join(declared)}."
@@ -134,7 +134,11 @@ def _batch(relation: Relation, tree: exp.Expression, manifest: Manifest, finding
             message = f"the feature {name[:40]!r} is {text} in the manifest{hint}, and {have.text} here; write a cast."
             findings.add("features-output", tree, message)
         engine = f"DECIMAL({facts.precision}, {facts.scale})" if facts.type == "decimal" else wanted.sql
-        listed.append(f'CAST("q"."c{columns.index(name.lower())}" AS {engine}) AS "f{position}"')
+        at = columns.index(name.lower())
+        value = relation.values[at] if relation.values is not None else f'"q"."c{at}"'
+        listed.append(f'CAST({value} AS {engine}) AS "f{position}"')
+    if relation.values is not None:
+        return select(", ".join(['"__c"."__call"', *listed]), '"__calls" AS "__c"')
     return select(
         ", ".join(['"__c"."__call"', *listed]),
         '"__calls" AS "__c"',

@@ -116,8 +116,8 @@ class Heap:
             found |= value.sources
             for site in value.objects - seen:
                 seen.add(site)
-                self.visited += 1
                 held = self.objects[site]
+                self.visited += 1 + len(held.fields)
                 found |= held.shape
                 todo += [held.rest, held.keys, *held.fields.values()]
         return found
@@ -161,6 +161,14 @@ class Heap:
                 self.add(held, rest=new.on(why))
             else:
                 self.add(held, rest=new.on(why), keys=Value(self.deep(key), key.objects).on(why), shape=why)
+
+    def extend(self, target: Object, value: Value, why: int) -> None:
+        """Add what a list, a set or a dict is made of to one; nothing is added to a tuple."""
+        why |= self.shape(value)
+        if target.kind in ("dict", "any"):
+            self.merge(target, value, why)
+        if target.kind in ("list", "any"):
+            self.add(target, self.elements(value).on(why), self.elements(value).on(why), why)
 
     def merge(self, target: Object, value: Value, why: int) -> None:
         """`dict.update`: the pairs of a dict, or of a list of pairs."""

@@ -32,6 +32,7 @@ from atoll.scripts.onnx_parts import (
     tensor_shape,
     value_type,
 )
+from atoll.scripts.onnx_shapes import check_shape
 from atoll.scripts.onnx_trees import check_ml
 
 MAX_BYTES = 4 << 20
@@ -78,18 +79,24 @@ def _opsets(model: Any) -> dict[str, int]:
         raise RefusedError("model-opset", f"IR version {model.ir_version}; write one from {low} to {high}")
     found: dict[str, int] = {}
     for each in model.opset_import:
-        if each.domain not in allowed.OPSETS or each.domain in found:
-            text = f"operators of the domain {shown(each.domain)} are not allowed, or stand twice; use ONNX's own"
+        if each.domain not in allowed.OPSETS:
+            text = (
+                f"operators of the domain {shown(each.domain)} are not allowed; use ONNX's own and ai.onnx.ml"
+            )
             raise RefusedError("model-operator", text)
+        name = each.domain or "ai.onnx"
+        # Some exporters name a domain twice, with the same version.
+        if found.get(each.domain, each.version) != each.version:
+            raise RefusedError("model-opset", f"{name} is imported in two versions; import it once")
         low, high = allowed.OPSETS[each.domain]
         if not low <= each.version <= high:
-            name = each.domain or "ai.onnx"
             raise RefusedError(
-                "model-opset", f"{name} version {each.version}; export with one from {low} to {high}"
+                "model-opset",
+                f"{name} version {each.version}; export with one from {low} to {high}, or convert it",
             )
         found[each.domain] = each.version
-    if "" not in found:
-        raise RefusedError("model-opset", "the model imports no version of ONNX's own operators")
+    if not found:
+        raise RefusedError("model-opset", "the model imports no operators; export it again")
     return found
 
 
@@ -103,7 +110,7 @@ def _operators(graph: Any, opsets: dict[str, int]) -> tuple[str, ...]:
             raise RefusedError("model-operator", "the node calls a function of the model; inline it", where)
         if node.domain not in opsets:
             raise RefusedError(
-                "model-operator", f"domain {shown(node.domain)} is not imported, or not allowed", where
+                "model-operator", f"domain {shown(node.domain or 'ai.onnx')} is not imported", where
             )
         if node.op_type not in allowed.OPERATORS[node.domain]:
             advice = allowed.ADVICE.get(
@@ -121,8 +128,8 @@ def _operators(graph: Any, opsets: dict[str, int]) -> tuple[str, ...]:
 
 
 def _add(state: _State, name: str, element: int, shape: Shape, what: str) -> None:
-    if not name or name in state.types:
-        raise RefusedError("model-graph", f"{what} has no name of its own")
+    if type(name) is not str or not name or name in state.types:
+        raise RefusedError("model-graph", f"{what} has no name of its own, or one that is no text")
     if len(shape) > MAX_RANK or any(d < 1 for d in shape):
         raise RefusedError("model-shape", f"{what} has more than {MAX_RANK} dimensions, or an empty one")
     state.elements += prod(shape)
@@ -183,6 +190,8 @@ def _node(onnx: Any, node: Any, opsets: dict[str, int], state: _State, ir: int) 
         )
     attributes, numbers = read_attributes(node, schema)
     _weigh(state, numbers)
+    if attributes.get("stash_type", 1) != 1:
+        raise RefusedError("model-attribute", "stash_type is not 1; normalise in float32")
     if attributes.get("training_mode"):
         raise RefusedError("model-attribute", "the node is in training mode; export the model for inference")
     for name in node.input:
@@ -203,10 +212,22 @@ def _node(onnx: Any, node: Any, opsets: dict[str, int], state: _State, ir: int) 
         raise RefusedError(
             "model-attribute", "the node has outputs that only training needs, or without a name"
         )
+    # The format's library gives bytes for a name that is no UTF-8.
+    if any(type(name) is not str for name in outputs):
+        raise RefusedError("model-graph", "an output has a name that is no text")
     if len(node.input) > allowed.INPUTS.get(kind, MAX_NAMES):
         raise RefusedError("model-attribute", "the node has inputs that only training needs")
+    _arity(node, schema)
     inputs = {name: state.types[name] for name in node.input if name}
-    if node.domain and kind != "ArrayFeatureExtractor":
+    if kind in allowed.FLOAT32_ONLY and any(element != 1 for element, _ in inputs.values()):
+        raise RefusedError("model-type", f"{kind} runs over float32 alone; cast its inputs")
+    if kind in allowed.FLOATS_ONLY and any(element not in (1, 11) for element, _ in inputs.values()):
+        raise RefusedError("model-type", f"{kind} runs over float32 and double alone; cast its inputs")
+    if not node.domain:
+        _fit(onnx, node, attributes, state)
+    if kind == "ArrayFeatureExtractor":
+        given, cost = _columns(inputs[node.input[0]], inputs[node.input[1]])
+    elif node.domain:
         given, cost = _ml(kind, node, attributes, inputs)
     else:
         given = _infer(onnx, node, schema, inputs, state, opsets, ir)
@@ -225,6 +246,38 @@ def _node(onnx: Any, node: Any, opsets: dict[str, int], state: _State, ir: int) 
     state.operations += cost
     if state.operations > MAX_OPERATIONS:
         raise RefusedError("model-operations", f"one row takes more than {MAX_OPERATIONS} multiply-adds")
+
+
+def _arity(node: Any, schema: Any) -> None:
+    """As many inputs as the operator has, none of the needed ones left out."""
+    if not schema.min_input <= len(node.input) <= schema.max_input:
+        raise RefusedError(
+            "model-attribute", f"the node has {len(node.input)} inputs, which the operator does not take"
+        )
+    optional = [not str(each.option).endswith(("Single", "Variadic")) for each in schema.inputs]
+    for position, name in enumerate(node.input):
+        if not name and not optional[min(position, len(optional) - 1)]:
+            raise RefusedError(
+                "model-attribute", f"input {position + 1}, which the operator needs, is left out"
+            )
+
+
+def _fit(onnx: Any, node: Any, attributes: dict[str, Any], state: _State) -> None:
+    shapes = [state.types[name][1] if name else None for name in node.input]
+    known: dict[int, list[int]] = {}
+    for position in allowed.CONSTANT_INPUTS.get(node.op_type, ()):
+        if position < len(node.input) and node.input[position]:
+            values = onnx.numpy_helper.to_array(state.constants[node.input[position]])
+            # A shape, or one number where the operator allows it: but then libraries differ on what it means.
+            if values.ndim != 1:
+                raise RefusedError(
+                    "model-shape", f"input {position + 1} decides a shape and is no list of numbers"
+                )
+            known[position] = [int(each) for each in values]
+    try:
+        check_shape(node.op_type, attributes, shapes, known, len(node.output))
+    except ValueError as error:
+        raise RefusedError("model-shape", str(error)) from None
 
 
 def _ml(
@@ -248,6 +301,15 @@ def _ml(
     if len(node.output) != 2:
         raise RefusedError("model-graph", "a classifier has two outputs, the label and the scores")
     return [(7, (1,)), scores], facts.operations
+
+
+def _columns(data: tuple[int, Shape], indices: tuple[int, Shape]) -> tuple[list[tuple[int, Shape]], int]:
+    """ArrayFeatureExtractor: the columns that the indices name, for each row; a list is one row."""
+    (element, shape), (index, wanted) = data, indices
+    if index != 7 or not shape:
+        raise RefusedError("model-shape", "the indices are not int64, or the data have no columns")
+    result = (*(shape[:-1] or (1,)), prod(wanted))
+    return [(element, result)], prod(result)
 
 
 def _infer(

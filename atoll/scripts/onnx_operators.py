@@ -20,7 +20,7 @@ _ELEMENTWISE = """
     HardSigmoid HardSwish Identity LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax Max Mean Min Mul Neg
     Not Or PRelu Pow Reciprocal Relu Selu Sigmoid Sign Softmax Softplus Sqrt Sub Sum Tanh Where Xor
 """
-_REDUCTIONS = "ArgMax ArgMin ReduceMax ReduceMean ReduceMin ReduceSum"
+_REDUCTIONS = "ArgMax ArgMin ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum"
 _SHAPES = "Concat Constant Flatten Gather Reshape Slice Split Squeeze Transpose Unsqueeze"
 _PRODUCTS = "Gemm MatMul"
 
@@ -46,8 +46,27 @@ CONSTANT_INPUTS: dict[str, tuple[int, ...]] = {
     "ReduceMax": (1,),
     "ReduceMean": (1,),
     "ReduceMin": (1,),
+    "ReduceProd": (1,),
     "ReduceSum": (1,),
 }
+# The runtime has these for float32 alone.
+FLOAT32_ONLY = frozenset(
+    [
+        "Elu",
+        "Erf",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
+        "LeakyRelu",
+        "Mean",
+        "PRelu",
+        "Relu",
+        "Selu",
+        "Softplus",
+    ]
+)
+# A whole number divided may end the process: the smallest by -1, which data could bring about.
+FLOATS_ONLY = frozenset({"Div", "Pow", "Reciprocal"})
 # More outputs are for training, or for nothing.
 OUTPUTS = {"Split": 64, "LinearClassifier": 2, "TreeEnsembleClassifier": 2}
 # More inputs switch training on.

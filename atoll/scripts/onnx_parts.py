@@ -272,6 +272,8 @@ def read_attributes(node: Any, schema: Any) -> tuple[dict[str, Any], int]:
             numbers += prod(tensor_shape(value, f"attribute {name}"))
         elif holder in ("floats", "ints", "strings"):
             numbers += len(value)
+            if numbers > MAX_WEIGHTS:
+                raise RefusedError("model-size", f"attribute {name} has more than {MAX_WEIGHTS} values")
             value = list(value)
         if (holder == "f" and not isfinite(value)) or (holder == "floats" and not all(map(isfinite, value))):
             raise RefusedError("model-weights", f"attribute {name} holds NaN or infinity")

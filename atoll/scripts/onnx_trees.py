@@ -62,6 +62,8 @@ def check_ml(kind: str, attributes: Attributes, columns: int) -> MlFacts:
         for name in ("offset", "scale"):
             if len(attributes.get(name, ())) not in (1, columns):
                 raise ValueError(f"{name} has not one number for each of {columns} columns")
+        if len(attributes["offset"]) != len(attributes["scale"]):
+            raise ValueError("offset and scale have not equally many numbers")
     if kind == "Normalizer" and attributes.get("norm", b"MAX") not in _NORMS:
         raise ValueError("norm is not MAX, L1 or L2")
     return MlFacts(columns, 10 * columns)

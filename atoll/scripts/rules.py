@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from atoll.scripts.dataflow import analyse
 from atoll.scripts.finding import Finding
 from atoll.scripts.manifest import Manifest
+from atoll.scripts.program import parameters
 from atoll.scripts.sources import Dependencies
 from atoll.scripts.stubs import stubs
-from atoll.scripts.subset import check_source, parameters
+from atoll.scripts.subset import check_source
 
 
 @dataclass(frozen=True)

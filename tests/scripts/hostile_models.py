@@ -205,6 +205,34 @@ def _() -> bytes:
     return bytes(model.SerializeToString())
 
 
+@case("a bomb of whole numbers", "model-size")
+def _() -> bytes:
+    attribute = field(1, b"perm") + field(8, b"\x01" * 4_000_000) + b"\xa0\x01\x07"
+    node = field(1, b"x") + field(2, b"y") + field(4, b"Transpose") + field(5, attribute)
+    return _with_node(node)
+
+
+def _with_node(node: bytes) -> bytes:
+    """A model of one node, given by its bytes."""
+    held = wrap([helper.make_node("Relu", ["x"], ["y"])], [])
+    held.graph.ClearField("node")
+    inner = field(1, node) + bytes(held.graph.SerializeToString())
+    held.ClearField("graph")
+    return bytes(held.SerializeToString()) + field(7, inner)
+
+
+given(
+    "an operator's name that is no text",
+    "model-operator",
+    lambda: _with_node(field(1, b"x") + field(2, b"y") + field(4, b"Re\xff\xfe")),
+)
+given(
+    "a value's name that is no text",
+    "model-graph",
+    lambda: _with_node(field(1, b"x") + field(2, b"y\xff") + field(4, b"Relu")),
+)
+
+
 @case("a bomb of types in types", "model-type")
 def _() -> bytes:
     model = logistic()
@@ -303,7 +331,9 @@ changed("overloaded operator", "model-operator", _set("graph.node.1.overload", "
 changed("old operators", "model-opset", _set("opset_import.0.version", 9))
 changed("operators of the future", "model-opset", _set("opset_import.0.version", 1 << 40))
 changed("format of the future", "model-opset", _set("ir_version", 1 << 40))
-changed("one domain twice", "model-operator", lambda m: m.opset_import.append(helper.make_opsetid("", 18)))
+changed(
+    "one domain in two versions", "model-opset", lambda m: m.opset_import.append(helper.make_opsetid("", 18))
+)
 changed("no version", "model-opset", lambda m: m.ClearField("opset_import"))
 changed(
     "metadata that sets the runtime up",
@@ -335,6 +365,16 @@ def _() -> bytes:
         helper.make_node("Dropout", ["x", "r", "t"], ["d"]),
         helper.make_node("MatMul", ["d", "w"], ["y"]),
         weights=weights,
+    )
+
+
+@case("whole numbers divided, which ends the process for one row in 2^64", "model-type")
+def _() -> bytes:
+    return nodes(
+        helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT64),
+        helper.make_node("Div", ["i", "i"], ["q"]),
+        helper.make_node("Cast", ["q"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["f"], ["y"]),
     )
 
 
@@ -457,6 +497,69 @@ def _() -> bytes:
     )
 
 
+# Each of these ended the process inside the library's own inference of shapes, or reached past an array's end there.
+given(
+    "a split into more parts than said",
+    "model-shape",
+    lambda: nodes(helper.make_node("Split", ["x"], ["y", "u", "v"], num_outputs=1), opset=18),
+)
+given(
+    "an axis far outside",
+    "model-shape",
+    lambda: nodes(helper.make_node("Softmax", ["x"], ["y"], axis=-(2**63))),
+)
+given(
+    "a permutation that is none",
+    "model-shape",
+    lambda: nodes(helper.make_node("Transpose", ["x"], ["y"], perm=[1, 1])),
+)
+given(
+    "a slice in steps of the smallest number",
+    "model-shape",
+    lambda: nodes(
+        helper.make_node("Slice", ["x", "s", "e", "a", "t"], ["y"]),
+        weights=(
+            array("s", [0], np.int64),
+            array("e", [3], np.int64),
+            array("a", [1], np.int64),
+            array("t", [-(2**63)], np.int64),
+        ),
+    ),
+)
+given(
+    "a shape of two unknowns",
+    "model-shape",
+    lambda: nodes(helper.make_node("Reshape", ["x", "s"], ["y"]), weights=(array("s", [-1, -1], np.int64),)),
+)
+given(
+    "a normalisation with too few scales",
+    "model-shape",
+    lambda: nodes(
+        helper.make_node("BatchNormalization", ["x", "s", "s", "s", "s"], ["y"]), weights=(array("s", [1.0]),)
+    ),
+)
+given(
+    "a normalisation with scales of another shape",
+    "model-shape",
+    lambda: nodes(
+        helper.make_node("LayerNormalization", ["x", "s"], ["y"]), weights=(array("s", [[1.0]] * 3),)
+    ),
+)
+given(
+    "batch normalisation in training",
+    "model-attribute",
+    lambda: nodes(
+        helper.make_node("BatchNormalization", ["x", "s", "s", "s", "s"], ["y"], training_mode=1),
+        weights=(array("s", [1.0] * 3),),
+    ),
+)
+given(
+    "offsets and scales that are not equally many",
+    "model-attribute",
+    lambda: nodes(helper.make_node("Scaler", ["x"], ["y"], domain=ML, offset=[0.0], scale=[1.0] * 3)),
+)
+given("a needed input left out", "model-attribute", lambda: nodes(helper.make_node("Add", ["x", ""], ["y"])))
+given("a needed input missing", "model-attribute", lambda: nodes(helper.make_node("Gemm", ["x"], ["y"])))
 given("a shape out of Shape", "model-operator", lambda: nodes(helper.make_node("Shape", ["x"], ["y"])))
 given(
     "too many nodes",
@@ -586,6 +689,13 @@ tree("a branch to two parents", nodes_truenodeids=[1, 0, 1, 0, 0])
 tree("a branch to nowhere", nodes_falsenodeids=[2, 0, 77, 0, 0])
 tree("a branch to a negative node", nodes_falsenodeids=[2, 0, -4, 0, 0])
 tree("a node without a way to it", nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF", "LEAF", "LEAF"])
+tree(
+    "a circle apart from the root",
+    nodes_modes=["LEAF", "BRANCH_LEQ", "BRANCH_LT", "LEAF", "LEAF"],
+    nodes_truenodeids=[0, 2, 1, 0, 0],
+    nodes_falsenodeids=[0, 3, 4, 0, 0],
+    target_nodeids=[0, 3, 4],
+)
 tree("a feature beyond the last", nodes_featureids=[0, 0, 1_000_000, 0, 0])
 tree("a negative feature", nodes_featureids=[0, 0, -1_000_000, 0, 0])
 tree("a feature beyond the last at a leaf", nodes_featureids=[0, 3, 1, 0, 0])

@@ -81,7 +81,7 @@ class Runs:
                 return
             plan = desk.plan(row)
             terms = self._final_check(row, plan)
-            self._take_slot()
+            self._take_slot(row.shape)
             routes = {pair: job_name() for pair in talks(plan)}
             with desk.store.write() as session:
                 stored = session.get_one(Job, job)
@@ -124,11 +124,17 @@ class Runs:
                 error.party = error.party or desk.names(plan)[key]
                 raise
 
-    def _take_slot(self) -> None:
-        if len(self._running) >= self._desk.config["jobs.concurrent"]:
+    def _take_slot(self, shape: str) -> None:
+        """Jobs and standing services have a bound each: a service stays for months, and waits most of the time."""
+        services = sum(1 for running in list(self._running.values()) if running.service)
+        service = shape == "service"
+        used = services if service else len(self._running) - services
+        setting = "jobs.services" if service else "jobs.concurrent"
+        if used >= self._desk.config[setting]:
+            what = "services" if service else "jobs"
             raise AtollError(
                 "E_BUSY",
-                f"{len(self._running)} workers run, and jobs.concurrent allows no more",
+                f"{used} {what} run, and {setting} allows no more",
                 party=self._desk.config["node.name"],
             )
 
@@ -195,7 +201,7 @@ class Runs:
             if before is not None:
                 # The asker gave the earlier attempt up; its abort may still be on the way.
                 before.cancel(AtollError("E_CANCELLED", "a later attempt started", party=remote.name))
-            self._take_slot()
+            self._take_slot(row.shape)
             with desk.store.write() as session:
                 stored = session.get_one(Job, job)
                 stored.state, stored.attempt, stored.start, stored.terms = "running", attempt, start, terms

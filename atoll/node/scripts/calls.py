@@ -167,26 +167,23 @@ class Calls:
             lock = self._starting.setdefault(f"{place.digest} {place.partner}", threading.Lock())
         with lock:
             end = time.monotonic() + _START_SECONDS
+            begun: set[str] = set()
             while True:
                 place = self._packages.placement(place.digest, place.partner)
                 if place.state != "deployed":
                     raise AtollError("E_NOT_FOUND", f"{place.name} is {place.state} there, not deployed")
                 row = self._job_row(place.job)
-                if (
-                    row is None
-                    or row.state in _GONE
-                    or (row.request or {}).get("deployment") != place.consent
-                ):
+                stale = row is None or (row.request or {}).get("deployment") != place.consent
+                if row is None or stale or (row.state in _GONE and row.id not in begun):
                     if row is not None and row.state not in _GONE:
                         self._end(row.id)
                     row = self._begin(place)
+                    begun.add(row.id)
                 if row.state in ("running", "released"):
                     return row.id
                 late = time.monotonic() > end
-                if row.state in ("refused", "cancelled") or (row.state == "failed" and late):
-                    raise (
-                        AtollError.from_problem(row.error) if row.error else AtollError("E_STATE", row.state)
-                    )
+                if row.state in _GONE or (row.state == "failed" and late):
+                    raise AtollError.from_problem(row.error or AtollError("E_STATE", row.state).to_problem())
                 if row.state == "waiting" or late:
                     raise AtollError("E_APPROVAL", f"the service {row.id} is {row.state}")
                 time.sleep(0.01)

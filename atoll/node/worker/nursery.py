@@ -23,6 +23,7 @@ from typing import Literal, NoReturn
 
 from atoll.errors import AtollError
 from atoll.net.pipe import Pipe
+from atoll.node.worker.wards import Wards
 
 Kind = Literal["worker", "cell"]
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "HOME", "PYTHONPATH", "VIRTUAL_ENV")
@@ -144,78 +145,64 @@ def _load_cell() -> Callable[[int], NoReturn]:
     return cell.prepare()
 
 
-_cells: set[int] = set()
-
-
-def _bury(signum: int, frame: object) -> None:
-    """Ends what an ended cell started. Its number is nobody else's until it is waited for."""
-    while True:
+def _fork(pipe: Pipe, line: int, run: Callable[[int], NoReturn], wards: Wards | None) -> tuple[int, int]:
+    """The number of a forked process that runs, and a descriptor of it."""
+    pid = os.fork()
+    if pid == 0:
         try:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if ended is None:
-                return
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(ended.si_pid, signal.SIGKILL)
-            _cells.discard(ended.si_pid)
-            os.waitid(os.P_PID, ended.si_pid, os.WEXITED)
-        except ChildProcessError:
-            return
-
-
-def _answer(pipe: Pipe, line: int, run: Callable[[int], NoReturn], *, cells: bool) -> None:
-    # Until there is a descriptor of it, it must not be buried.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    try:
-        pid = os.fork()
-        if pid == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             pipe.forget()
+            if wards is not None:
+                wards.forget()
             os.setsid()
             run(line)
-        descriptor = os.pidfd_open(pid)
-        if cells:
-            _cells.add(pid)
+        finally:
+            os._exit(1)
+    descriptor = os.pidfd_open(pid)
+    if wards is not None:
+        wards.add(pid, line)
+    return pid, descriptor
+
+
+def _answer(pipe: Pipe, line: int, run: Callable[[int], NoReturn], wards: Wards | None) -> None:
+    try:
+        # Until there is a descriptor of it, it must not be buried.
+        with wards.undisturbed() if wards is not None else contextlib.nullcontext():
+            pid, descriptor = _fork(pipe, line, run, wards)
     except OSError as error:
         pipe.send({"kind": "failed", "text": error.strerror})
         return
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     pipe.send({"kind": "spawned", "pid": pid}, descriptor)
     os.close(descriptor)
 
 
-def _leave() -> NoReturn:
-    """Ends this process, and with it the cells: their host is gone. Workers see the end of their own lines."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    for cell in _cells:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(cell, signal.SIGKILL)
-    os._exit(0)
-
-
 def main() -> None:
     """Serves until the node's end of the line closes."""
-    pipe = Pipe(socket.socket(fileno=int(sys.argv[1])))
+    end = int(sys.argv[1])
+    pipe = Pipe(socket.socket(fileno=end))
     what = sys.argv[2]
+    wards: Wards | None = None
     if what == "cell":
-        from atoll.crypto.confine import adopt_orphans
-
-        adopt_orphans()
-        signal.signal(signal.SIGCHLD, _bury)
+        wards = Wards()
+        run = _load_cell()
     else:
         # Ended workers need no burial: the kernel does it, and the node holds descriptors of them.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    run = _load_cell() if what == "cell" else _load_worker()
+        run = _load_worker()
     while True:
         try:
+            if wards is not None:
+                wards.watch(end)
             message, line = pipe.receive()
         except (EOFError, OSError):
-            _leave()
+            # Cells end here. Workers see the end of their own lines.
+            if wards is not None:
+                wards.leave()
+            os._exit(0)
         if line is None or message != {"kind": "spawn", "what": what}:
             pipe.send({"kind": "failed", "text": "not a request"})
             continue
-        _answer(pipe, line, run, cells=what == "cell")
+        _answer(pipe, line, run, wards)
         os.close(line)
 
 

@@ -59,7 +59,6 @@ pub const ENCLOSED: &[sys::c_long] = &[
     sys::SYS_epoll_ctl,
     sys::SYS_epoll_pwait,
     sys::SYS_eventfd2,
-    sys::SYS_fcntl,
     sys::SYS_fstat,
     sys::SYS_lseek,
     sys::SYS_pipe2,
@@ -187,6 +186,19 @@ pub fn enclose() -> Result<(), Refusal> {
     let name = when(&[(0, SeccompCmpOp::Eq, sys::PR_SET_NAME as u64)])?;
     let memory = when(&[(0, SeccompCmpOp::Eq, sys::PR_SET_VMA as u64)])?;
     rules.insert(sys::SYS_prctl, vec![name, memory, privileges]);
+    // Copies and flags of descriptors; not their owners, who would get signals.
+    let copies = [
+        sys::F_DUPFD,
+        sys::F_DUPFD_CLOEXEC,
+        sys::F_GETFD,
+        sys::F_SETFD,
+        sys::F_GETFL,
+        sys::F_SETFL,
+    ]
+    .into_iter()
+    .map(|command| when(&[(1, SeccompCmpOp::Eq, command as u64)]))
+    .collect::<Result<Vec<_>, _>>()?;
+    rules.insert(sys::SYS_fcntl, copies);
     // The settings of descriptors, not of devices.
     let descriptors = [sys::FIONBIO, sys::FIOCLEX, sys::FIONREAD, sys::TCGETS]
         .into_iter()
