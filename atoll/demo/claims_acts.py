@@ -181,8 +181,8 @@ def wire(on: Stage, show: Show) -> None:
     """What the nodes' processes sent, searched for what must not be there."""
     taken = on.tap.taken()
     show.say("claims-wire-intro", bytes=f"{len(taken):,}")
-    asked = key_of(on.written.ids[0]).removeprefix("claim-")
-    show.check(show.text("claims-wire-control"), crossed(taken, [asked]), [asked])
+    asked = on.written.ids[0]
+    show.check(show.text("claims-wire-control"), ", ".join(crossed(taken, [asked])), asked)
     planted = on.written.planted
     show.check(show.text("claims-wire-planted", count=f"{len(planted):,}"), len(crossed(taken, planted)), 0)
     show.table()

@@ -129,13 +129,15 @@ CLAIMS: dict[str, tuple[str, str]] = {
     # g
     "act-claims-receipts": ("Receipts", "收据"),
     "claims-receipts-intro": (
-        "{hospital} withdraws its consent to 1.0.0. The service ends in order, and its calls stand under a receipt.",
-        "{hospital}撤回对 1.0.0 的同意。服务有序结束，其调用均列入收据。",
+        "{insurer} ends the service of 1.0.0 in order, so that its calls stand under a receipt. {hospital} withdraws "
+        "its consent to it.",
+        "{insurer}有序结束 1.0.0 的服务，其调用均列入收据。{hospital}撤回对它的同意。",
     ),
     "claims-receipts-signed": ("signed by both", "双方均已签署"),
     "claims-receipts-calls": ("calls in its blocks", "各区块中的调用数"),
     "claims-receipts-equal": ("the blocks at both sides are the same", "双方的区块相同"),
     "claims-receipts-stands": ("a call stands in block", "某次调用所在区块"),
+    "claims-receipts-back": ("switching back to 1.0.0", "切换回 1.0.0"),
     "claims-receipts-newest": ("calls go on with", "调用继续使用"),
     # h
     "act-claims-reach": ("Packages that reach too far", "越界的脚本包"),
