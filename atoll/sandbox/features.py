@@ -32,7 +32,6 @@ _OPTIMIZERS = (
     "statistics_propagation",
 )
 _SETTINGS = (
-    "SET threads = 1",
     "SET temp_directory = ''",
     "SET preserve_insertion_order = true",
     "SET TimeZone = 'UTC'",
@@ -77,7 +76,12 @@ class FeatureEngine:
     def _open(self) -> duckdb.DuckDBPyConnection:
         con = duckdb.connect(
             ":memory:",
-            config={"autoload_known_extensions": "false", "autoinstall_known_extensions": "false"},
+            # No thread is ever started: where the engine runs there may be no right to.
+            config={
+                "autoload_known_extensions": "false",
+                "autoinstall_known_extensions": "false",
+                "threads": "1",
+            },
         )
         con.execute(f"SET memory_limit = '{max(self._memory >> 20, 1)}MiB'")
         for setting in _SETTINGS:
