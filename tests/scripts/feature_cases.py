@@ -178,9 +178,11 @@ CASES: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "ties": (
         "SELECT (SELECT x.item FROM (SELECT item, paid FROM bills ORDER BY paid LIMIT 1) x) AS a, "
-        "(SELECT sum(x.r * x.q) FROM (SELECT row_number() OVER (ORDER BY paid) AS r, quantity AS q FROM bills) x) AS b, "
+        "(SELECT sum(x.r * x.q) FROM (SELECT row_number() OVER (ORDER BY paid) AS r, quantity AS q FROM bills) x) "
+        "AS b, "
         "(SELECT string_agg(item, ',' ORDER BY paid) FROM bills) AS c, "
-        "(SELECT sum(x.r * x.q) FROM (SELECT lag(quantity) OVER (ORDER BY paid) AS r, quantity AS q FROM bills) x) AS d,"
+        "(SELECT sum(x.r * x.q) FROM (SELECT lag(quantity) OVER (ORDER BY paid) AS r, quantity AS q FROM bills) x) "
+        "AS d, "
         "(SELECT sum(x.r * x.q) FROM (SELECT sum(quantity) OVER (ORDER BY paid ROWS 1 PRECEDING) AS r, quantity AS q "
         "FROM bills) x) AS e, (SELECT x.q FROM (SELECT quantity AS q, item FROM bills UNION ALL SELECT age, diagnosis "
         "FROM claim ORDER BY item LIMIT 1) x) AS f",
