@@ -359,6 +359,16 @@ def test_the_engine_is_locked() -> None:
     assert found == wanted
 
 
+def test_the_engine_starts_no_thread() -> None:
+    sql, columns = cases.CASES["example"]
+    query, manifest = checked(sql, tuple(columns.items())), cases.manifest(columns)
+    before = len(list(Path("/proc/self/task").iterdir()))
+    of = FeatureEngine(query, manifest, {"tariff": TARIFF}, memory_bytes=64 << 20)
+    assert run(of, [([], [])]) == [{"billed": 0, "items": 0, "days": 0}]
+    assert len(list(Path("/proc/self/task").iterdir())) == before
+    of.close()
+
+
 def test_the_corpus_is_large_enough() -> None:
     assert len(hostile.REFUSED) + len(hostile.STOPPED) >= 35
 
