@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
@@ -14,6 +13,9 @@ from atoll.crypto import dsse
 from atoll.errors import AtollError
 from atoll.functions.calls import CallBook
 from atoll.sandbox.host import Process
+
+if TYPE_CHECKING:
+    import socket
 
 
 class Channel(Protocol):
