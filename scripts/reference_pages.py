@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "Asking": ("join", "totals"),
     "Jobs": ("job", "approve", "refuse"),
     "Standing services": ("echo",),
+    "Visiting scripts": ("script",),
     "Schedules": ("schedule",),
     "Evidence": ("ledger", "audit", "bill"),
 }
@@ -48,6 +49,7 @@ TAGS = {
     "Agreements": "agreements",
     "Consents": "consents",
     "Jobs, services, schedules, policy": "jobs",
+    "Visiting scripts": "scripts",
     "Ledger": "ledger",
     "Audit": "audit",
     "Billing": "billing",

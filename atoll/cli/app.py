@@ -34,6 +34,7 @@ _MODULES = (
     "scripts",
     "script_reviews",
     "script_calls",
+    "script_events",
     "services",
 )
 

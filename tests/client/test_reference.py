@@ -20,6 +20,7 @@ from atoll.client import (
     offers,
     quality,
     rosters,
+    scripts,
 )
 from atoll.client import resources as groups
 
@@ -27,7 +28,7 @@ TEXT = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "sdk.md").r
 GROUPS = [groups.Data, groups.Peers, groups.Agreements, groups.Jobs, groups.Policy, groups.Services,
           groups.Schedules, groups.Ledger, groups.Persons, consents.Consents,
           audit.Audit, billing.Bills, offers.Offers, offers.Catalog, quality.Quality,
-          rosters.Rosters]  # fmt: skip
+          rosters.Rosters, scripts.Scripts]  # fmt: skip
 
 
 def methods(kind: type) -> list[str]:

@@ -27,7 +27,13 @@ from atoll.disclosure import (
 from atoll.disclosure.statement import PARAMETERS
 from atoll.errors import AtollError
 
-FACTS: dict[str, Any] = {"columns": ["id"], "minimum_group": 10, "parties": 4, "maximum_bytes": 4096}
+FACTS: dict[str, Any] = {
+    "columns": ["id"],
+    "minimum_group": 10,
+    "parties": 4,
+    "maximum_bytes": 4096,
+    "maximum_bits": 23,
+}
 NAMES = {key: name for name, key in w.KEYS.items()}
 
 

@@ -235,6 +235,8 @@ class Mallory:
                 "plan.decision": self._decided,
                 "job.abort": lambda *_: {},
                 "ledger.extend": lambda *_: {},
+                "script.deployment": lambda *_: {},
+                "script.publish": lambda *_: {},
                 "quality.figures": lambda _, body: self.figures(body),
             }
             local = Local(

@@ -86,10 +86,33 @@ def test_an_echo_discloses_the_call_to_its_host() -> None:
     assert d.uses == {"in0": {}}
 
 
+def test_a_visit_discloses_outcomes_to_the_asker_and_the_call_to_its_host() -> None:
+    d = w.derive(w.visit_plan())
+    assert {
+        ("outcome", w.BOB, (w.ALICE,)),
+        ("call", w.ALICE, (w.BOB,)),
+        ("value", w.ALICE, (w.BOB,)),
+        ("corruptible", None, (w.ALICE, w.BOB)),
+    } == said(d)
+    # The key finds the subject's rows; it is an input like every other column of the package.
+    assert d.uses == {
+        "rows": {"id": ("lookup_key", "script_input"), "apps": ("script_input",), "debt": ("script_input",)}
+    }
+    (outcome,) = [s for s in d.disclosures if s.what == "outcome"]
+    # 3 decisions, 101 amounts, none or one of two reasons, or no decision: 910 answers, and one bit of timing.
+    assert outcome.parameters.maximum_bits == 11
+    assert outcome.parameters.columns == ("decision", "pay", "reasons")
+
+
+def test_an_output_that_depends_on_no_table_discloses_none() -> None:
+    depends = {"decision": [], "pay": [], "reasons": []}
+    assert "outcome" not in {s.what for s in w.derive(w.visit_plan(depends=depends)).disclosures}
+
+
 def test_plans_round_trip_and_their_digest_is_that_of_the_envelope() -> None:
     from atoll.crypto import dsse
 
-    for plan in (w.join_plan(), w.totals_plan(), w.echo_plan()):
+    for plan in (w.join_plan(), w.totals_plan(), w.echo_plan(), w.visit_plan()):
         assert parse(plan).document() == plan
         assert plan_digest(plan) == dsse.identifier(dsse.sign("plan/v1", plan, w.SIGNERS["alice"]))
 
@@ -302,6 +325,7 @@ def test_every_operator_is_registered_under_its_kind_with_its_protocol() -> None
         "group_sum/v1",
         "masked_sum/v1",
         "echo/v1",
+        "visit/v1",
     }
     for rule in OPERATORS.values():
         assert (rule.function is None) == (rule.protocol is None)

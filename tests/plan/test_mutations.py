@@ -25,6 +25,7 @@ PLANS = {
     "size": lambda: w.join_plan(reveal="size", receivers="peer"),
     "totals": lambda: w.totals_plan(),
     "echo": lambda: w.echo_plan(),
+    "visit": lambda: w.visit_plan(),
 }
 
 
@@ -105,6 +106,16 @@ def expected(plan: Any) -> tuple[dict[str, dict[str, set[str]]], set[tuple[str, 
             kinds = {"call", "value"}
             kinds |= {"authorisation"} if p["consent"] == "presented" else set()
             kinds |= {"hits"} if p["declare_hits"] else set()
+            told |= {(what, plan["asker"], o["at"][1]) for what in kinds}
+        if o["kind"] == "visit/v1":
+            for name in o["inputs"]:
+                i = source(name)
+                uses[i][p["keys"][i]].add("lookup_key")
+                for c in uses[i].values():
+                    c.add("script_input")
+                if any(i in inputs for inputs in p["depends"].values()):
+                    told.add(("outcome", owner[i], plan["asker"]))
+            kinds = {"call", "value"} | ({"authorisation"} if p["consent"] == "presented" else set())
             told |= {(what, plan["asker"], o["at"][1]) for what in kinds}
     return uses, told
 

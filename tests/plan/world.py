@@ -13,6 +13,7 @@ from atoll.agreements import AgreementState, agreement, asset, column, grant, jo
 from atoll.crypto.suite import SigningKey, digest
 from atoll.functions.echo.compile import compile as compile_echo
 from atoll.functions.join.compile import compile as compile_join
+from atoll.functions.script.compile import compile as compile_script
 from atoll.functions.totals.compile import compile as compile_totals
 from atoll.plan import check
 from atoll.policy import Counters, Declared, Facts, accounts
@@ -154,6 +155,32 @@ def totals_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[
 def echo_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     request = _request({"asset": "echo"}, changes)
     return compile_echo(request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB, salt=SALT)
+
+
+def visit_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """A package of Alice's that decides about an `id` on Bob's rows."""
+    request = _request(
+        {
+            "host": BOB,
+            "package": digest(b"package"),
+            "deployment": digest(b"deployment"),
+            "name": "limits",
+            "version": "1.0.0",
+            "inputs": {"rows": {"asset": "loans", "key": "id", "columns": ["apps", "debt"]}},
+            "outputs": {
+                "decision": {"type": "choice", "values": ["approve", "refuse", "check"]},
+                "pay": {"type": "int64", "range": [0, 10000], "step": 100, "unit": "fen"},
+            },
+            "reasons": ["many", "high"],
+            "maximum_reasons": 1,
+            "depends": {name: ["rows"] for name in ("decision", "pay", "reasons")},
+            "arguments": ["insured"],
+        },
+        changes,
+    )
+    return compile_script(
+        request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB, salt=SALT
+    )
 
 
 _DEFAULT = parse(terms())

@@ -279,8 +279,11 @@ class Packages:
                 return {}
             if place.deployment == body["envelope"]:
                 return {}
+            manifest = open_package(session.get_one(Row, word.package).envelope).manifest
+            if (word.name, word.version) != (manifest.name, manifest.version):
+                raise AtollError("E_SCRIPT", "the word names another package than its digest", fault="peer")
             if word.bounds is not None:
-                allowed(open_package(session.get_one(Row, word.package).envelope).manifest, word.bounds)
+                allowed(manifest, word.bounds)
             self._take_word(session, place, word, body["envelope"])
             if word.decision == "consent" and not self._has_active(session, place):
                 place.active = True
