@@ -7,6 +7,7 @@ SHELL := /bin/sh
 PYTHON ?=
 PYTEST_WORKERS ?= 2
 DEMO_ARGS ?=
+DEMO_STORIES ?= lenders claims subsidy
 TEST_ARGS ?=
 
 # Our own calls on loopback never go through a proxy; everything else obeys the environment.
@@ -30,7 +31,8 @@ CARGO_TEST := cargo test --workspace --exclude atoll-python --locked --release -
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo       set up, then several nodes on this machine compute together (DEMO_ARGS="--lang zh")'
+	@echo 'make demo       set up, then several nodes on this machine compute together, in three stories of a'
+	@echo '                minute at most (DEMO_ARGS="--lang zh" DEMO_STORIES="claims")'
 	@echo 'make test       set up, then the default tests (TEST_ARGS="-k ledger")'
 	@echo 'make test-all   every test; tests of absent servers are skipped unless ATOLL_REQUIRE_SERVERS=1'
 	@echo 'make check      format, lint and types, of Rust and Python'
@@ -41,8 +43,11 @@ help:
 	@echo 'make lock       locks requirements anew from pyproject.toml'
 	@echo 'make clean      removes .venv, target, dist and caches'
 
+# Own files (--data) belong to the first story alone.
 demo: setup
-	@$(VENV)/atoll demo $(DEMO_ARGS)
+	@for story in $(if $(findstring --data,$(DEMO_ARGS)),lenders,$(DEMO_STORIES)); do \
+		$(VENV)/atoll demo $$story $(DEMO_ARGS) || exit; \
+	done
 
 test: setup-dev
 	$(CARGO_TEST)

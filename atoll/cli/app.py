@@ -69,7 +69,10 @@ def root(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
 def demo(context: typer.Context) -> None:
-    """Four lenders on this machine compute together, each answer beside the plain one."""
+    """Institutions on this machine compute together, each answer beside the plain one.
+
+    Stories: `lenders` (also without a word), `claims`, `subsidy`.
+    """
     from atoll.demo import main as run
 
     raise typer.Exit(run(context.args))

@@ -1,4 +1,4 @@
-"""`atoll demo`: four lenders on this machine compute together, each answer beside the plain one."""
+"""`atoll demo`: institutions on this machine compute together, in three stories, each answer beside the plain one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STORIES = ("lenders", "claims", "subsidy")
 def _arguments(given: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="atoll demo",
-        description="Four lenders on this machine compute together, each answer beside the plain one.",
+        description="Institutions on this machine compute together, each answer beside the plain one.",
     )
     parser.add_argument(
         "story", nargs="?", choices=STORIES, default=STORIES[0],

@@ -140,9 +140,9 @@ def decide(on: Stage, show: Show) -> None:
     show.check(show.text("claims-uncharged"), len(decisions), on.made - 1)
     show.check(show.text("claims-conflict"), code(other), "E_CONFLICT")
     show.check(show.text("claims-budget"), code(third), "E_BUDGET")
-    show.table("plaintext-rules")
     told = next(f for f in found if f["answer"] and f["answer"]["reasons"] and f["answer"]["pay"])
     explain(on, show, told["key"])
+    show.table("plaintext-rules")
     show.statement(on.insurer.analyst.jobs.get(told["job"]))
 
 
@@ -162,27 +162,27 @@ def _declared(answer: Answer | None) -> bool:
 
 
 def explain(on: Stage, show: Show, key: str) -> None:
-    """What a patient is told of a decision: it, and the declared reasons that fired."""
+    """What a patient is told of a decision: it, and the declared reasons that fired, and no data."""
     call = on.insurer.analyst.scripts.show_call(NAME, key)
-    reasons = on.insurer.analyst.scripts.review(f"{NAME}@{call['version']}")["reasons"]
-    answer = call["answer"]
+    lines = call["explanation"][show.language]
     show.say("claims-explain", subject=call["subject"])
-    facts = {"decision": show.text(f"claims-{answer['decision']}"), "pay": f"{answer['pay'] // 100:,}"}
-    show.item(
-        show.text(
-            "claims-explained", **facts, name=call["name"], version=call["version"], at=call["as_of"][:10]
-        )
-    )
-    for reason in answer["reasons"]:
-        show.item(reasons[reason][show.language])
+    for line in lines:
+        show.item(line.strip())
+    row = on.plain.claims[call["subject"]]
+    bills = on.plain.bills[call["subject"]]
+    data = [
+        *(row[name] for name in ("diagnosis", "admitted", "discharged", *PERSONAL)),
+        *(b["item"] for b in bills),
+    ]
+    show.check(show.text("claims-explain-data"), sum(value in "\n".join(lines) for value in data), 0)
 
 
 def wire(on: Stage, show: Show) -> None:
     """What the nodes' processes sent, searched for what must not be there."""
     taken = on.tap.taken()
     show.say("claims-wire-intro", bytes=f"{len(taken):,}")
-    asked = key_of(on.written.ids[0]).removeprefix("claim-")
-    show.check(show.text("claims-wire-control"), crossed(taken, [asked]), [asked])
+    asked = on.written.ids[0]
+    show.check(show.text("claims-wire-control"), ", ".join(crossed(taken, [asked])), asked)
     planted = on.written.planted
     show.check(show.text("claims-wire-planted", count=f"{len(planted):,}"), len(crossed(taken, planted)), 0)
     show.table()

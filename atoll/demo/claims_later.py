@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from atoll.demo.acts import refused
@@ -10,7 +11,7 @@ from atoll.demo.claims_acts import bits_of, key_of
 from atoll.demo.claims_plain import OLD
 from atoll.demo.claims_stage import BOUNDS, NAME, Stage, waits
 from atoll.demo.packages import Changes
-from atoll.demo.page import bits, print_changes, print_page, reads, sources
+from atoll.demo.page import bits, print_changes, reads, sources
 from atoll.demo.show import Show
 from atoll.demo.visiting import AT_LEAST, SECONDS, Caller, Json, code, consent, state
 from atoll.testing import until
@@ -49,6 +50,7 @@ BY_PHONE: Changes = {
         )
     ]
 }
+_REACHING = {"2.0.0": BY_NAME, "2.0.1": IN_FEN, "2.0.2": IN_YUAN}
 _TRIAL = 50
 
 
@@ -117,54 +119,59 @@ def signed_blocks(receipt: Json) -> list[tuple[int, str, list[str]]]:
 
 def receipts(on: Stage, show: Show) -> None:
     """The old version ends; its calls stand in blocks that both sides signed."""
-    show.say("claims-receipts-intro", hospital=on.hospital.name)
+    show.say("claims-receipts-intro", insurer=on.insurer.name, hospital=on.hospital.name)
     calls = [c for c in on.insurer.analyst.scripts.calls(name=NAME, limit=1000) if c["version"] == "1.0.0"]
+    # What still waits for a person stands in the block in which it is released.
+    answered = [c for c in calls if c["state"] == "decided"]
     job = calls[0]["job"]
     with show.busy("asking"):
-        on.hospital.steward.scripts.withdraw(f"{NAME}@1.0.0", "1.1.0")
-        mine = on.insurer.analyst.jobs.get(job).wait(timeout=SECONDS).receipt(SECONDS)
+        mine = on.insurer.analyst.services.get(job).stop().wait(timeout=SECONDS).receipt(SECONDS)
         theirs = on.hospital.auditor.jobs.get(job).receipt(SECONDS)
-        call = on.insurer.analyst.scripts.show_call(NAME, calls[-1]["key"])
+        call = on.insurer.analyst.scripts.show_call(NAME, answered[-1]["key"])
+        on.hospital.steward.scripts.withdraw(f"{NAME}@1.0.0", "1.1.0")
+        until("the author knows", lambda: state(on.insurer, NAME, "1.0.0") == "withdrawn")
+        back = refused(lambda: on.insurer.analyst.scripts.switch(f"{NAME}@1.0.0"))
         newest = on.insurer.application.scripts.call(NAME, on.written.samples[0])
     show.check(show.text("claims-receipts-signed"), 2 - len(mine["missing"]), 2)
-    show.check(show.text("claims-receipts-calls"), sum(b["calls"] for b in mine["blocks"]), len(calls))
+    show.check(show.text("claims-receipts-calls"), sum(b["calls"] for b in mine["blocks"]), len(answered))
     same = mine["document"] == theirs["document"] and signed_blocks(mine) == signed_blocks(theirs) != []
     show.check(show.text("claims-receipts-equal"), same, True)
     show.check(show.text("claims-receipts-stands"), (call["receipt"] or {}).get("block"), 1)
+    show.check(show.text("claims-receipts-back"), code(back), "E_STATE")
     show.check(show.text("claims-receipts-newest"), newest["version"], "1.1.0")
     show.table()
+
+
+def _page(on: Stage, version: str, changes: Changes) -> Json:
+    return on.publish(on.version(version, changes), version)
 
 
 def reach(on: Stage, show: Show) -> None:
     """Packages that take or tell more than they should."""
     owner = on.hospital.steward.scripts
     show.say("claims-reach-name", hospital=on.hospital.name)
-    with show.busy("asking"):
-        page = on.publish(on.version("2.0.0", BY_NAME), "2.0.0")
+    with show.busy("asking"), ThreadPoolExecutor(len(_REACHING)) as pool:
+        pages = dict(zip(_REACHING, pool.map(lambda v: _page(on, v, _REACHING[v]), _REACHING), strict=True))
         owner.refuse(f"{NAME}@2.0.0", "claims.name")
         until("the author knows", lambda: state(on.insurer, NAME, "2.0.0") != "published")
     stood = state(on.insurer, NAME, "2.0.0")
-    show.check(
-        show.text("claims-reach-name-page"), "claims.name" in reads(page) and "claims.name", "claims.name"
-    )
-    decision = next(output for output in page["outputs"] if output["name"] == "decision")
+    named = ", ".join(column for column in reads(pages["2.0.0"]) if column == "claims.name")
+    show.check(show.text("claims-reach-name-page"), named, "claims.name")
+    decision = next(output for output in pages["2.0.0"]["outputs"] if output["name"] == "decision")
     show.check(show.text("claims-reach-name-depends"), "claim.name" in sources(decision), True)
     show.check(show.text("claims-reach-refused", insurer=on.insurer.name), stood, "refused")
     show.table()
-    _digits(on, show)
+    _digits(on, show, pages["2.0.1"])
     _column(on, show)
 
 
-def _digits(on: Stage, show: Show) -> None:
+def _digits(on: Stage, show: Show, page: Json) -> None:
     owner = on.hospital.steward.scripts
     show.say("claims-reach-digit")
     with show.busy("asking"):
-        page = on.publish(on.version("2.0.1", IN_FEN), "2.0.1")
         owner.refuse(f"{NAME}@2.0.1", "step")
-        on.publish(on.version("2.0.2", IN_YUAN), "2.0.2")
         trial = owner.trial(f"{NAME}@2.0.2", _TRIAL)["results"]
         owner.refuse(f"{NAME}@2.0.2", "gate")
-    print_page(show, page)
     pay = next(output for output in page["outputs"] if output["name"] == "pay")
     show.check(show.text("claims-reach-digit-depends"), "claim.age" in sources(pay), True)
     show.check(show.text("claims-reach-digit-bits"), bits(page["bits"]["per_call"]), bits(bits_of(5_000_001)))

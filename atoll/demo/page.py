@@ -1,4 +1,4 @@
-"""The page that an owner reads before it consents to a package, in short, as the demo prints it."""
+"""The page that an owner reads before it consents to a package, as the demo prints it and looks at it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,9 @@ Json = dict[str, Any]
 _LINES = 14
 
 
-def _list(names: list[str]) -> str:
-    return ", ".join(names)
-
-
 def bits(millibits: int) -> str:
-    """Bits with one digit."""
-    return f"{millibits / 1000:,.1f}"
+    """Bits, rounded up to a tenth."""
+    return f"{-(-millibits // 100) / 10:,.1f}"
 
 
 def sources(output: Json) -> list[str]:
@@ -30,33 +26,12 @@ def reads(page: Json) -> list[str]:
 
 
 def print_page(show: Show, page: Json) -> None:
-    """Prints what is read, what may leave, and how much that is."""
-    title = page["title"][show.language]
-    show.say(
-        "page-title",
-        "bold",
-        title=title,
-        name=page["name"],
-        version=page["version"],
-        author=page["author_name"],
-    )
-    show.item(show.text("page-reads", columns=_list(reads(page))))
-    for output in page["outputs"]:
-        facts = {"name": output["name"], "sources": _list(sources(output))}
-        if "range" in output:
-            low, high = (f"{bound:,}" for bound in output["range"])
-            span = {"low": low, "high": high, "step": f"{output['step']:,}", "unit": output["unit"] or ""}
-            show.item(show.text("page-number", **facts, **span))
-        else:
-            values = _list(output.get("values") or [show.text("yes"), show.text("no")])
-            show.item(show.text("page-values", **facts, values=values))
-    found = page["bits"]
-    show.item(
-        show.text(
-            "page-bits", call=bits(found["per_call"]), subject=bits(found["per_subject"]), days=found["subject_days"],
-            calls=found["calls_per_subject"], outcomes=f"{found['outcomes']:,}",
-        )
-    )  # fmt: skip
+    """Prints the page as the owner reads it; what stands in it several times is printed once."""
+    first, *lines = page["lines"][show.language]
+    show.line("")
+    show.line(first, "bold")
+    for line in dict.fromkeys(lines):
+        show.line(line, "dim")
 
 
 def print_changes(show: Show, page: Json) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -49,9 +50,14 @@ class Show:
         self.line(self.text(key, **facts), style)
 
     def line(self, text: str, style: str = "", indent: str = "  ") -> None:
-        """Prints a line as it is, or several."""
-        for part in text.splitlines():
-            self._console.print(Text(indent + plain(part), style=style))
+        """Prints a line, or several; what a terminal has no room for goes on below, as far in."""
+        for part in text.splitlines() or [""]:
+            whole = indent + plain(part)
+            body = whole.lstrip(" ")
+            room = Padding(
+                Text(body, style, overflow="fold"), (0, 0, 0, len(whole) - len(body)), expand=False
+            )
+            self._console.print(room)
 
     def item(self, text: str) -> None:
         """One point of a list, its lines below each other in languages without spaces too."""

@@ -33,7 +33,7 @@ RAISED: Changes = {
     "package.toml": [('version = "1.0.0"', 'version = "1.1.0"')],
     "rules.py": [("LOW = 250000", f"LOW = {NEW_LOW * 100:.0f}")],
 }
-_VERDICTS = ("yes", "no", "check", "open")
+_VERDICTS = {"yes": "subsidy-yes", "no": "subsidy-no", "check": "subsidy-check", "open": "subsidy-open"}
 
 
 def deploy(on: Stage, show: Show) -> None:
@@ -107,12 +107,12 @@ def ask(on: Stage, show: Show) -> None:
     ]
     truths = [_truth(on, each) for each in applied]
     got, right = Counter(verdicts), Counter(truths)
-    for verdict in _VERDICTS:
-        show.check(show.text(f"subsidy-{verdict}"), got[verdict], right[verdict])
+    for verdict, key in _VERDICTS.items():
+        show.check(show.text(key), got[verdict], right[verdict])
     show.check(show.text("subsidy-each"), sum(map(str.__eq__, verdicts, truths)), _BATCH)
     alone = combine(single, *(call["answer"] for call in one))
     text = show.text("subsidy-single", family=single.family)
-    show.check(text, show.text(f"subsidy-{alone}"), show.text(f"subsidy-{_truth(on, single)}"))
+    show.check(text, show.text(_VERDICTS[alone]), show.text(_VERDICTS[_truth(on, single)]))
     show.table("plaintext-tables")
     show.say("subsidy-seconds", "dim", ms=round(seconds * 1000))
 

@@ -1,7 +1,6 @@
 """A record of what crosses between the demo's nodes, before TLS encrypts it, and a search in it.
 
-`install` runs in every process of every node of a story, at the one place where bytes enter TLS. It is loaded by path
-when Python starts, so this file needs nothing but the standard library.
+The recorder stands in every process of every node of a story, at the one place where bytes enter TLS.
 """
 
 from __future__ import annotations
@@ -10,38 +9,40 @@ import base64
 import contextlib
 import hashlib
 import os
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 # All forms are at least so long: values have eight bytes or more.
 _HEAD = 8
-_SITE = "import runpy\nrunpy.run_path({file!r})['install']({folder!r})\n"
+# Loaded by Python itself when a process starts; no program of the nodes knows of it.
+_SITE = """
+import os, threading
+from pathlib import Path
 
+FOLDER = Path({folder!r})
 
-def install(folder: str) -> None:
-    """Makes this process keep all that it sends to partners, a file a channel."""
+def install():
     from atoll.crypto.tls import Connection
 
     frame, plain, lock = Connection.write_frame, Connection.write, threading.Lock()
 
-    def keep(name: str, data: bytes) -> None:
-        with lock, (Path(folder) / f"{os.getpid()}-{name.replace('/', '_')}").open("ab") as file:
+    def keep(name, data):
+        with lock, (FOLDER / f"{{os.getpid()}}-{{name.replace('/', '_')}}").open("ab") as file:
             file.write(data)
 
-    def write_frame(
-        self: Any, kind: int, name: str = "", sequence: int = 0, payload: bytes = b"", **more: Any
-    ) -> None:
-        keep(f"{kind}-{name}", bytes(payload)[more.get("start", 0) : more.get("end")])
-        frame(self, kind, name, sequence, payload, **more)
+    def write_frame(self, kind, name="", sequence=0, payload=b"", *, start=0, end=None, **more):
+        # One file a channel: a value that is cut into two messages is whole again in it.
+        keep(f"{{kind}}-{{name}}", bytes(payload)[start : len(payload) if end is None else end])
+        frame(self, kind, name, sequence, payload, start=start, end=end, **more)
 
-    def write(self: Any, data: bytes) -> None:
+    def write(self, data):
         keep("plain", bytes(data))
         plain(self, data)
 
-    setattr(Connection, "write_frame", write_frame)  # noqa: B010
-    setattr(Connection, "write", write)  # noqa: B010
+    Connection.write_frame, Connection.write = write_frame, write
+
+install()
+"""
 
 
 class Tap:
@@ -51,7 +52,7 @@ class Tap:
         self._kept, self._site = folder / "crossed", folder / "site"
         self._kept.mkdir(parents=True)
         self._site.mkdir()
-        text = _SITE.format(file=__file__, folder=str(self._kept))
+        text = _SITE.format(folder=str(self._kept))
         (self._site / "sitecustomize.py").write_text(text, encoding="utf-8")
 
     @contextlib.contextmanager

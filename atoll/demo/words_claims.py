@@ -80,13 +80,7 @@ CLAIMS: dict[str, tuple[str, str]] = {
     "claims-conflict": ("the same key for another claim", "同一键用于另一笔理赔"),
     "claims-budget": ("a third answer about one claim", "对同一笔的第三次答复"),
     "claims-explain": ("What the patient is told of claim {subject}:", "就理赔 {subject} 告知患者："),
-    "claims-explained": (
-        "{decision}; {pay} yuan; rules {name} {version}; {at}",
-        "{decision}；{pay} 元；规则 {name} {version}；{at}",
-    ),
-    "claims-approve": ("approved", "同意赔付"),
-    "claims-refuse": ("refused", "不予赔付"),
-    "claims-check": ("a person looks at it", "转人工审核"),
+    "claims-explain-data": ("values of the claim in what the patient is told", "告知内容中的理赔数据项"),
     # d
     "act-claims-wire": ("What crossed between the two", "两者之间传输了什么"),
     "claims-wire-intro": (
@@ -129,13 +123,15 @@ CLAIMS: dict[str, tuple[str, str]] = {
     # g
     "act-claims-receipts": ("Receipts", "收据"),
     "claims-receipts-intro": (
-        "{hospital} withdraws its consent to 1.0.0. The service ends in order, and its calls stand under a receipt.",
-        "{hospital}撤回对 1.0.0 的同意。服务有序结束，其调用均列入收据。",
+        "{insurer} ends the service of 1.0.0 in order, so that its calls stand under a receipt. {hospital} withdraws "
+        "its consent to it.",
+        "{insurer}有序结束 1.0.0 的服务，其调用均列入收据。{hospital}撤回对它的同意。",
     ),
     "claims-receipts-signed": ("signed by both", "双方均已签署"),
     "claims-receipts-calls": ("calls in its blocks", "各区块中的调用数"),
     "claims-receipts-equal": ("the blocks at both sides are the same", "双方的区块相同"),
     "claims-receipts-stands": ("a call stands in block", "某次调用所在区块"),
+    "claims-receipts-back": ("switching back to 1.0.0", "切换回 1.0.0"),
     "claims-receipts-newest": ("calls go on with", "调用继续使用"),
     # h
     "act-claims-reach": ("Packages that reach too far", "越界的脚本包"),
@@ -172,18 +168,5 @@ CLAIMS: dict[str, tuple[str, str]] = {
     "claims-reach-deploy": ("{hospital}'s node, whoever would consent", "{hospital}的节点，无论谁想同意"),
     "claims-reach-place": ("it names the line", "指明的行"),
     "claims-reach-says": ("{hospital} reads: {text}", "{hospital}看到：{text}"),
-    # the page
-    "page-title": ("{title}: {name} {version} by {author}", "{title}：{name} {version}，作者{author}"),
-    "page-reads": ("reads {columns}", "读取 {columns}"),
-    "page-number": (
-        "{name}: {low} to {high} {unit} in steps of {step}; depends on {sources}",
-        "{name}：{low} 至 {high} {unit}，步长 {step}；依赖 {sources}",
-    ),
-    "page-values": ("{name}: {values}; depends on {sources}", "{name}：{values}；依赖 {sources}"),
-    "page-bits": (
-        "one of {outcomes} outcomes, at most {call} bits, with a call; {subject} bits about one subject in "
-        "{days} days, which is {calls} calls",
-        "每次调用为 {outcomes} 种结果之一，至多 {call} 比特；每个主体 {days} 天内 {subject} 比特，即 {calls} 次调用",
-    ),
     "page-changes": ("What changes from {before} to {version}:", "从 {before} 到 {version} 的变化："),
 }

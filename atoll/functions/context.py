@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ import pyarrow as pa
 from atoll.crypto import dsse
 from atoll.errors import AtollError
 from atoll.functions.calls import CallBook
-from atoll.sandbox.host import Process
+from atoll.sandbox.host import End, Process
 
 
 class Channel(Protocol):
@@ -110,7 +109,7 @@ class Context(Protocol):
     def deployed(self) -> dict[str, Any]:
         """Packages, at the host: the `package` envelope, and the `bounds` of the host's consent."""
 
-    def cell(self, line: socket.socket) -> Process:
+    def cell(self, line: End) -> Process:
         """Packages, at the host: starts a confined process that serves the other end of `line`."""
 
     def recall(self, keys: list[str]) -> dict[str, dict[str, Any]]:

@@ -31,8 +31,13 @@ _OPTIMIZERS = (
     "row_group_pruner",
     "statistics_propagation",
 )
+# The thread that asks is the only one: where the engine runs there may be no right to start others.
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoload_known_extensions": "false",
+    "autoinstall_known_extensions": "false",
+    "threads": "1",
+}
 _SETTINGS = (
-    "SET threads = 1",
     "SET temp_directory = ''",
     "SET preserve_insertion_order = true",
     "SET TimeZone = 'UTC'",
@@ -75,10 +80,10 @@ class FeatureEngine:
         self._connection = self._open()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
-        con = duckdb.connect(
-            ":memory:",
-            config={"autoload_known_extensions": "false", "autoinstall_known_extensions": "false"},
-        )
+        try:
+            con = duckdb.connect(":memory:", config=_CONFIG | {"async_threads": "0"})
+        except duckdb.Error:
+            con = duckdb.connect(":memory:", config=_CONFIG)  # a version that has no such threads
         con.execute(f"SET memory_limit = '{max(self._memory >> 20, 1)}MiB'")
         for setting in _SETTINGS:
             con.execute(setting)

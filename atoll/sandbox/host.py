@@ -42,6 +42,10 @@ _START_SECONDS = 10.0
 _BUSY_SECONDS = 600.0
 
 
+# One end of the line between a cell and its host.
+End = socket.socket
+
+
 class Process(Protocol):
     """A started cell."""
 
@@ -116,7 +120,7 @@ class Cell:
 
         Raises:
             AtollError: `E_SANDBOX` if scripts cannot run here, `E_SCRIPT` if the package is refused: both say that
-                no call of it can ever be answered here.
+                no call of it can ever be answered here. And what `spawn` raises.
         """
         if not 0 < len(calls) <= MAX_CALLS:
             raise AtollError("E_INTERNAL", f"a run of {len(calls)} calls")

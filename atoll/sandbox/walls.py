@@ -43,8 +43,10 @@ def find_interpreter() -> Interpreter:
     """What a cell may still read: the `monty` program, and the libraries of the system that are loaded here.
 
     Raises:
-        AtollError: `E_SANDBOX` if the program is not installed.
+        AtollError: `E_SANDBOX` if the program is not installed, or where the system has no such walls.
     """
+    if not os.path.exists("/proc/self/maps"):
+        raise AtollError("E_SANDBOX", "scripts run on Linux only, with /proc mounted.")
     search = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     program = shutil.which("monty", path=search)
     if program is None:

@@ -491,7 +491,7 @@ class _Flow(Results):
         named = {
             k.arg or "": self.value(k.value, environment)
             for k in node.keywords
-            if not isinstance(k.value, ast.Lambda) and k.value is not key_function(node)
+            if k.value is not key_function(node)
         }
         if path is not None:
             return self.module(node, path, given, named)

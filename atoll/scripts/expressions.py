@@ -268,7 +268,7 @@ class Expressions:
             if keyword.arg == "key" and name in words.TAKES_A_KEY:
                 self.key(keyword.value)
                 continue
-            if keyword.arg not in words.KEYWORDS and name != "dict":
+            if name != "dict" and keyword.arg not in words.KEYWORDS.get(name, ()):
                 self.add("rules-call", node, f"{name} has no argument {keyword.arg}")
             self.name(node, keyword.arg or "")
             self.expression(keyword.value)

@@ -15,7 +15,7 @@ from sqlglot.errors import ParseError, SqlglotError
 
 from atoll.scripts.feature_queries import Queries
 from atoll.scripts.feature_scope import Relation, Scope
-from atoll.scripts.feature_terms import NULL, UNKNOWN, Findings, Kind, Refusal, kind_of, select
+from atoll.scripts.feature_terms import NULL, UNKNOWN, Findings, Refusal, kind_of, select
 from atoll.scripts.finding import Finding
 from atoll.scripts.manifest import Manifest, column_facts
 from atoll.scripts.sources import Dependencies
@@ -130,8 +130,10 @@ def _batch(relation: Relation, tree: exp.Expression, manifest: Manifest, finding
             wanted.name == "decimal" and have.name in ("int", "decimal") and have.scale <= wanted.scale
         )
         if not exact:
-            hint = " and is rounded first" if Kind("decimal", wanted.scale) == wanted and have.scale else ""
-            message = f"the feature {name[:40]!r} is {text} in the manifest{hint}, and {have.text} here; write a cast."
+            digits = f" with {have.scale} digits behind the point" if have.name == "decimal" else ""
+            message = (
+                f"the feature {name[:40]!r} is {text} in the manifest and here {have.text}{digits}; cast it."
+            )
             findings.add("features-output", tree, message)
         engine = f"DECIMAL({facts.precision}, {facts.scale})" if facts.type == "decimal" else wanted.sql
         at = columns.index(name.lower())

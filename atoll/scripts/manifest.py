@@ -6,6 +6,7 @@ in whole minor units.
 
 from __future__ import annotations
 
+import keyword
 import re
 import tomllib
 from dataclasses import dataclass
@@ -24,8 +25,28 @@ Whole = Annotated[int, Field(ge=-MAX_WHOLE, le=MAX_WHOLE)]
 
 _COLUMN = re.compile(r"(string|int64|float64|bool|date|timestamp|decimal\(([1-9][0-9]?),([0-9]{1,2})\))(\?)?")
 # A name that rule code can have as a parameter.
-Symbol = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+_Symbol = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 _RESERVED = frozenset({"arguments", "features", "today", "reasons"})
+
+
+def _symbol(text: str) -> str:
+    if keyword.iskeyword(text):
+        raise ValueError(f"{text} is a word of the language")
+    return text
+
+
+Symbol = Annotated[_Symbol, AfterValidator(_symbol)]
+# A file stands beside the manifest: no folder, nothing hidden, nothing that an author's folder needs itself.
+_FILE = re.compile(r"\w[\w.-]{0,99}")
+
+
+def _file(text: str) -> str:
+    if not _FILE.fullmatch(text) or text in ("package.toml", "cases.toml"):
+        raise ValueError(f"{text[:40]!r} is no plain name of a file beside the manifest")
+    return text
+
+
+FileName = Annotated[Name, AfterValidator(_file)]
 
 
 @dataclass(frozen=True)
@@ -89,7 +110,7 @@ class Input(Document):
 class Table(Document):
     """A parameter table that the package brings: a CSV file, looked up by `key`. Rules see a function of the key."""
 
-    file: Name
+    file: FileName
     key: Name
     columns: Columns
 
@@ -118,6 +139,7 @@ class Argument(Document):
             raise ValueError("an int64 has a range, a string has values, a bool neither")
         if self.range is not None and self.range[0] > self.range[1]:
             raise ValueError("range: min is larger than max")
+        require_unique(self.values or (), "values: ")
         if self.default is not None:
             self.check(self.default)
         return self
@@ -145,7 +167,7 @@ class Argument(Document):
 class Features(Document):
     """A SELECT over the inputs and parameter tables that gives one row for a call, with these columns."""
 
-    file: Name
+    file: FileName
     columns: Columns
 
     @model_validator(mode="after")
@@ -156,7 +178,7 @@ class Features(Document):
 
 
 _STEP = re.compile(r"0\.0{0,8}1|1")
-_BOUND = re.compile(r"(0|-?[1-9][0-9]{0,8})(\.[0-9]{1,9})?")
+_BOUND = re.compile(r"(0|-?[1-9][0-9]{0,8})(\.[0-9]{1,9})?|-0\.[0-9]{0,8}[1-9]")
 Step = Annotated[str, StringConstraints(pattern=f"^({_STEP.pattern})$")]
 Bound = Annotated[str, StringConstraints(pattern=f"^({_BOUND.pattern})$")]
 
@@ -168,7 +190,7 @@ class Model(Document):
     Within `band` of one of `thresholds` there is no score (None), so that all processors agree.
     """
 
-    file: Name
+    file: FileName
     inputs: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1024)]
     output: Name
     range: Annotated[tuple[Bound, ...], Field(min_length=2, max_length=2)]
@@ -180,7 +202,7 @@ class Model(Document):
 class Rules(Document):
     """The rules' file and the function in it that decides."""
 
-    file: Name
+    file: FileName
     entry: Symbol
 
 

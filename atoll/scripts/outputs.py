@@ -11,7 +11,7 @@ from math import comb
 from typing import Any
 
 from atoll.errors import AtollError
-from atoll.scripts.manifest import Choice, Flag, Manifest, Number, Output
+from atoll.scripts.manifest import MAX_WHOLE, Choice, Flag, Manifest, Number, Output
 
 # What the moment of an answer can tell: whether it left at the first tick of the grid or at a later one.
 TIMING_MILLIBITS = 1000
@@ -70,7 +70,7 @@ def coarsen(manifest: Manifest, steps: Mapping[str, int], reasons: bool) -> Mani
         output = outputs.get(name)
         if not isinstance(output, Number):
             raise AtollError("E_SCRIPT", f"limits.steps.{name}: {manifest.name} has no such number.")
-        if step < output.step or step % output.step:
+        if not output.step <= step <= MAX_WHOLE or step % output.step:
             text = f"limits.steps.{name}: {step} is no multiple of the declared step {output.step}."
             raise AtollError("E_SCRIPT", text)
         outputs[name] = _coarse_number(output, step)

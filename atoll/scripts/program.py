@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from atoll.scripts.vocabulary import TAKES_A_KEY
+
 
 @dataclass
 class Program:
@@ -52,7 +54,10 @@ def assigned(function: ast.FunctionDef) -> set[str]:
 
 
 def key_function(call: ast.Call) -> ast.expr | None:
-    """What stands as `key=` of the call, if anything."""
+    """What stands as `key=` of a sort, min or max, if anything."""
+    name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+    if name not in TAKES_A_KEY:
+        return None
     return next((k.value for k in call.keywords if k.arg == "key"), None)
 
 

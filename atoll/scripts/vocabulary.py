@@ -74,11 +74,25 @@ NUMBER_METHODS = frozenset({"is_integer"})
 METHODS = STRING_METHODS | LIST_METHODS | DICT_METHODS | SET_METHODS | DATE_METHODS | NUMBER_METHODS
 ATTRIBUTES = _words("day days hour microsecond minute month second seconds year")
 
-# Keyword arguments of builtins, methods and module functions; own functions have their own.
-KEYWORDS = _words(
-    "key reverse default start strict ndigits sep maxsplit year month day hour minute second microsecond days hours "
-    "minutes seconds weeks milliseconds microseconds k"
-)
+# Keyword arguments of builtins, methods and module functions; own functions have their own, and dict takes any.
+_DAY, _TIME = _words("year month day"), _words("hour minute second microsecond")
+KEYWORDS: dict[str, frozenset[str]] = {
+    "sorted": _words("key reverse"),
+    "sort": _words("key reverse"),
+    "max": _words("key default"),
+    "min": _words("key default"),
+    "sum": _words("start"),
+    "enumerate": _words("start"),
+    "zip": _words("strict"),
+    "round": _words("ndigits"),
+    "split": _words("sep maxsplit"),
+    "rsplit": _words("sep maxsplit"),
+    "replace": _DAY | _TIME,
+    "date": _DAY,
+    "datetime": _DAY | _TIME,
+    "timedelta": _words("days seconds microseconds milliseconds minutes hours weeks"),
+    "sample": _words("k"),
+}
 TAKES_A_KEY = frozenset({"max", "min", "sort", "sorted"})
 
 EXPRESSIONS = (

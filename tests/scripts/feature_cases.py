@@ -74,7 +74,7 @@ def table(columns: dict[str, str], rows: list[dict[str, Any]], *, call: bool = T
     return pa.Table.from_pylist(rows, schema=pa.schema(fields))
 
 
-# Name: (statement, columns).
+# Name: (statement, columns). The engine alone would leave the order of rows in "ties" to chance.
 CASES: dict[str, tuple[str, dict[str, str]]] = {
     "example": (
         """SELECT coalesce((SELECT cast(sum(b.quantity * b.price * 100) AS BIGINT) FROM bills AS b), 0) AS billed,
@@ -175,6 +175,18 @@ CASES: dict[str, tuple[str, dict[str, str]]] = {
         "(SELECT quantity FROM bills ORDER BY quantity DESC NULLS FIRST LIMIT 1 OFFSET 1) AS c, "
         "(SELECT item FROM bills GROUP BY item ORDER BY count(*) DESC, item LIMIT 1) AS d",
         {"a": "int64?", "b": "int64?", "c": "int64?", "d": "string?"},
+    ),
+    "ties": (
+        "SELECT (SELECT x.item FROM (SELECT item, paid FROM bills ORDER BY paid LIMIT 1) x) AS a, "
+        "(SELECT sum(x.r * x.q) FROM (SELECT row_number() OVER (ORDER BY paid) AS r, quantity AS q FROM bills) x) "
+        "AS b, "
+        "(SELECT string_agg(item, ',' ORDER BY paid) FROM bills) AS c, "
+        "(SELECT sum(x.r * x.q) FROM (SELECT lag(quantity) OVER (ORDER BY paid) AS r, quantity AS q FROM bills) x) "
+        "AS d, "
+        "(SELECT sum(x.r * x.q) FROM (SELECT sum(quantity) OVER (ORDER BY paid ROWS 1 PRECEDING) AS r, quantity AS q "
+        "FROM bills) x) AS e, (SELECT x.q FROM (SELECT quantity AS q, item FROM bills UNION ALL SELECT age, diagnosis "
+        "FROM claim ORDER BY item LIMIT 1) x) AS f",
+        {"a": "string?", "b": "int64?", "c": "string?", "d": "int64?", "e": "int64?", "f": "int64?"},
     ),
     "sets": (
         "SELECT (SELECT count(*) FROM (SELECT item FROM bills UNION SELECT diagnosis FROM claim) u) AS a, "

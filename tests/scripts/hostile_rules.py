@@ -108,6 +108,8 @@ _REFUSED = (
     _refused("an address by a function", "rules-call", 'place = f"{decide}"'),
     _refused("an address by a method", "rules-attribute", "place = str([].append)"),
     _refused("an address by an iterator", "rules-iterator", "place = str(zip([1], [2]))"),
+    _refused("a default by name", "rules-call", 'x = {}.get("a", default=bills)'),
+    _refused("a key that no sort takes", "rules-call", 'x = {}.get(key="a")'),
     _refused("a function in a list", "rules-call", "for f in [abs, decide]:", "    pass"),
     _refused("a function as a value", "rules-call", "f = abs", "f(1)"),
     _refused("a table in a list", "rules-table", "tables = [tariff]"),

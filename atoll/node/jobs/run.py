@@ -34,6 +34,7 @@ from atoll.policy import decide
 ABORT_KIND = "abort/v1"
 _RELAUNCHES = 20
 _START_SECONDS = 5.0
+_LINGER_SECONDS = 60.0
 # Failures of a standing service that pass: a connection, a process, a restart.
 _PASSING = {"E_PEER_SILENT", "E_PEER_ABORT", "E_UNREACHABLE", "E_RESTARTED", "E_WORKER", "E_BUSY", "E_REWIND"}
 _ROUTE = re.compile(r"[0-9a-f]{32}\.job\.atoll")
@@ -548,17 +549,24 @@ class Runs:
             running.worker.send({"kind": "withdrawn", "consent": consent})
 
     def consent_ended(self, package: str, partner: str) -> None:
-        """The consent to a partner's package ended: its services end with that reason."""
+        """The consent to a partner's package ended. Nothing leaves any more; the partner ends the service in order.
+
+        One that it has not ended a while later is ended here.
+        """
         desk = self._desk
-        for job in list(self._running):
-            plan = desk.plan(desk.job(job))
-            if plan["asker"] == partner and any(
-                op["parameters"].get("package") == package for op in plan["operators"]
-            ):
-                name = desk.config["node.name"]
-                self.fail(
-                    job, AtollError("E_REVOKED", "the consent to the package was withdrawn", party=name)
-                )
+
+        def insist() -> None:
+            time.sleep(_LINGER_SECONDS)
+            for job in list(self._running):
+                plan = desk.plan(desk.job(job))
+                named = any(op["parameters"].get("package") == package for op in plan["operators"])
+                if named and plan["asker"] == partner:
+                    name = desk.config["node.name"]
+                    self.fail(
+                        job, AtollError("E_REVOKED", "the consent to the package was withdrawn", party=name)
+                    )
+
+        threading.Thread(target=insist, daemon=True, name="consent ended").start()
 
     def stop_service(self, job: str) -> None:
         """Ends a standing service in order, so that its receipt is made; `E_STATE` if it does not run here."""

@@ -36,6 +36,7 @@ _START_SECONDS = 30.0
 _CALL_SECONDS = 30.0
 _GONE = ("completed", "refused", "cancelled")
 _AGAIN = ("E_STATE", "E_SCRIPT")
+_RENEW_SECONDS = 2.0
 
 
 def _label(host: str, name: str, key: str) -> str:
@@ -352,14 +353,34 @@ class Calls:
     def _send(
         self, place: Placement, calls: list[dict[str, Any]], event: bool, batch: bool
     ) -> list[dict[str, Any]]:
+        """Sends calls; those that a service left behind, as when its host consented anew, are sent once more.
+
+        Under the same keys nothing is decided twice.
+        """
+        consent = place.consent
         try:
-            return self._send_once(place, calls, event, batch)
+            found = self._send_once(place, calls, event, batch)
         except AtollError as error:
             if error.code not in _AGAIN:
                 raise
-        # The service ended meanwhile, as when its host consented anew; under the same keys nothing is decided twice.
-        place = self._packages.placement(place.digest, place.partner)
-        return self._send_once(place, calls, event, batch)
+            return self._send_once(self._renewed(place, consent), calls, event, batch)
+        left = [at for at, one in enumerate(found) if one["error"] and one["error"]["code"] == "E_SCRIPT"]
+        if left:
+            place = self._renewed(place, consent)
+            if place.consent is not None and place.consent != consent:
+                more = self._send_once(place, [calls[at] for at in left], event, batch)
+                for at, one in zip(left, more, strict=True):
+                    found[at] = one
+        return found
+
+    def _renewed(self, place: Placement, consent: str | None) -> Placement:
+        """The placement once its host's next word has arrived, which may be on its way; or as it is a while later."""
+        end = time.monotonic() + _RENEW_SECONDS
+        while True:
+            found = self._packages.placement(place.digest, place.partner)
+            if found.consent != consent or time.monotonic() > end:
+                return found
+            time.sleep(0.05)
 
     def _send_once(
         self, place: Placement, calls: list[dict[str, Any]], event: bool, batch: bool

@@ -88,12 +88,14 @@ class Decisions:
     ) -> list[AtollError | None]:
         """Stores decisions and charges them; for each None, or why it may not leave. One transaction for all.
 
-        Raises:
-            AtollError: `E_SCRIPT` or `E_EXPIRED` if the consent does not stand any more.
+        Where the consent does not stand any more, nothing leaves: `E_SCRIPT`, `E_EXPIRED`.
         """
         op = next(op for op in plan["operators"] if op["kind"] == "visit/v1")
         terms, partner = op["parameters"], plan["asker"]
-        _, word = self._packages.consented(terms["package"], partner, terms["deployment"])
+        try:
+            _, word = self._packages.consented(terms["package"], partner, terms["deployment"])
+        except AtollError as error:
+            return [error] * len(decisions)
         assert word.bounds is not None  # a consent has bounds
         name, now = terms["name"], self._clock()
         tags = [self._tag(partner, name, row["subject"]) for row in decisions]

@@ -289,3 +289,62 @@ pub fn seal() -> Result<(), Refusal> {
     apply_filter_all_threads(&files).map_err(failed)?;
     apply_filter_all_threads(&starts).map_err(failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_list_names_each_call_once() {
+        let all: Vec<_> = ENCLOSED.iter().chain(OLDER).collect();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+    }
+
+    #[test]
+    fn the_list_holds_none_of_these() {
+        let never = [
+            sys::SYS_socket,
+            sys::SYS_connect,
+            sys::SYS_bind,
+            sys::SYS_kill,
+            sys::SYS_tgkill,
+            sys::SYS_ptrace,
+            sys::SYS_process_vm_readv,
+            sys::SYS_pidfd_getfd,
+            sys::SYS_pidfd_send_signal,
+            sys::SYS_mount,
+            sys::SYS_unshare,
+            sys::SYS_setns,
+            sys::SYS_bpf,
+            sys::SYS_perf_event_open,
+            sys::SYS_keyctl,
+            sys::SYS_io_uring_setup,
+            sys::SYS_userfaultfd,
+            sys::SYS_open_by_handle_at,
+            sys::SYS_memfd_create,
+            sys::SYS_setsid,
+            sys::SYS_setpgid,
+            sys::SYS_clone, // has conditions
+            sys::SYS_ioctl, // has conditions
+            sys::SYS_prctl, // has conditions
+            sys::SYS_fcntl, // has conditions
+        ];
+        for call in never {
+            assert!(
+                !ENCLOSED.contains(&call) && !OLDER.contains(&call),
+                "call {call}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_filter_fits_the_kernel() {
+        // The kernel takes 4096 instructions.
+        let all = whole(ENCLOSED.iter().chain(OLDER).copied());
+        let program =
+            compile(all, SeccompAction::Errno(1), SeccompAction::Allow).expect("a filter");
+        assert!(program.len() < 1024);
+    }
+}
