@@ -43,7 +43,7 @@ def test_the_template_has_no_finding_and_its_cases_pass(folder: Path) -> None:
     source, examined, findings = check_folder(folder)
     assert findings == []
     assert source.manifest.name == "claims"
-    assert set(examined.depends) == {"decision", "pay", "reasons"}
+    assert {"decision", "pay", "reasons"} <= set(examined.depends)
     found = run_cases(folder)
     assert len(found) == 4
     assert [outcome.differs for outcome in found] == [[], [], [], []]
@@ -108,7 +108,7 @@ def test_a_field_that_is_not_known_is_named(folder: Path) -> None:
 def test_a_file_outside_the_folder_is_not_read(folder: Path) -> None:
     (folder.parent / "secret.csv").write_text("item,cap,rate_bp\n")
     change(folder / "package.toml", '"tariff.csv"', '"../secret.csv"')
-    assert "inside its folder" in refusal(read_folder, folder).text
+    assert "../secret.csv" in refusal(read_folder, folder).text
 
 
 def test_a_link_to_the_outside_is_not_followed(folder: Path) -> None:
