@@ -24,7 +24,8 @@ class Examination:
 
     Args:
         findings: why the package is refused; empty for one that may run.
-        depends: for each output, and `reasons`, the columns, arguments and parameters that it depends on.
+        depends: for each output, `reasons`, and `decision made` (whether there is a decision at all), the columns,
+            arguments and parameters that it depends on.
         models: operators and number of weights of each model.
     """
 
@@ -33,10 +34,12 @@ class Examination:
     models: dict[str, dict[str, Any]]
 
     def inputs(self, manifest: Manifest) -> dict[str, list[str]]:
-        """For each output the inputs of the manifest that it depends on."""
+        """For each output the inputs of the manifest that it depends on, or whether there is a decision at all."""
+        made = self.depends.get(MADE, frozenset())
         return {
-            name: sorted({place for place, _ in sources} & manifest.inputs.keys())
+            name: sorted({place for place, _ in sources | made} & manifest.inputs.keys())
             for name, sources in self.depends.items()
+            if name != MADE
         }
 
     def document(self) -> dict[str, Any]:
@@ -109,5 +112,6 @@ def examine(package: Package) -> Examination:
     depends: Dependencies = {}
     if not findings:
         for name in (*manifest.outputs, *(("reasons",) if manifest.reasons else ())):
-            depends[name] = _through(rules.dependencies.get(name, frozenset()) | made, manifest, query)
+            depends[name] = _through(rules.dependencies.get(name, frozenset()), manifest, query)
+        depends[MADE] = _through(made, manifest, query)
     return Examination(tuple(findings), depends, models)

@@ -179,7 +179,9 @@ def _leaves(page: Json, language: Language) -> Iterator[str]:
     for output in page["outputs"]:
         yield from _output(page, output, language)
     if page["outputs"] and not page["findings"]:
-        used = {tuple(source) for output in page["outputs"] for source in output["depends"]}
+        yield _INDENT + _one(language, "whether there is a decision at all", "是否作出决定")
+        yield _INDENT * 2 + _sources(page, page["made"], language)
+        used = {tuple(s) for found in (page, *page["outputs"]) for s in found.get("depends", page["made"])}
         idle = [
             f"{item['asset']}.{column['name']}"
             for item in page["reads"]

@@ -9,7 +9,7 @@ from atoll.agreements.difference import walk
 from atoll.disclosure import Language
 from atoll.errors import AtollError
 from atoll.scripts.deployment import Bounds, allowed, default_bounds
-from atoll.scripts.examine import Examination
+from atoll.scripts.examine import MADE, Examination
 from atoll.scripts.manifest import Choice, Flag, Manifest, Output, column_facts
 from atoll.scripts.outputs import bits_per_call, millibits, outcomes, reason_sets, size
 from atoll.scripts.package import Package
@@ -180,6 +180,7 @@ def review(
         "arguments": {name: a.document() for name, a in manifest.arguments.items()},
         "models": examined.models,
         "outputs": outputs,
+        "made": depends.get(MADE, []),
         "reasons": {code: text.document() for code, text in manifest.reasons.items()},
         "bits": _bits(left, within),
         "bounds": within.document(),
