@@ -75,6 +75,27 @@ MUTATIONS = (
         "",
         "tests/node/test_metering.py::test_services_at_the_same_time_share_the_calls_of_a_day",
     ),
+    Mutation(
+        "the step of an outcome is not checked at the gate",
+        "scripts/outputs.py",
+        " or (value - low) % declared.step:",
+        ":",
+        "tests/script_nodes/test_calls.py::test_whatever_fails_inside_is_no_decision_for_that_call_alone",
+    ),
+    Mutation(
+        "a held answer leaves before a steward's word",
+        "node/scripts/decisions.py",
+        '    if state == _HELD:\n        return {**answer, "status": _HELD, "answer": None}\n',
+        "",
+        "tests/script_nodes/test_calls.py::test_a_large_amount_waits_for_a_steward",
+    ),
+    Mutation(
+        "bits of a subject not debited",
+        "node/scripts/decisions.py",
+        '"millibits": row["millibits"],',
+        '"millibits": 0,',
+        "tests/script_nodes/test_calls.py::test_the_budget_of_a_subject_ends_and_counts_every_version",
+    ),
 )
 
 

@@ -118,7 +118,10 @@ def test_the_budget_of_a_subject_ends_and_counts_every_version(world: World) -> 
     mixed = world.caller.batch(name, [{"subject": "C-30"}, {"subject": "C-32"}])
     assert [a["state"] for a in mixed] == ["refused", "decided"]
     assert mixed[0]["error"]["code"] == "E_BUDGET"
+    assert "hospital" in mixed[0]["error"]["detail"]
     assert mixed[0]["answer"] is None
+    together = world.caller.batch(name, [{"subject": "C-33"}] * (allowed + 1))
+    assert [a["state"] for a in together] == ["decided"] * allowed + ["refused"]
 
 
 def test_the_calls_of_a_day_end(world: World) -> None:

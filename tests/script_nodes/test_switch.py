@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from typing import Any
@@ -133,3 +134,19 @@ def test_new_bounds_while_calls_run_lose_no_call(world: World) -> None:
     paid = [a["answer"]["pay"] for a in answers]
     assert set(paid) == {990, 900}
     assert paid == sorted(paid, reverse=True), "once the new bounds hold, the old ones are over"
+
+
+def test_a_key_stays_with_the_version_that_answered_it(world: World) -> None:
+    """Even where the asker lost its own record, as after a restored backup."""
+    name = world.fresh()
+    world.deploy(name, "1.0.0", bounds=WIDE)
+    world.deploy(name, "2.0.0", bounds=WIDE, rules=RULES_2)
+    first = world.caller.call(name, "C-25", key="kept")
+    assert (first["version"], first["answer"]) == ("1.0.0", plain(25))
+    world.author.switch(f"{name}@2.0.0")
+    with sqlite3.connect(world.net.insurer.folder / "state.sqlite", timeout=30) as store:
+        assert store.execute("delete from script_calls where key = 'kept'").rowcount == 1
+    again = world.caller.call(name, "C-25", key="kept")
+    assert (again["version"], again["answer"], again["as_of"]) == ("1.0.0", plain(25), first["as_of"])
+    assert world.caller.call(name, "C-25", key="new")["answer"] == raised(plain(25))
+    assert len(world.host.decisions(name=name)) == 2

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -121,3 +122,59 @@ def leaks() -> Callable[[Iterable[bytes], Iterable[Value]], list[Found]]:
 @pytest.fixture
 def shown() -> Callable[[Value], dict[str, bytes]]:
     return forms
+
+
+# The capture itself.
+
+_CAPTURE = """
+import os, threading
+from pathlib import Path
+
+FOLDER = Path({folder!r})
+
+def install():
+    from atoll.crypto.tls import Connection
+
+    frame, plain, lock = Connection.write_frame, Connection.write, threading.Lock()
+
+    def keep(name, data):
+        with lock, (FOLDER / f"{{os.getpid()}}-{{name.replace('/', '_')}}").open("ab") as file:
+            file.write(data)
+
+    def write_frame(self, kind, name="", sequence=0, payload=b"", *, start=0, end=None, step="", **more):
+        # One file a channel: a value that is cut into two messages is whole again in it.
+        keep(f"{{kind}}-{{name}}", bytes(payload)[start : len(payload) if end is None else end])
+        keep("labels", f"{{kind}} {{name}} {{sequence}} {{step}}\\n".encode())
+        frame(self, kind, name, sequence, payload, start=start, end=end, step=step, **more)
+
+    def write(self, data):
+        keep("plain", bytes(data))
+        plain(self, data)
+
+    Connection.write_frame, Connection.write = write_frame, write
+
+install()
+"""
+
+
+class Capture:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def take(self) -> dict[str, bytes]:
+        """What was sent since the last call, by process and channel."""
+        found = {}
+        for file in sorted(self._folder.iterdir()):
+            found[file.name] = file.read_bytes()
+            file.unlink()
+        return found
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
+    folder = tmp_path_factory.mktemp("captured")
+    site = tmp_path_factory.mktemp("site")
+    (site / "sitecustomize.py").write_text(_CAPTURE.format(folder=str(folder)), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(site), prepend=":")
+        yield Capture(folder)

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -26,36 +25,6 @@ from atoll.net.dial import dial
 from atoll.net.identity import ephemeral_tls
 from atoll.net.session import Session
 from atoll.testing import Net, nodes, until
-
-_CAPTURE = """
-import os, threading
-from pathlib import Path
-
-FOLDER = Path({folder!r})
-
-def install():
-    from atoll.crypto.tls import Connection
-
-    frame, plain, lock = Connection.write_frame, Connection.write, threading.Lock()
-
-    def keep(name, data):
-        with lock, (FOLDER / f"{{os.getpid()}}-{{name.replace('/', '_')}}").open("ab") as file:
-            file.write(data)
-
-    def write_frame(self, kind, name="", sequence=0, payload=b"", *, start=0, end=None, step="", **more):
-        # One file a channel: a value that is cut into two messages is whole again in it.
-        keep(f"{{kind}}-{{name}}", bytes(payload)[start : len(payload) if end is None else end])
-        keep("labels", f"{{kind}} {{name}} {{sequence}} {{step}}\\n".encode())
-        frame(self, kind, name, sequence, payload, start=start, end=end, step=step, **more)
-
-    def write(self, data):
-        keep("plain", bytes(data))
-        plain(self, data)
-
-    Connection.write_frame, Connection.write = write_frame, write
-
-install()
-"""
 
 NAMES = ("alice", "bob", "carol")
 SEGMENTS = ("retail", "corporate", "treasury")
@@ -90,31 +59,8 @@ def table(rows: dict[str, list[Any]]) -> pa.Table:
     return pa.table({**rows, "debt": pa.array(rows["debt"], pa.decimal128(18, 2))})
 
 
-class Capture:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def take(self) -> dict[str, bytes]:
-        """What was sent since the last call, by process and channel."""
-        found = {}
-        for file in sorted(self._folder.iterdir()):
-            found[file.name] = file.read_bytes()
-            file.unlink()
-        return found
-
-
 @pytest.fixture(scope="module")
-def capture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
-    folder = tmp_path_factory.mktemp("captured")
-    site = tmp_path_factory.mktemp("site")
-    (site / "sitecustomize.py").write_text(_CAPTURE.format(folder=str(folder)), encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(site), prepend=":")
-        yield Capture(folder)
-
-
-@pytest.fixture(scope="module")
-def net(capture: Capture) -> Iterator[Net]:
+def net(capture: Any) -> Iterator[Net]:
     with nodes(*NAMES) as made:
         for name in NAMES:
             made[name].steward.data.add("loans", table(ROWS[name]), keys=["id"])
@@ -173,7 +119,7 @@ def enough(sent: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("how", [{"receivers": "both"}, {"receivers": "me"}, {"reveal": "size"}], ids=str)
 def test_a_whole_join_shows_no_value(
-    net: Net, agreement: str, capture: Capture, leaks: Any, how: dict[str, Any]
+    net: Net, agreement: str, capture: Any, leaks: Any, how: dict[str, Any]
 ) -> None:
     capture.take()
     job = net.alice.analyst.join(agreement, "loans@alice", "loans@bob", on="id", purpose="test", **how)
@@ -185,7 +131,7 @@ def test_a_whole_join_shows_no_value(
 
 
 def test_whole_totals_show_no_value_and_no_own_sum(
-    net: Net, agreement: str, capture: Capture, leaks: Any
+    net: Net, agreement: str, capture: Any, leaks: Any
 ) -> None:
     capture.take()
     job = net.alice.analyst.totals(
@@ -203,7 +149,7 @@ def test_whole_totals_show_no_value_and_no_own_sum(
 
 
 def test_a_node_that_refuses_for_a_value_does_not_send_it(
-    net: Net, agreement: str, capture: Capture, leaks: Any
+    net: Net, agreement: str, capture: Any, leaks: Any
 ) -> None:
     """Two renderings: the owner reads the value, and the peers' wire never carries it."""
     capture.take()

@@ -36,7 +36,7 @@ _RELAUNCHES = 20
 _START_SECONDS = 5.0
 _LINGER_SECONDS = 60.0
 # Failures of a standing service that pass: a connection, a process, a restart.
-_PASSING = {"E_PEER_SILENT", "E_PEER_ABORT", "E_UNREACHABLE", "E_RESTARTED", "E_WORKER", "E_BUSY", "E_REWIND"}
+PASSING = {"E_PEER_SILENT", "E_PEER_ABORT", "E_UNREACHABLE", "E_RESTARTED", "E_WORKER", "E_BUSY", "E_REWIND"}
 _ROUTE = re.compile(r"[0-9a-f]{32}\.job\.atoll")
 _NONCE = re.compile(r"[0-9a-f]{32}")
 
@@ -372,7 +372,7 @@ class Runs:
                     self.tell(session, row, error)
             desk.metrics.jobs.labels(function=row.function, outcome=state).inc()
         desk.partners.outbox.wake()
-        if row.shape == "service" and row.asker == desk.me and state == "failed" and error.code in _PASSING:
+        if row.shape == "service" and row.asker == desk.me and state == "failed" and error.code in PASSING:
             threading.Thread(target=self._revive, args=(job,), daemon=True, name="revive").start()
 
     def _revive(self, job: str) -> None:

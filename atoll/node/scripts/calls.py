@@ -17,6 +17,7 @@ from atoll.errors import AtollError
 from atoll.functions.script.messages import is_key, is_subject
 from atoll.node.clock import Clock, stamp
 from atoll.node.jobs.manager import Jobs
+from atoll.node.jobs.run import PASSING
 from atoll.node.logs import logger
 from atoll.node.memo import Memo
 from atoll.node.partners import Partners
@@ -37,6 +38,11 @@ _CALL_SECONDS = 30.0
 _GONE = ("completed", "refused", "cancelled")
 _AGAIN = ("E_STATE", "E_SCRIPT")
 _RENEW_SECONDS = 2.0
+
+
+def _over(job: Job) -> bool:
+    """Whether a service does not come back by itself."""
+    return job.state in _GONE or (job.state == "failed" and (job.error or {}).get("code") not in PASSING)
 
 
 def _label(host: str, name: str, key: str) -> str:
@@ -175,15 +181,15 @@ class Calls:
                     raise AtollError("E_NOT_FOUND", f"{place.name} is {place.state} there, not deployed")
                 row = self._job_row(place.job)
                 stale = row is None or (row.request or {}).get("deployment") != place.consent
-                if row is None or stale or (row.state in _GONE and row.id not in begun):
-                    if row is not None and row.state not in _GONE:
+                if row is None or stale or (_over(row) and row.id not in begun):
+                    if row is not None and row.state not in (*_GONE, "failed"):
                         self._end(row.id)
                     row = self._begin(place)
                     begun.add(row.id)
                 if row.state in ("running", "released"):
                     return row.id
                 late = time.monotonic() > end
-                if row.state in _GONE or (row.state == "failed" and late):
+                if _over(row) or (row.state == "failed" and late):
                     raise AtollError.from_problem(row.error or AtollError("E_STATE", row.state).to_problem())
                 if row.state == "waiting" or late:
                     raise AtollError("E_APPROVAL", f"the service {row.id} is {row.state}")
@@ -405,19 +411,41 @@ class Calls:
         answers = cbor2.loads(self._jobs.runs.call(job, payload, None, seconds))["answers"]
         with self._store.read() as session:
             attempt = session.scalars(select(Job.attempt).where(Job.id == job)).one()
-        left = self._left(place)
-        made = []
-        for call, answer in zip(calls, answers, strict=True):
-            if answer["status"] != "refused" and answer["answer"] is not None:
-                passed = gate(left, left, answer["answer"])
-                if passed is None:
-                    raise AtollError(
-                        "E_PROTOCOL", "the host answered something that the package cannot say",
-                        party=self._partners.peer(place.partner).name,
-                    )  # fmt: skip
-            made.append((call, answer))
+        made = list(zip(calls, answers, strict=True))
+        for _, answer in made:
+            self._check_answer(place, answer)
+            if answer["error"] is not None:
+                answer["error"] = self._named(place, answer["error"])
         self._keep(place, job, attempt, made, person)
         return [self._result(place, job, call, answer) for call, answer in made]
+
+    def _check_answer(self, place: Placement, answer: dict[str, Any]) -> None:
+        """An answer is one of the version that gave it, within the host's own bounds."""
+        if answer["status"] == "refused":
+            return
+        version = place
+        if answer["package"] != place.digest:
+            # The key was asked before, of another version: that one's answer stands.
+            with self._store.read() as session:
+                other = session.get(Placement, (answer["package"], place.partner))
+            if other is None or other.name != place.name or not answer["again"]:
+                raise self._untrue(place)
+            version = other
+        # Of a version that was withdrawn meanwhile the bounds are not known any more; the author's own are.
+        left = self._left(version) if version.consent else self._packages.package(version.digest).manifest
+        if answer["answer"] is not None and gate(left, left, answer["answer"]) is None:
+            raise self._untrue(place)
+
+    def _named(self, place: Placement, problem: dict[str, Any]) -> dict[str, Any]:
+        """A host's refusal with its name; the worker knows it by its key."""
+        error, name = AtollError.from_problem(problem), self._partners.peer(place.partner).name
+        error.text = error.text.replace(place.partner, name)
+        error.party = name if error.party == place.partner else error.party
+        return error.to_problem()
+
+    def _untrue(self, place: Placement) -> AtollError:
+        party = self._partners.peer(place.partner).name
+        return AtollError("E_PROTOCOL", "the host answered what the package cannot say", party=party)
 
     def _running(self, place: Placement) -> bool:
         """Whether the service runs that was asked for under the consent that stands."""
