@@ -115,7 +115,7 @@ def said(answer: Json | None) -> str:
     if answer is None:
         return "no decision"
     parts = [f"{name}: {str(value).lower() if isinstance(value, bool) else value}"
-             for name, value in answer.items() if name != "reasons"]  # fmt: skip
+             for name, value in sorted(answer.items()) if name != "reasons"]  # fmt: skip
     return ", ".join([*parts, *([f"because {', '.join(answer['reasons'])}"] if answer["reasons"] else [])])
 
 

@@ -86,6 +86,22 @@ class Actions:
     def settle(self, node: NodeProcess, name: str, key: str, release: bool, role: str = "steward") -> Json:
         return node.client(role).scripts.settle(name, key, release)  # type: ignore[arg-type]
 
+    def watch(self, node: NodeProcess, name: str, role: str = "steward") -> Json:
+        """Without a look at the table: only what is announced."""
+        return node.client(role).scripts.watch(name)  # type: ignore[arg-type]
+
+    def watches(self, node: NodeProcess) -> list[Json]:
+        return node.auditor.scripts.watches()
+
+    def unwatch(self, node: NodeProcess, name: str) -> None:
+        node.steward.scripts.unwatch(name)
+
+    def announce(self, node: NodeProcess, name: str, *subjects: str, event: str | None = None) -> Json:
+        return node.client("application").scripts.announce(name, subjects, event=event)
+
+    def events(self, node: NodeProcess, name: str) -> list[Json]:
+        return node.analyst.scripts.events(name=name)
+
 
 class RestActions(Actions):
     """By bare HTTP."""
@@ -166,6 +182,22 @@ class RestActions(Actions):
     def settle(self, node: NodeProcess, name: str, key: str, release: bool, role: str = "steward") -> Json:
         body = {"release": release}
         return dict(self._say(node, role, "POST", f"/script-decisions/{name}/{key}", body))
+
+    def watch(self, node: NodeProcess, name: str, role: str = "steward") -> Json:
+        return dict(self._say(node, role, "PUT", f"/script-watches/{name}", {}))
+
+    def watches(self, node: NodeProcess) -> list[Json]:
+        return list(self._say(node, "auditor", "GET", "/script-watches"))
+
+    def unwatch(self, node: NodeProcess, name: str) -> None:
+        self._say(node, "steward", "DELETE", f"/script-watches/{name}")
+
+    def announce(self, node: NodeProcess, name: str, *subjects: str, event: str | None = None) -> Json:
+        body = {"subjects": subjects, "event": event}
+        return dict(self._say(node, "application", "POST", f"/script-events/{name}", body))
+
+    def events(self, node: NodeProcess, name: str) -> list[Json]:
+        return list(self._say(node, "analyst", "GET", "/script-events", name=name))
 
 
 class CliActions(Actions):
@@ -267,6 +299,22 @@ class CliActions(Actions):
 
     def settle(self, node: NodeProcess, name: str, key: str, release: bool, role: str = "steward") -> Json:
         return dict(self._run(node, role, "settle", name, key, "--release" if release else "--deny"))
+
+    def watch(self, node: NodeProcess, name: str, role: str = "steward") -> Json:
+        return dict(self._run(node, role, "watch", name))
+
+    def watches(self, node: NodeProcess) -> list[Json]:
+        return list(self._run(node, "auditor", "watches"))
+
+    def unwatch(self, node: NodeProcess, name: str) -> None:
+        self._run(node, "steward", "unwatch", name)
+
+    def announce(self, node: NodeProcess, name: str, *subjects: str, event: str | None = None) -> Json:
+        words = ["--event", event] if event else []
+        return dict(self._run(node, "application", "announce", name, *subjects, *words))
+
+    def events(self, node: NodeProcess, name: str) -> list[Json]:
+        return list(self._run(node, "analyst", "events", "--name", name))
 
 
 def actions(driver: Driver) -> Actions:

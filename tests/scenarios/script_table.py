@@ -199,6 +199,32 @@ def _(p: Play) -> None:
     assert (before["version"], before["answer"]["decision"]) == ("1.0.0", "approve")
 
 
+@scenario("what the owner's system announces is called about, once for each occasion", heavy=True)
+def _(p: Play) -> None:
+    do = actions(p.do)
+    name = _deployed(p)["name"]
+    assert do.watch(p.bob, name)["every_seconds"] is None
+    assert name in {row["name"] for row in do.watches(p.bob)}
+    assert do.announce(p.bob, name, "C-0", "C-2") == {"announced": 2, "known": 0}
+    assert do.announce(p.bob, name, "C-0") == {"announced": 0, "known": 1}
+    assert do.announce(p.bob, name, "C-0", event="corrected") == {"announced": 1, "known": 0}
+    until("alice has called", lambda: [e["state"] for e in do.events(p.alice, name)] == ["done"] * 3, 60)
+    found = sorted((c["subject"], c["answer"]["decision"]) for c in do.calls(p.alice, name))
+    assert found == [("C-0", "approve"), ("C-0", "approve"), ("C-2", "refuse")]
+    do.unwatch(p.bob, name)
+    assert name not in {row["name"] for row in do.watches(p.bob)}
+
+
+@scenario("an analyst watches nothing", error="E_ROLE")
+def _(p: Play) -> None:
+    actions(p.do).watch(p.bob, "nothing", role="analyst")
+
+
+@scenario("a package that is not deployed here is not watched", error="E_NOT_FOUND")
+def _(p: Play) -> None:
+    actions(p.do).watch(p.bob, "nothing")
+
+
 @scenario("about one subject no more leaves than was consented to", error="E_BUDGET", heavy=True)
 def _(p: Play) -> None:
     do = actions(p.do)
