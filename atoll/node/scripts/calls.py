@@ -227,11 +227,16 @@ class Calls:
         key: str | None = None,
         host: str | None = None,
         consent: str | None = None,
-        event: bool = False,
-    ) -> dict[str, Any]:
-        """One call. Made again under the same key it gives the same answer, whatever happened in between."""
+        person: str,
+    ) -> tuple[dict[str, Any], bool]:
+        """One call. Made again under the same key it gives the same answer, whatever happened in between.
+
+        Returns:
+            The answer, and whether the call was made and stored now, with who made it.
+        """
         item = {"key": key, "subject": subject, "arguments": arguments, "consent": consent}
-        return self._make(name, [item], host, event, batch=False)[0]
+        (found,), fresh = self._make(name, [item], host, person, batch=False)
+        return found, fresh > 0
 
     def batch(
         self,
@@ -239,16 +244,20 @@ class Calls:
         items: Sequence[dict[str, Any]],
         *,
         host: str | None = None,
-        event: bool = False,
+        person: str | None,
     ) -> list[dict[str, Any]]:
-        """Many calls at once, in order; one that is refused has `error` in its place."""
+        """Many calls at once, in order; one that is refused has `error` in its place.
+
+        Args:
+            person: who calls; None for events at the host.
+        """
         if not 0 < len(items) <= MAX_BATCH:
             raise AtollError("E_FORMAT", f"calls: a batch is 1 to {MAX_BATCH} calls")
-        return self._make(name, items, host, event, batch=True)
+        return self._make(name, items, host, person, batch=True)[0]
 
     def _make(
-        self, name: str, items: Sequence[dict[str, Any]], host: str | None, event: bool, *, batch: bool
-    ) -> list[dict[str, Any]]:
+        self, name: str, items: Sequence[dict[str, Any]], host: str | None, person: str | None, *, batch: bool
+    ) -> tuple[list[dict[str, Any]], int]:
         place = self._active(name, host)
         manifest = self._packages.package(place.digest).manifest
         calls = [self._check(manifest, item, at if batch else None) for at, item in enumerate(items)]
@@ -263,12 +272,12 @@ class Calls:
                 found[call["key"]] = held[call["key"]]
         open_calls = [c for c in calls if c["key"] not in found or found[c["key"]]["state"] == "held"]
         if open_calls:
-            for answer in self._ask(place, open_calls, event, batch):
+            for answer in self._ask(place, open_calls, person, batch):
                 found[answer["key"]] = answer
         out = [found[key] for key in keys]
         if not batch and out[0].get("error"):
             raise AtollError.from_problem(out[0]["error"])
-        return out
+        return out, len(open_calls)
 
     def _check(self, manifest: Manifest, item: dict[str, Any], at: int | None) -> dict[str, Any]:
         """A call as it is sent, defaults filled in; errors name the call's place in a batch."""
@@ -321,7 +330,7 @@ class Calls:
             raise AtollError("E_CONFLICT", f"key {call['key']} stands for another call")
 
     def _ask(
-        self, place: Placement, calls: list[dict[str, Any]], event: bool, batch: bool
+        self, place: Placement, calls: list[dict[str, Any]], person: str | None, batch: bool
     ) -> list[dict[str, Any]]:
         """Asks the host, each key once at a time."""
         mine: list[dict[str, Any]] = []
@@ -336,7 +345,7 @@ class Calls:
                     futures[call["key"]] = self._going[where] = Future()
                     mine.append(call)
         try:
-            answers = self._send(place, mine, event, batch) if mine else []
+            answers = self._send(place, mine, person, batch) if mine else []
             for answer in answers:
                 futures[answer["key"]].set_result(answer)
         except BaseException as error:
@@ -351,7 +360,7 @@ class Calls:
         return [*answers, *(future.result(_CALL_SECONDS) for future in others)]
 
     def _send(
-        self, place: Placement, calls: list[dict[str, Any]], event: bool, batch: bool
+        self, place: Placement, calls: list[dict[str, Any]], person: str | None, batch: bool
     ) -> list[dict[str, Any]]:
         """Sends calls; those that a service left behind, as when its host consented anew, are sent once more.
 
@@ -359,16 +368,16 @@ class Calls:
         """
         consent = place.consent
         try:
-            found = self._send_once(place, calls, event, batch)
+            found = self._send_once(place, calls, person, batch)
         except AtollError as error:
             if error.code not in _AGAIN:
                 raise
-            return self._send_once(self._renewed(place, consent), calls, event, batch)
+            return self._send_once(self._renewed(place, consent), calls, person, batch)
         left = [at for at, one in enumerate(found) if one["error"] and one["error"]["code"] == "E_SCRIPT"]
         if left:
             place = self._renewed(place, consent)
             if place.consent is not None and place.consent != consent:
-                more = self._send_once(place, [calls[at] for at in left], event, batch)
+                more = self._send_once(place, [calls[at] for at in left], person, batch)
                 for at, one in zip(left, more, strict=True):
                     found[at] = one
         return found
@@ -383,7 +392,7 @@ class Calls:
             time.sleep(0.05)
 
     def _send_once(
-        self, place: Placement, calls: list[dict[str, Any]], event: bool, batch: bool
+        self, place: Placement, calls: list[dict[str, Any]], person: str | None, batch: bool
     ) -> list[dict[str, Any]]:
         job = place.job if place.job is not None and self._running(place) else self.job(place)
         terms = self._terms.get(job, lambda: self._jobs.consent_of(job))
@@ -407,7 +416,7 @@ class Calls:
                         party=self._partners.peer(place.partner).name,
                     )  # fmt: skip
             made.append((call, answer))
-        self._keep(place, job, attempt, made, event)
+        self._keep(place, job, attempt, made, person)
         return [self._result(place, job, call, answer) for call, answer in made]
 
     def _running(self, place: Placement) -> bool:
@@ -441,7 +450,7 @@ class Calls:
         job: str,
         attempt: int,
         made: list[tuple[dict[str, Any], dict[str, Any]]],
-        event: bool,
+        person: str | None,
     ) -> None:
         """Stores answers once for each key; a held one is replaced when it was released."""
         now = stamp(self._clock())
@@ -455,7 +464,7 @@ class Calls:
                 {
                     "host": place.partner, "name": place.name, "key": call["key"], "package": answer["package"],
                     "job": job, "attempt": attempt, "book": answer["book"], "call": answer["call"],
-                    "state": answer["status"], "event": event, "at": now,
+                    "state": answer["status"], "person": person, "at": now,
                     "sealed": self._vault.seal(
                         _label(place.partner, place.name, call["key"]), cbor2.dumps(content)
                     ),

@@ -382,7 +382,7 @@ class Events:
             for row in rows
         ]
         try:
-            answers: list[dict[str, Any]] = self._calls.batch(name, items, host=host, event=True)
+            answers: list[dict[str, Any]] = self._calls.batch(name, items, host=host, person=None)
             outcomes = [(a["state"], a["error"]) for a in answers]
         except AtollError as error:
             self._log.info("events wait", name=name, code=error.code)

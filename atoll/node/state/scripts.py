@@ -95,7 +95,9 @@ class Call(Base):
     call: Mapped[int | None] = _c(Integer, "number of the call in its block, from 1", nullable=True)
     state: Mapped[str] = _c(String(16), "decided or held")
     sealed: Mapped[bytes] = _c(LargeBinary, "subject, arguments and answer, under the node's key")
-    event: Mapped[bool] = _c(Boolean, "whether an event at the host caused the call")
+    person: Mapped[str | None] = _c(
+        String(128), "who called; null where an event at the host caused the call", nullable=True
+    )
     at: Mapped[str] = _c(TIME, "when the answer arrived")
     __table_args__ = (Index("script_calls_at", "at"),)
 

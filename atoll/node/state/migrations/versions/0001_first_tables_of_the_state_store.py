@@ -891,7 +891,10 @@ def upgrade() -> None:
             comment="subject, arguments and answer, under the node's key",
         ),
         sa.Column(
-            "event", sa.Boolean(), nullable=False, comment="whether an event at the host caused the call"
+            "person",
+            sa.String(length=128),
+            nullable=True,
+            comment="who called; null where an event at the host caused the call",
         ),
         sa.Column("at", sa.String(length=32), nullable=False, comment="when the answer arrived"),
         sa.PrimaryKeyConstraint("host", "name", "key"),
