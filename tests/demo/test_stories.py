@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -64,6 +65,25 @@ def test_a_whole_story_is_right_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("story", ["claims", "subsidy"])
+def test_an_interrupted_story_leaves_nothing(tmp_path: Path, story: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "atoll.cli", "demo", story], env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    end = time.monotonic() + 120
+    # Nodes run then, and speak to each other.
+    while not list(tmp_path.glob("atoll-demo-*/tap/crossed/*")):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(120) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("right", [True, False])
 def test_a_wrong_check_of_a_story_is_the_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], right: bool
@@ -106,11 +126,17 @@ def test_changed_versions_pass_the_authors_own_check(tmp_path: Path, name: str) 
     assert check_folder(folder)[2] == []
 
 
-def test_a_package_without_its_model_still_fits(tmp_path: Path) -> None:
+def test_a_package_without_its_model_still_answers_as_the_plain_rules(tmp_path: Path) -> None:
     folder = changed("claims", tmp_path / "x", claims_stage.WITHOUT_MODEL)
     source, _, findings = check_folder(folder)
     assert findings == []
     assert source.manifest.models == {}
+    plain = claims_plain.load(hospital.write(tmp_path / "tables").folder)
+    for outcome in run_cases(folder):
+        assert outcome.passed, outcome.differs
+        yuan = {name: Decimal(fen) / 100 for name, fen in outcome.case.arguments.items()}
+        answer = claims_plain.decide(plain, folder, str(outcome.case.subject), model=False, **yuan)
+        assert answer == outcome.answer, outcome.case.name
 
 
 def test_sql_that_reads_an_undeclared_column_is_found(tmp_path: Path) -> None:
