@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from math import comb, log2
 
 from atoll.client.authoring import check_folder, run_cases
@@ -24,7 +25,7 @@ from atoll.demo.wiretap import crossed
 from atoll.errors import AtollError
 from atoll.testing import until
 
-_BATCH, _SINGLE, _TRIAL = 100, 10, 20
+_BATCH, _SINGLE, _TRIAL, _SHOWN = 100, 10, 20, 5
 _DECISIONS, _REASONS, _MOST_REASONS = 3, 7, 3
 # What is left of some policies, in fen.
 _LITTLE = 200_000
@@ -72,6 +73,7 @@ def review(on: Stage, show: Show) -> None:
         trial = owner.trial(NAME, _TRIAL, bounds=BOUNDS)["results"]
         consent(on.insurer, on.hospital, NAME, "1.0.0", BOUNDS)
     print_page(show, page)
+    _print_trial(show, trial)
     columns = reads(page)
     pay = next(output for output in page["outputs"] if output["name"] == "pay")
     found = [source for source in sources(pay) if source.startswith("bills.")]
@@ -86,6 +88,19 @@ def review(on: Stage, show: Show) -> None:
     show.table()
     bounds = {"calls": f"{CALLS_A_DAY:,}", "bits": str(SUBJECT_BITS), "hold": f"{HOLD // 100:,}"}
     show.say("claims-bounds", hospital=on.hospital.name, **bounds)
+
+
+def _print_trial(show: Show, trial: list[Json]) -> None:
+    show.say("claims-tried-intro", "bold")
+    for row in trial[:_SHOWN]:
+        answer = row["answer"]
+        if answer is None:
+            show.item(show.text("claims-tried-none", subject=row["subject"]))
+        else:
+            pay = f"{answer['pay']:,}"
+            text = show.text("claims-tried", subject=row["subject"], decision=answer["decision"], pay=pay)
+            show.item(text)
+    show.item(show.text("claims-tried-more", count=len(trial) - _SHOWN))
 
 
 def key_of(claim: str) -> str:
@@ -118,7 +133,9 @@ def decide(on: Stage, show: Show) -> None:
     ]
     singles: list[Json] = [{"subject": claim, "arguments": {}} for claim in on.take(_SINGLE)]
     with show.busy("asking"):
+        started = time.monotonic()
         found = scripts.batch(NAME, calls)
+        seconds = time.monotonic() - started
         alone = [scripts.call(NAME, call["subject"]) for call in singles]
         samples = [
             scripts.call(NAME, case.subject, case.arguments, key=case.key)["answer"] for case, _ in on.local
@@ -143,6 +160,7 @@ def decide(on: Stage, show: Show) -> None:
     told = next(f for f in found if f["answer"] and f["answer"]["reasons"] and f["answer"]["pay"])
     explain(on, show, told["key"])
     show.table("plaintext-rules")
+    show.say("claims-seconds", "dim", count=_BATCH, ms=round(seconds * 1000))
     show.statement(on.insurer.analyst.jobs.get(told["job"]))
 
 

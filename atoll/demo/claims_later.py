@@ -174,7 +174,11 @@ def _digits(on: Stage, show: Show, page: Json) -> None:
         owner.refuse(f"{NAME}@2.0.2", "gate")
     pay = next(output for output in page["outputs"] if output["name"] == "pay")
     show.check(show.text("claims-reach-digit-depends"), "claim.age" in sources(pay), True)
-    show.check(show.text("claims-reach-digit-bits"), bits(page["bits"]["per_call"]), bits(bits_of(5_000_001)))
+    show.check(
+        show.text("claims-reach-digit-bits", before=bits(bits_of(50_001))),
+        bits(page["bits"]["per_call"]),
+        bits(bits_of(5_000_001)),
+    )
     show.say("claims-reach-step")
     approved = sum((row["answer"] or {}).get("decision") == "approve" for row in trial)
     would = sum((on.truth(row["subject"]) or {}).get("decision") == "approve" for row in trial)

@@ -51,7 +51,13 @@ step = "0.01"
 thresholds = ["0.8"]
 band = "0.006"
 """
+_CASE = """[[case]]
+name = "an unusual stay is looked at"
+subject = "S-05"
+expect = { decision = "check", pay = 0, reasons = ["unusual"] }
+"""
 WITHOUT_MODEL: Changes = {
+    "cases.toml": [(_CASE, "")],
     "package.toml": [(_MODEL, "")],
     "rules.py": [("arguments, risk):", "arguments):"), ("risk is None or risk >= RISK_LIMIT", "False")],
 }

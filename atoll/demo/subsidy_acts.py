@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from atoll.client.authoring import run_cases
 from atoll.demo import families, subsidy_plain
 from atoll.demo.families import Application
 from atoll.demo.packages import Changes, changed
@@ -49,7 +50,11 @@ def deploy(on: Stage, show: Show) -> None:
         return page
 
     with show.busy("asking"), ThreadPoolExecutor(len(PARTS)) as pool:
+        tested = [
+            outcome for found in pool.map(lambda p: run_cases(on.package(p)), PARTS) for outcome in found
+        ]
         pages = list(pool.map(one, PARTS))
+    show.check(show.text("subsidy-cases"), sum(outcome.passed for outcome in tested), len(tested))
     for part, page in zip(PARTS, pages, strict=True):
         name = on.offices[part.office].name
         print_page(show, page)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class Caller:
 
     node: NodeProcess
     name: str
-    calls: Iterable[Json]
+    calls: Sequence[Json]
     answers: list[Json] = field(default_factory=list)
     errors: list[AtollError] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -81,7 +81,7 @@ class Caller:
 
     def _run(self) -> None:
         scripts = self.node.application.scripts
-        for call in self.calls:
+        for made, call in enumerate(self.calls):
             if self._stop.is_set():
                 return
             try:
@@ -89,8 +89,8 @@ class Caller:
                 self.answers.append(found)
             except AtollError as error:
                 self.errors.append(error)
-            # So that the subjects last until the new version is there.
-            time.sleep(0.02)
+            # Slower and slower, so that the subjects last until the new version is there.
+            time.sleep(0.02 + 0.15 * made / len(self.calls))
 
     def by(self, version: str) -> int:
         """So many calls that a version answered."""

@@ -75,6 +75,17 @@ CLAIMS: dict[str, tuple[str, str]] = {
     "claims-single": ("single calls that are", "单次调用中一致的笔数"),
     "claims-same": ("answers on samples, deployed as tested: the same", "样例答案：部署后与本地测试相同"),
     "claims-declared": ("answers with anything that is not declared", "含未声明内容的答案"),
+    "claims-seconds": (
+        "The batch of {count} took {ms} ms, the start of the package's service included.",
+        "{count} 笔的批量调用用时 {ms} 毫秒（含启动脚本包服务）。",
+    ),
+    "claims-tried-intro": ("Tried on its own claims:", "在自有数据上试跑："),
+    "claims-tried": ("{subject}: {decision}, {pay} fen", "{subject}：{decision}，{pay} 分"),
+    "claims-tried-none": ("{subject}: no decision", "{subject}：无决定"),
+    "claims-tried-more": (
+        "and {count} more; none of this left the hospital",
+        "另有 {count} 笔；均未离开医院",
+    ),
     "claims-again": ("the same key again: the same answer", "相同幂等键：答案相同"),
     "claims-uncharged": ("and no further decision is charged", "且不再计费"),
     "claims-conflict": ("the same key for another claim", "同一键用于另一笔理赔"),
@@ -150,7 +161,10 @@ CLAIMS: dict[str, tuple[str, str]] = {
         "the page says that the amount depends on the age",
         "说明页指出金额依赖年龄",
     ),
-    "claims-reach-digit-bits": ("bits that could leave with one call", "每次调用可带出的比特数"),
+    "claims-reach-digit-bits": (
+        "bits that could leave with one call, instead of {before}",
+        "每次调用可带出的比特数（原为 {before}）",
+    ),
     "claims-reach-step": (
         "One declares steps of a yuan, and hides the age all the same. The gate lets no such amount pass.",
         "其一声明以元为步长，却仍藏入年龄。闸门不放行这样的金额。",

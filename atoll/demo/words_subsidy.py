@@ -27,6 +27,10 @@ SUBSIDY: dict[str, tuple[str, str]] = {
         "{department} writes three packages and publishes one to each office. Each reads its own page.",
         "{department}编写三个脚本包，各发布给一个部门，由其审阅各自的说明页。",
     ),
+    "subsidy-cases": (
+        "tests of the three parts on their author's samples that pass",
+        "三个部分在作者样例上通过的测试",
+    ),
     "subsidy-reads": (
         "{office}: reads agreed columns of its own tables alone",
         "{office}：只读取自有且约定的列",

@@ -6,6 +6,7 @@ batch would change the last digits.
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from math import frexp, inf, isfinite, nextafter
 from typing import Any
@@ -39,6 +40,18 @@ def to_float32(value: int, scale: int) -> np.float32:
     return np.float32(near)
 
 
+def load_runtime(name: str) -> Any:
+    """The runtime, which would report its use to its maker over the network if it were not told before it is loaded.
+
+    Args:
+        name: of the model that needs it, for `E_SCRIPT` where it is not installed.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    runtime = load_library("onnxruntime", name)
+    runtime.disable_telemetry_events()
+    return runtime
+
+
 class ModelEngine:
     """A model that `check_model` found nothing against, ready to run.
 
@@ -52,7 +65,7 @@ class ModelEngine:
     """
 
     def __init__(self, data: bytes, model: Model, features: dict[str, str]) -> None:
-        runtime = load_library("onnxruntime", model.file)
+        runtime = load_runtime(model.file)
         facts = [column_facts(features[name]) for name in model.inputs]
         self._inputs = [(n, f.type == "bool", f.scale or 0) for n, f in zip(model.inputs, facts, strict=True)]
         self._output = model.output
