@@ -189,7 +189,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "Receipt: signed by {signed} of {parties}; plan {plan}; {bytes} bytes sent; result committed {rows} rows.",
         "回执：{parties} 方中 {signed} 方已签署；计划 {plan}；发送 {bytes} 字节；结果承诺 {rows} 行。",
     ),
-    "more": ("and {count} sentences more, in the job and in its receipt", "另有 {count} 句，见作业及其回执"),
+    "more": ("and {count} more of them, in the job and in its receipt", "另有 {count} 句，见作业及其回执"),
     "signed": ("the receipt is signed by all", "回执由各方签署"),
     "yes": ("yes", "是"),
     "no": ("no", "否"),
