@@ -15,6 +15,8 @@ from atoll.scripts.outputs import bits_per_call, millibits, outcomes, reason_set
 from atoll.scripts.package import Package
 
 Json = dict[str, Any]
+# Table -> column -> uses, of the columns that may go into scripts or be looked up by.
+Granted = dict[str, dict[str, tuple[str, ...]]]
 
 
 def _output(name: str, output: Output, depends: Any) -> Json:
@@ -32,14 +34,18 @@ def _output(name: str, output: Output, depends: Any) -> Json:
     return {**body, "depends": depends}
 
 
-def _reads(manifest: Manifest, tables: dict[str, dict[str, Json] | None]) -> list[Json]:
-    """Each input with its columns, held against the owner's own tables."""
+def _reads(
+    manifest: Manifest, tables: dict[str, dict[str, Json] | None], granted: Granted | None
+) -> list[Json]:
+    """Each input with its columns, held against the owner's own tables and what the agreement grants of them."""
     found = []
     for name, item in manifest.inputs.items():
         own = tables.get(item.asset)
         columns = []
         for column, text in item.columns.items():
             problem = None if own is None else column_problem(text, own.get(column))
+            if problem is None and granted is not None and column not in granted.get(item.asset, {}):
+                problem = _both("the agreement grants no use of it in scripts", "协议未授权在脚本中使用此列")
             columns.append({"name": column, "type": text, "problem": problem})
         problem = None
         if own is None:
@@ -51,6 +57,10 @@ def _reads(manifest: Manifest, tables: dict[str, dict[str, Json] | None]) -> lis
             problem = _both(
                 f"the key {item.key!r} is {have}, and the subject {want}",
                 f"键 {item.key!r} 的类型为 {have}，而主体为 {want}",
+            )
+        elif granted is not None and "lookup_key" not in granted.get(item.asset, {}).get(item.key, ()):
+            problem = _both(
+                f"the agreement grants no look-up by {item.key!r}", f"协议未授权按 {item.key!r} 查找"
             )
         found.append(
             {
@@ -132,6 +142,7 @@ def review(
     examined: Examination,
     *,
     tables: dict[str, dict[str, Json] | None],
+    granted: Granted | None,
     before: Package | None,
     bounds: Json | None = None,
 ) -> Json:
@@ -141,6 +152,8 @@ def review(
         package: what is to be reviewed.
         examined: what static analysis says about it.
         tables: columns of the owner's own tables by name; None for one that does not exist.
+        granted: for each table the columns that its grants let scripts use, and the uses of each; None where no
+            agreement is looked at.
         before: the version that was approved before, if there is one.
         bounds: fields of the owner's bounds that differ from the defaults.
 
@@ -175,7 +188,7 @@ def review(
         "purpose": manifest.purpose,
         "subject": manifest.subject.document(),
         "findings": examined.document()["findings"],
-        "reads": _reads(manifest, tables),
+        "reads": _reads(manifest, tables, granted),
         "parameters": {name: len(package.contents[t.file]) for name, t in manifest.parameters.items()},
         "arguments": {name: a.document() for name, a in manifest.arguments.items()},
         "models": examined.models,

@@ -211,13 +211,15 @@ def test_what_reaches_too_far_is_refused_at_review(world: World) -> None:
     assert "wage" in error.text
 
 
-def test_a_column_that_no_grant_names_is_refused_by_the_plan(world: World) -> None:
+def test_a_column_that_no_grant_names_cannot_be_consented_to(world: World) -> None:
     name = world.fresh()
-    world.deploy(name, change=lambda text: text.replace('kind = "string"', 'patient = "string"'),
+    world.publish(name, change=lambda text: text.replace('kind = "string"', 'patient = "string"'),
                  rules="def decide(claim) -> dict:\n    return {'decision': 'refuse', 'pay': 0}\n")  # fmt: skip
-    error = refused(lambda: world.caller.call(name, "C-3"))
-    assert error.code in ("E_COLUMN", "E_POLICY")
+    assert "patient" in world.host.review(name)["refused_because"]
+    error = refused(lambda: world.host.deploy(name))
+    assert error.code == "E_SCRIPT"
     assert "patient" in error.text
+    assert refused(lambda: world.host.trial(name)).code == "E_SCRIPT"
 
 
 def test_the_newest_version_of_a_table_is_used_from_the_next_call_on(world: World) -> None:

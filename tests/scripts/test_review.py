@@ -50,8 +50,15 @@ def examined(package: Package) -> Examination:
     return examine(package)
 
 
-def page(package: Package, examined: Examination, own: Any = None, before: Any = None, **bounds: Any) -> Any:
-    return review(package, examined, tables=own or tables(), before=before, bounds=bounds)
+def page(
+    package: Package,
+    examined: Examination,
+    own: Any = None,
+    before: Any = None,
+    granted: Any = None,
+    **bounds: Any,
+) -> Any:
+    return review(package, examined, tables=own or tables(), granted=granted, before=before, bounds=bounds)
 
 
 def test_the_page_of_the_example(package: Package, examined: Examination) -> None:
@@ -292,3 +299,19 @@ def test_a_held_answer_is_not_told(package: Package) -> None:
 def test_an_answer_without_reasons_says_so(package: Package) -> None:
     answer = {"pay": 0, "decision": "check", "reasons": []}
     assert "The rules name no reason." in explained(package, answer=answer, date=None)["en"]
+
+
+def test_what_the_agreement_does_not_grant_cannot_be_deployed(
+    package: Package, examined: Examination
+) -> None:
+    granted = {
+        name: {column: ("lookup_key", "script_input") for column in columns}
+        for name, columns in tables().items()
+    }
+    assert over_reach(page(package, examined, granted=granted)) is None
+    less = {**granted, "claims": {c: u for c, u in granted["claims"].items() if c != "diagnosis"}}
+    found = page(package, examined, granted=less)
+    assert over_reach(found) == "input claim, column diagnosis: the agreement grants no use of it in scripts"
+    assert "diagnosis" in str(over_reach(found, "zh"))
+    key = {**granted, "bills": {**granted["bills"], "claim_id": ("script_input",)}}
+    assert "look-up by 'claim_id'" in str(over_reach(page(package, examined, granted=key)))

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from atoll.agreements import grants_to
 from atoll.crypto import canonical, dsse
 from atoll.crypto.document import document_digest, format_time, parse_time
 from atoll.crypto.suite import SigningKey
@@ -387,21 +388,39 @@ class Packages:
                 found[item.asset] = None if row is None else {c["name"]: c for c in row.schema}
         return found
 
+    def _granted(self, package: Package, place: Placement) -> dict[str, dict[str, tuple[str, ...]]]:
+        """What the agreement lets the author's scripts use of this host's tables, for the package's purpose."""
+        agreement = self._agreements.state(place.agreement).agreement
+        found: dict[str, dict[str, tuple[str, ...]]] = {}
+        for item in package.manifest.inputs.values():
+            asset = agreement.asset_at(self._me, item.asset)
+            columns = found.setdefault(item.asset, {})
+            for _, grant in (
+                grants_to(asset, place.partner, package.manifest.purpose, "script") if asset else ()
+            ):
+                for name, uses in grant.columns.items():
+                    if "script_input" in uses:
+                        columns[name] = tuple({*columns.get(name, ()), *uses})
+        return found
+
     def review(
         self, reference: str, partner: str | None = None, bounds: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """The page that the owner reads before it consents; of an own package, what its hosts will see."""
         row = self.row(reference)
         package = open_package(row.envelope)
-        place, before, tables = None, None, None
+        place, before, granted = None, None, None
         if row.author != self._me:
             place = self.placement(row.digest, partner)
             with self._store.read() as session:
                 before = self._before(session, place)
             tables = self._own_tables(package)
+            granted = self._granted(package, place)
         else:
             tables = _as_declared(package)
-        page = review(package, from_document(row.examined), tables=tables, before=before, bounds=bounds)
+        page = review(
+            package, from_document(row.examined), tables=tables, granted=granted, before=before, bounds=bounds
+        )
         names = self._names()
         page["author_name"] = names.get(row.author, row.author)
         page["agreement"] = place.agreement if place else None
