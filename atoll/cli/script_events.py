@@ -27,7 +27,7 @@ def watch(
     ] = None,
     partner: Author = None,
 ) -> None:
-    """At the owner: each new subject of the package's first table causes one call at its author."""
+    """At the owner: each new subject of the package's table of subjects causes one call at its author."""
     with here.client("steward") as client:
         found = client.scripts.watch(name, every, partner=partner)
     how = f"looked at every {every} s" if every else "when they are announced"

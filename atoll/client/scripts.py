@@ -154,7 +154,7 @@ class Scripts:
     # Events.
 
     def watch(self, name: str, every_seconds: int | None = None, *, partner: str | None = None) -> Json:
-        """At the host: subjects that are new in the package's first table cause one call each at its author."""
+        """At the host: subjects that are new in the package's table of subjects cause one call each at its author."""
         body = {"every_seconds": every_seconds, "partner": partner}
         return dict(self._transport.call("PUT", f"/v1/script-watches/{segment(name)}", body))
 

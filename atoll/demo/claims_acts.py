@@ -34,7 +34,7 @@ _LITTLE = 200_000
 def bits_of(amounts: int) -> int:
     """Thousandths of a bit that an answer with so many possible amounts carries, and its timing."""
     answers = _DECISIONS * amounts * sum(comb(_REASONS, n) for n in range(_MOST_REASONS + 1)) + 1
-    return int(-(-log2(answers) * 1000 // 1)) + 1000
+    return int(-(-log2(answers) * 1000 // 1)) + 3000
 
 
 def author(on: Stage, show: Show) -> None:

@@ -295,6 +295,13 @@ class Manifest(Document):
         return self
 
     @property
+    def main(self) -> Input:
+        """The table that says which subjects there are: the first in order of name with one row for a subject, else the
+        first.
+        """
+        return next((i for i in self.inputs.values() if i.rows == "one"), next(iter(self.inputs.values())))
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The names of the files that the package must hold, beside the manifest."""
         found = [self.rules.file, *(t.file for t in self.parameters.values())]

@@ -13,8 +13,9 @@ from typing import Any
 from atoll.errors import AtollError
 from atoll.scripts.manifest import MAX_WHOLE, Choice, Flag, Manifest, Number, Output
 
-# What the moment of an answer can tell: whether it left at the first tick of the grid or at a later one.
-TIMING_MILLIBITS = 1000
+# What the moment of an answer can tell: it leaves one tick after its call came, or two, or four ..., at one of eight
+# moments at most.
+TIMING_MILLIBITS = 3000
 
 
 def millibits(outcomes: int) -> int:

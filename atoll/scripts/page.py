@@ -203,9 +203,9 @@ def _amounts(page: Json, language: Language) -> Iterator[str]:
     yield _INDENT + _one(
         language,
         f"a call: at most {bits(found['per_call'])} bits. It is one of {found['outcomes']} answers, no decision "
-        "among them, and 1 bit for its moment.",
+        "among them, and 3 bits for its moment.",
         f"每次调用：至多 {bits(found['per_call'])} 比特。答复为 {found['outcomes']} 种之一（含“不作决定”），"
-        "另计答复时刻 1 比特。",
+        "另计答复时刻 3 比特。",
     )
     each, days = found["calls_per_subject"], found["subject_days"]
     yield _INDENT + _one(

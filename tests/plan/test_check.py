@@ -99,8 +99,8 @@ def test_a_visit_discloses_outcomes_to_the_asker_and_the_call_to_its_host() -> N
         "rows": {"id": ("lookup_key", "script_input"), "apps": ("script_input",), "debt": ("script_input",)}
     }
     (outcome,) = [s for s in d.disclosures if s.what == "outcome"]
-    # 3 decisions, 101 amounts, none or one of two reasons, or no decision: 910 answers, and one bit of timing.
-    assert outcome.parameters.maximum_bits == 11
+    # 3 decisions, 101 amounts, none or one of two reasons, or no decision: 910 answers, and three bits of timing.
+    assert outcome.parameters.maximum_bits == 13
     assert outcome.parameters.columns == ("decision", "pay", "reasons")
 
 

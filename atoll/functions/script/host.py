@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +26,9 @@ from atoll.scripts.outputs import bits_per_call, gate
 from atoll.scripts.package import open_package
 
 _OPENING_BYTES = 16
-# Beyond what its calls may take, a group has so long for the way there and back.
+# Beyond what its calls may take, a group has so many ticks for the way there and back, and no more than a second. So a
+# call alone is done, or ended, within 64 ticks: at one of seven moments.
+_SLACK_TICKS = 63
 _SLACK_SECONDS = 1.0
 
 
@@ -47,6 +48,7 @@ class Host:
         self._allowed = allowed(self._declared, self._bounds)
         self._millibits = bits_per_call(self._allowed)
         self._slot = self._declared.limits.time_ms / 1000
+        self._slack = min(_SLACK_SECONDS, _SLACK_TICKS * self._slot)
         self._cell = Cell(context.cell, CellPackage(self._declared.document(), self._package.contents))
         self._rows: dict[str, SubjectRows] = {}
         self._versions: dict[str, str] = {}
@@ -216,7 +218,7 @@ class Host:
 
     def _run(self, calls: list[Asked], tables: dict[str, pa.Table]) -> list[Any]:
         """Runs calls together; where that ends the sandbox, in halves, until the guilty one stands alone."""
-        found = self._cell.run(calls, tables, seconds=len(calls) * self._slot + _SLACK_SECONDS)
+        found = self._cell.run(calls, tables, seconds=len(calls) * self._slot + self._slack)
         if not self._cell.failed or len(calls) == 1:
             return list(found)
         half = len(calls) // 2
@@ -240,9 +242,14 @@ class Host:
         self.calls += 1
 
     def _on_the_grid(self, received: float) -> None:
-        """Waits for the next tick: what a package does within its time cannot be told from when answers leave."""
-        ticks = max(1, math.ceil((time.monotonic() - received) / self._slot))
-        time.sleep(max(0.0, received + ticks * self._slot - time.monotonic()))
+        """Waits for the next moment at which answers may leave: one tick after the calls came, or two, or four ...
+
+        Ticks at equal distance would tell far more of how long a package took.
+        """
+        moment = self._slot
+        while received + moment < time.monotonic():
+            moment *= 2
+        time.sleep(max(0.0, received + moment - time.monotonic()))
 
 
 def _part(table: pa.Table, first: int, last: int) -> pa.Table:

@@ -76,7 +76,7 @@ class Batch(Body):
 
 
 class NewWatch(Body):
-    """How often the package's first table is looked at for new subjects; null for announced ones alone."""
+    """How often the package's table of subjects is looked at for new subjects; null for announced ones alone."""
 
     every_seconds: int | None = None
     partner: str | None = None
@@ -237,7 +237,7 @@ def watches(node: Here) -> list[dict[str, Any]]:
 
 @router.on("PUT", "/script-watches/{name}", "steward")
 def watch(node: Here, who: Who, name: str, body: NewWatch) -> dict[str, Any]:
-    """From now on, subjects that are new in the package's first table cause one call each at its author."""
+    """From now on, subjects that are new in the package's table of subjects cause one call each at its author."""
     return node.script_events.watch(name, body.every_seconds, who.person, body.partner)
 
 

@@ -122,7 +122,7 @@ class Events:
     def watch(
         self, name: str, every_seconds: int | None, person: str, partner: str | None = None
     ) -> dict[str, Any]:
-        """From now on, subjects that are new in the package's first table cause a call.
+        """From now on, subjects that are new in the package's table of subjects cause a call.
 
         Args:
             every_seconds: how often the table's newest version is looked at, 1 to 86,400; None: only what
@@ -133,7 +133,7 @@ class Events:
         place = self._deployed(name, partner)
         manifest = self._manifest(place)
         self._check_defaults(manifest)
-        first = next(iter(manifest.inputs.values()))
+        first = manifest.main
         now = stamp(self._clock())
         seen = self._tables.version(first.asset).digest if every_seconds is not None else None
         with self._store.write() as session:
@@ -282,7 +282,7 @@ class Events:
     def _look(self, row: Watch) -> None:
         """Announces the subjects of the newest version that the version looked at last did not have."""
         place = self._deployed(row.name, row.partner)
-        first = next(iter(self._manifest(place).inputs.values()))
+        first = self._manifest(place).main
         newest = self._tables.version(first.asset)
         if newest.digest == row.seen:
             return

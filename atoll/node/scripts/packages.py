@@ -438,7 +438,6 @@ class Packages:
             raise AtollError("E_SCRIPT", page["refused_because"])
         within = Bounds.parse(default_bounds(**(bounds or {})), code="E_SCRIPT", what="bounds")
         manifest = package.manifest
-        first = next(iter(manifest.inputs.values()))
         versions = {name: self._tables.version(item.asset) for name, item in manifest.inputs.items()}
         return run_to_end(
             self._nursery,
@@ -447,7 +446,6 @@ class Packages:
                 "package": row.envelope,
                 "bounds": within.document(),
                 "inputs": {name: str(version.data) for name, version in versions.items()},
-                "subjects_of": [str(self._tables.version(first.asset).data), first.key],
                 "rows": max(1, min(rows, _MOST_SAMPLE)),
                 "today": self._clock().date().isoformat(),
             },

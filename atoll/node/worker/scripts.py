@@ -27,7 +27,7 @@ def examine(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def trial(spec: dict[str, Any]) -> dict[str, Any]:
-    """The worker's task "trial": a package on the first subjects of its first input, arguments at their defaults.
+    """The worker's task "trial": a package on the first subjects of its table of subjects, arguments at their defaults.
 
     Returns:
         `results`: subject and what would leave, for each; `skipped`: why nothing ran, or None.
@@ -43,7 +43,7 @@ def trial(spec: dict[str, Any]) -> dict[str, Any]:
         name: SubjectRows(read_table(Path(path), needed(manifest.inputs[name])), manifest.inputs[name])
         for name, path in sorted(spec["inputs"].items())
     }
-    subjects = rows[next(iter(manifest.inputs))].subjects(spec["rows"])
+    subjects = rows[next(n for n, i in manifest.inputs.items() if i is manifest.main)].subjects(spec["rows"])
     if not subjects:
         return {"results": [], "skipped": "the table has no rows"}
     today = date.fromisoformat(spec["today"])
