@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -367,7 +368,14 @@ def unchanged(net: Net, mallory: Mallory, records: Any) -> Iterator[None]:
     """Nothing is stored by what the test does, no handler fails, and the victim still answers."""
     seen = records(net.victim)
     until("the victim is quiet", lambda: net.victim.administrator.info()["waiting_messages"] == 0, 60)
-    before = {name: seen.count(name) for name in TABLES}
+
+    def settled() -> dict[str, int] | None:
+        """What is stored, once nothing was added for a moment: the end of an earlier test's job may come late."""
+        found = {name: seen.count(name) for name in TABLES}
+        time.sleep(0.5)
+        return found if found == {name: seen.count(name) for name in TABLES} else None
+
+    before = until("the victim has settled", settled, 60)
     log = len(net.victim.log())
     yield
     assert {name: seen.count(name) for name in TABLES} == before

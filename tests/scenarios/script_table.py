@@ -374,7 +374,7 @@ def _(p: Play) -> None:
     actions(p.do).settle(p.bob, "nothing", "k", True)
 
 
-@scenario("an analyst publishes nothing", error="E_ROLE")
+@scenario("an analyst publishes no package", error="E_ROLE")
 def _(p: Play) -> None:
     packed = actions(p.do).pack(p.alice, _write(p))
     actions(p.do).publish(p.alice, packed["digest"], "bob", _agreement(p), role="analyst")
