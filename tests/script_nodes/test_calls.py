@@ -244,8 +244,10 @@ def test_a_receipt_covers_each_answer(world: World) -> None:
     job = shown["job"]
     world.net.insurer.analyst.services.get(job).stop().wait(timeout=60)
     world.net.insurer.analyst.jobs.get(job).receipt(30)
-    shown = world.caller.show_call(name, "one")
-    assert shown["receipt"]["signed"]
+    shown = until(
+        "the receipt is signed",
+        lambda: (found := world.caller.show_call(name, "one"))["receipt"]["signed"] and found,
+    )
     assert shown["receipt"]["block"] == 1
     # The next call starts the service again.
     assert world.caller.call(name, "C-13")["answer"] == plain(13)

@@ -28,6 +28,7 @@ class Running:
     worker: Worker
     listener: Listener | None
     service: bool
+    attempt: int
     routes: list[str] = field(default_factory=list)
 
     def route(self, name: str, peer: str) -> None:
@@ -220,7 +221,7 @@ def launch(
         memory_bytes=min(budget, limits["memory_bytes"] or budget),
         seconds=None if plan["shape"] == "service" else min(desk.config["jobs.seconds"], limits["seconds"]),
     )
-    running = Running(worker, desk.partners.listener, plan["shape"] == "service")
+    running = Running(worker, desk.partners.listener, plan["shape"] == "service", row.attempt)
     try:
         for peer, (name, address) in connections.items():
             if address is None:

@@ -11,6 +11,7 @@ from atoll.node.jobs.desk import Desk
 from atoll.node.jobs.rates import Rates
 from atoll.node.jobs.release import Releases
 from atoll.node.logs import logger
+from atoll.node.memo import Memo
 from atoll.node.worker.nursery import Child
 from atoll.node.worker.supervise import Worker
 from atoll.protocols.pairwise_masks import STATEMENT_PREFIX
@@ -26,6 +27,7 @@ class Questions:
     def __init__(self, desk: Desk, releases: Releases) -> None:
         self._desk, self._releases = desk, releases
         self._rates = Rates(desk)
+        self._plans: Memo[dict[str, Any]] = Memo(64)
         self._log = logger("questions")
 
     def answer(
@@ -66,13 +68,14 @@ class Questions:
         if kind == "admit":
             self._rates.admit(job, attempt)
             return {}
+        if kind in ("recall", "settle"):
+            # Asked for each group of calls; a job's plan never changes.
+            plan = self._plans.get(job, lambda: desk.plan(desk.job(job)))
         if kind == "recall":
-            plan = desk.plan(desk.job(job))
             name = next(op["parameters"]["name"] for op in plan["operators"] if op["kind"] == "visit/v1")
             return {"found": desk.decisions.recall(plan["asker"], name, message["keys"])}
         if kind == "settle":
-            row = desk.job(job)
-            refusals = desk.decisions.settle(row, desk.plan(row), message["decisions"])
+            refusals = desk.decisions.settle(job, plan, message["decisions"])
             return {"refusals": [error.to_problem() if error else None for error in refusals]}
         if message["purpose"] in _SIGNED and message["message"].startswith(_SIGNED[message["purpose"]]):
             return {"signature": desk.signing.sign(message["message"])}

@@ -534,6 +534,11 @@ class Runs:
         """One call of a standing service that this node asks; `shown` as `functions.context.Shown`."""
         return self._calls.call(self._started_worker(job), job, payload, shown, timeout)
 
+    def serving(self, job: str) -> int | None:
+        """The attempt of a service that runs here now; None if it does not."""
+        running = self._running.get(job)
+        return running.attempt if running is not None and running.service else None
+
     def changed(self, table: str) -> None:
         """A table has a new version: packages that read it use it from their next group of calls on."""
         for job, running in list(self._running.items()):

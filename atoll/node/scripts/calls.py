@@ -270,7 +270,8 @@ class Calls:
         keys = [call["key"] for call in calls]
         if len(set(keys)) != len(keys):
             raise AtollError("E_FORMAT", "calls: a key stands twice in the batch")
-        held = self._held(place, keys)
+        # A key that was drawn just now is nobody's yet.
+        held = self._held(place, [call["key"] for call in calls if not call["drawn"]])
         found: dict[str, dict[str, Any]] = {}
         for call in calls:
             if call["key"] in held:
@@ -314,7 +315,10 @@ class Calls:
                 arguments[name] = argument.check(value)
             except ValueError as error:
                 raise AtollError("E_FORMAT", f"{where}arguments.{name}: {error}") from None
-        return {"key": key, "subject": subject, "arguments": arguments, "consent": item.get("consent")}
+        drawn = not item.get("key")
+        return {
+            "key": key, "drawn": drawn, "subject": subject, "arguments": arguments, "consent": item.get("consent"),
+        }  # fmt: skip
 
     def _held(self, place: Placement, keys: list[str]) -> dict[str, dict[str, Any]]:
         found = {}
@@ -401,6 +405,7 @@ class Calls:
         self, place: Placement, calls: list[dict[str, Any]], person: str | None, batch: bool
     ) -> list[dict[str, Any]]:
         job = place.job if place.job is not None and self._running(place) else self.job(place)
+        attempt = self._jobs.runs.serving(job) or 0
         terms = self._terms.get(job, lambda: self._jobs.consent_of(job))
         sent = []
         for call in calls:
@@ -409,8 +414,6 @@ class Calls:
         payload = cbor2.dumps({"batch": batch, "calls": sent}, canonical=True)
         seconds = _CALL_SECONDS + len(calls) * 0.1
         answers = cbor2.loads(self._jobs.runs.call(job, payload, None, seconds))["answers"]
-        with self._store.read() as session:
-            attempt = session.scalars(select(Job.attempt).where(Job.id == job)).one()
         made = list(zip(calls, answers, strict=True))
         for _, answer in made:
             self._check_answer(place, answer)
@@ -449,13 +452,9 @@ class Calls:
 
     def _running(self, place: Placement) -> bool:
         """Whether the service runs that was asked for under the consent that stands."""
-        with self._store.read() as session:
-            found = session.scalars(select(Job.state).where(Job.id == place.job)).first()
-        if found not in ("running", "released"):
+        if place.job is None or self._jobs.runs.serving(place.job) is None:
             return False
-        return bool(
-            self._deployments.get(str(place.job), lambda: self._deployment(place.job)) == place.consent
-        )
+        return bool(self._deployments.get(place.job, lambda: self._deployment(place.job)) == place.consent)
 
     def _deployment(self, job: str | None) -> str | None:
         row = self._job_row(job)
@@ -499,15 +498,17 @@ class Calls:
                 }
             )  # fmt: skip
 
+        named = [call["key"] for call, _ in made if not call["drawn"]]
+
         def store(session: Session) -> None:
             known = {
                 row.key: row
-                for first in range(0, len(rows), 500)
+                for first in range(0, len(named), 500)
                 for row in session.scalars(
                     select(Row).where(
                         Row.host == place.partner,
                         Row.name == place.name,
-                        Row.key.in_([r["key"] for r in rows[first : first + 500]]),
+                        Row.key.in_(named[first : first + 500]),
                     )
                 )
             }

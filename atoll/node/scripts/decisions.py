@@ -84,7 +84,7 @@ class Decisions:
         return found
 
     def settle(
-        self, job: Job, plan: dict[str, Any], decisions: list[dict[str, Any]]
+        self, job: str, plan: dict[str, Any], decisions: list[dict[str, Any]]
     ) -> list[AtollError | None]:
         """Stores decisions and charges them; for each None, or why it may not leave. One transaction for all.
 
@@ -117,7 +117,7 @@ class Decisions:
                     stored.append(
                         {
                             "partner": partner, "name": name, "key": row["key"], "package": terms["package"],
-                            "job": job.id, "request": row["request"], "subject": tag,
+                            "job": job, "request": row["request"], "subject": tag,
                             "state": row["answer"]["status"], "sealed": secret, "millibits": row["millibits"],
                             "at": stamp(now), "person": None, "settled": None,
                         }

@@ -67,6 +67,7 @@ class Packages:
         self._me = str(signing.public)
         self._log = logger("scripts")
         self._opened: Memo[Package] = Memo(64)
+        self._words: Memo[Deployment] = Memo(64)
         # Grows with each change of a placement, so that what was read before can be told from what holds now.
         self.changes = 0
         # What else follows from a change: services are started, ended, switched.
@@ -537,21 +538,14 @@ class Packages:
         """
         with self._store.read() as session:
             place = session.get(Placement, (digest, partner))
-            row = session.get(Row, digest)
-        if (
-            place is None
-            or row is None
-            or place.mine
-            or place.state != "deployed"
-            or place.consent != consent
-        ):
+        if place is None or place.mine or place.state != "deployed" or place.consent != consent:
             raise AtollError("E_SCRIPT", "the package is not deployed here under that consent")
         assert place.deployment is not None  # a consent stands
-        word = open_deployment(place.deployment)
+        word = self._words.get(consent, lambda: open_deployment(place.deployment))
         end = words.ends(word)
         if end is not None and self._clock() >= end:
             raise AtollError("E_EXPIRED", f"the consent ended at {word.bounds.not_after}")  # type: ignore[union-attr]
-        return open_package(row.envelope), word
+        return self.package(digest), word
 
     def examination(self, digest: str) -> Examination:
         """What static analysis said about a package."""
