@@ -405,7 +405,6 @@ class Calls:
         self, place: Placement, calls: list[dict[str, Any]], person: str | None, batch: bool
     ) -> list[dict[str, Any]]:
         job = place.job if place.job is not None and self._running(place) else self.job(place)
-        attempt = self._jobs.runs.serving(job) or 0
         terms = self._terms.get(job, lambda: self._jobs.consent_of(job))
         sent = []
         for call in calls:
@@ -414,6 +413,10 @@ class Calls:
         payload = cbor2.dumps({"batch": batch, "calls": sent}, canonical=True)
         seconds = _CALL_SECONDS + len(calls) * 0.1
         answers = cbor2.loads(self._jobs.runs.call(job, payload, None, seconds))["answers"]
+        attempt = self._jobs.runs.serving(job)
+        if attempt is None:
+            with self._store.read() as session:
+                attempt = session.scalars(select(Job.attempt).where(Job.id == job)).one()
         made = list(zip(calls, answers, strict=True))
         for _, answer in made:
             self._check_answer(place, answer)
