@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": _BASE,
     "billing": _BASE | {"disclosure", "agreements", "plan"},
     # What a third party runs: everything that is needed to judge documents, and nothing that a node is.
-    "audit": _BASE | {"disclosure", "agreements", "plan", "ledger", "billing"},
+    "audit": _BASE | {"disclosure", "agreements", "scripts", "plan", "ledger", "billing"},
     "functions": _BASE | _BELOW_FUNCTIONS,
     "net": _BASE,
     "node": _BASE | _BELOW_FUNCTIONS | {"functions", "net", "audit", "billing"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from atoll.agreements.lifecycle import grants_to
 from atoll.audit.case import JobCase, Release
 from atoll.audit.scene import Scene, Tally, found
@@ -46,7 +48,7 @@ def authorised(scene: Scene) -> list[Finding]:
         if reason is not None:
             tally.add("unauthorised", job.job, reason=reason)
             continue
-        if not _complete(job):
+        if not _complete(job) or not _consented(scene, job):
             tally.add("authority-unknown", job.job)
         elif scene.agreements(job) is None:
             tally.add("agreement-absent", job.job)
@@ -64,6 +66,18 @@ def _complete(job: JobCase) -> bool:
     return job.plan is not None and set(job.plan.document.names) <= set(job.answers)
 
 
+def _packages(job: JobCase) -> Iterator[tuple[str, str, str]]:
+    """Host, package and consent of each package that a job's plan runs."""
+    for op in job.plan.document.operators if job.plan is not None else ():
+        if op.kind == "visit/v1":
+            yield op.at[1], op.parameters["package"], op.parameters["deployment"]
+
+
+def _consented(scene: Scene, job: JobCase) -> bool:
+    """Whether the file holds the hosts' consent to every package that a job runs."""
+    return all(consent in scene.case.deployments for _, _, consent in _packages(job))
+
+
 def _unauthorised(scene: Scene, job: JobCase) -> str | None:
     """What speaks against a job; None if nothing in the file does."""
     if job.plan is None:
@@ -79,6 +93,14 @@ def _unauthorised(scene: Scene, job: JobCase) -> str | None:
             return f"{scene.name(party)} refused the plan"
         if set(document.inputs) != {i.id for i in plan.inputs if i.party == party}:
             return f"{scene.name(party)} approved other inputs"
+    for host, package, consent in _packages(job):
+        word = scene.case.deployments.get(consent)
+        if word is not None and (
+            word.document.decision != "consent"
+            or (word.document.host, word.document.package, word.document.author)
+            != (host, package, plan.asker)
+        ):
+            return f"the word of {scene.name(host)} that the plan names is no consent to its package"
     derived = scene.derivation(job)
     if isinstance(derived, AtollError):
         return f"the plan does not fit its agreement: {derived.text}"

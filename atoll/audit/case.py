@@ -27,6 +27,8 @@ from atoll.ledger.entry import Body
 from atoll.plan import KIND as PLAN_KIND
 from atoll.plan import Plan
 from atoll.plan import parse as parse_plan
+from atoll.scripts.deployment import KIND as DEPLOYMENT_KIND
+from atoll.scripts.deployment import Deployment
 
 _CHUNK = 2_000
 # Debits carry thousandths of a second.
@@ -107,14 +109,15 @@ class Malformed:
 class Case:
     """All that the file says, by subject.
 
-    `in_force` says in whose log which version of the agreement began to hold; `others` holds the documents of kinds
-    that are no job's, by kind.
+    `deployments` holds owners' words on packages, by digest; `in_force` says in whose log which version of the agreement
+    began to hold; `others` holds the documents of kinds that are no job's, by kind.
     """
 
     agreement: str
     versions: dict[str, Signed[Agreement]] = field(default_factory=dict)
     in_force: list[tuple[Place, Agreement]] = field(default_factory=list)
     revocations: list[tuple[Place, Signed[Revocation]]] = field(default_factory=list)
+    deployments: dict[str, Signed[Deployment]] = field(default_factory=dict)
     jobs: dict[str, JobCase] = field(default_factory=dict)
     others: dict[str, list[tuple[Place, Any]]] = field(default_factory=dict)
     malformed: list[Malformed] = field(default_factory=list)
@@ -224,6 +227,7 @@ class _Gatherer:
         self._kinds: dict[str, Callable[[Place, Any], None]] = {
             "agreement/v1": self._agreement,
             "revocation/v1": self._revocation,
+            "deployment/v1": self._deployment,
             "plan/v1": self._plan,
             "approval/v1": self._approval,
             "refusal/v1": self._refusal,
@@ -265,6 +269,12 @@ class _Gatherer:
         _need(revoked.document.agreement == self._case.agreement, "it ends another agreement")
         _need(revoked.document.by in revoked.signers, "it is not signed by the one who revokes")
         self._case.revocations.append((place, revoked))
+
+    def _deployment(self, place: Place, document: Any) -> None:
+        word = self._reader.open(DEPLOYMENT_KIND, document["envelope"], Deployment.read)
+        _need(word.document.agreement == self._case.agreement, "it is under another agreement")
+        _need(word.document.host in word.signers, "it is not signed by the host that decides")
+        self._case.deployments[word.digest] = word
 
     def _plan(self, place: Place, document: Any) -> None:
         plan = self._reader.open(PLAN_KIND, document["envelope"], _read_plan)

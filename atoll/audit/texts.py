@@ -73,8 +73,8 @@ TEXTS: Texts = {
     "authorised": (
         "ok",
         "Authorised jobs: {count}. Each plan is signed by its asker, approved by every party, and fits an agreement "
-        "that all signed.",
-        "{count} 个任务获得授权：方案由发起方签名，经各方批准，且符合全体签署的协议。",
+        "that all signed; where it runs a package, the package's host consented to it.",
+        "{count} 个任务获得授权：方案由发起方签名，经各方批准，且符合全体签署的协议；运行脚本包的，已获其托管方同意。",
     ),
     "approved-rule": (
         "ok",
@@ -93,8 +93,9 @@ TEXTS: Texts = {
     ),
     "authority-unknown": (
         "note",
-        "Not proved: jobs that gave something out whose plan or an approval is not in the file: {count} ({jobs}).",
-        "未证明：{count} 个给出结果的任务，其方案或批准不在文件中（{jobs}）。",
+        "Not proved: jobs that gave something out whose plan, an approval, or the consent to its package is not in the "
+        "file: {count} ({jobs}).",
+        "未证明：{count} 个给出结果的任务，其方案、批准或对脚本包的同意不在文件中（{jobs}）。",
     ),
     "refused": (
         "note",

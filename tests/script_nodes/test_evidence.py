@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from atoll.audit.case import gather
 from atoll.client import verify_audit
 from atoll.errors import AtollError
 from atoll.testing import until
@@ -81,7 +82,7 @@ def test_presented_calls_are_checked_by_the_host(world: World, other: Any) -> No
 
 
 def test_calls_are_billed_alike_and_an_auditor_finds_all_of_it(
-    world: World, other: Any, tmp_path: Path
+    world: World, other: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = other(price=PRICE)
     here.deploy("billed")
@@ -119,3 +120,35 @@ def test_calls_are_billed_alike_and_an_auditor_finds_all_of_it(
         report = verify_audit(tmp_path / f"{node.name}.atoll-audit")
         codes = {finding.code for finding in report.findings}
         assert {"log-whole", "authorised", "receipted", "valid"} <= codes
+    _consents_count(tmp_path / "hospital.atoll-audit", monkeypatch)
+
+
+def _consents_count(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The auditor's finding rests on the host's consent: without it, or with a refusal in its place, it is another."""
+
+    def codes(change: Any) -> set[str]:
+        def gathered(agreement: str, logs: Any) -> Any:
+            case = gather(agreement, logs)
+            case.deployments = change(case.deployments)
+            return case
+
+        with monkeypatch.context() as patch:
+            patch.setattr("atoll.audit.verify.gather", gathered)
+            return {finding.code for finding in verify_audit(file).findings}
+
+    assert "authorised" in codes(lambda found: found)
+    assert {"authority-unknown"} == codes(lambda found: {}) & {
+        "authorised",
+        "authority-unknown",
+        "unauthorised",
+    }
+
+    def refuse(found: Any) -> Any:
+        return {
+            digest: replace(
+                word, document=word.document.model_copy(update={"decision": "refuse", "bounds": None})
+            )
+            for digest, word in found.items()
+        }
+
+    assert "unauthorised" in codes(refuse)

@@ -35,7 +35,7 @@ _CALL = re.compile(r"([^:]{1,64}):([1-9][0-9]{0,8}):([1-9][0-9]{0,8})")
 _PAGE = 2048
 _ALIGNED = 256
 # Kinds that are no job's and stand in every file: without them nothing else can be judged.
-_ALWAYS = ("agreement/v1", "revocation/v1", "statement/v1", "statement-dispute/v1")
+_ALWAYS = ("agreement/v1", "revocation/v1", "deployment/v1", "statement/v1", "statement-dispute/v1")
 MAX_CHOSEN = 10_000
 
 
