@@ -109,8 +109,8 @@ class Malformed:
 class Case:
     """All that the file says, by subject.
 
-    `deployments` holds owners' words on packages, by digest; `in_force` says in whose log which version of the agreement
-    began to hold; `others` holds the documents of kinds that are no job's, by kind.
+    `deployments` holds owners' words on packages, by digest; `in_force` says in whose log which version of the
+    agreement began to hold; `others` holds the documents of kinds that are no job's, by kind.
     """
 
     agreement: str
