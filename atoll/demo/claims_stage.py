@@ -22,7 +22,7 @@ from atoll.demo.wiretap import Tap
 from atoll.testing import Net, NodeProcess, nodes
 
 NAME, PURPOSE = "claims", "claim settlement"
-CALLS_A_DAY, SUBJECT_BITS, HOLD = 1000, 50, 700_000
+CALLS_A_DAY, SUBJECT_BITS, HOLD = 1000, 60, 700_000
 BOUNDS: Json = {
     "calls_per_day": CALLS_A_DAY, "subject_millibits": SUBJECT_BITS * 1000, "hold_above": {"pay": HOLD},
 }  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import atoll_scenario_data_table  # noqa: F401  # fills the table
 import atoll_scenario_evidence_table  # noqa: F401
 import atoll_scenario_offer_table  # noqa: F401
@@ -36,6 +38,23 @@ CASES = [
 @pytest.mark.parametrize(("scenario", "driver"), CASES)
 def test_scenario(world, scenario, driver) -> None:
     play = Play(world, driver)
+    try:
+        _run(scenario, play)
+    finally:
+        if scenario.heavy:
+            _withdraw(play)
+
+
+def _withdraw(play) -> None:
+    """Ends the services of packages that a scenario deployed: each is processes at both nodes."""
+    scripts = play.bob.steward.scripts
+    for package in scripts.packages():
+        if package.get("state") == "deployed" and not package["mine"]:
+            with contextlib.suppress(AtollError):
+                scripts.withdraw(package["digest"], "the scenario is over")
+
+
+def _run(scenario, play) -> None:
     if scenario.error is None:
         scenario.steps(play)
         return

@@ -186,7 +186,15 @@ def oracle(name: str, call: Call) -> dict[str, Any] | None:
 @_examples(5)
 @given(calls=st.lists(_call(large=False), min_size=1, max_size=3))
 def test_the_rewritten_statement_means_what_the_author_wrote(name: str, calls: list[Call]) -> None:
-    assert run(engine_of(name), calls) == [oracle(name, call) for call in calls]
+    assert run(engine_of(name), calls) == [_within(oracle(name, call)) for call in calls]
+
+
+def _within(features: Any) -> Any:
+    """What a plain engine widens beyond 64 bits is no feature."""
+    wide = features is not None and any(
+        type(value) is int and not -(2**63) <= value < 2**63 for value in features.values()
+    )
+    return None if wide else features
 
 
 _PLACES = (

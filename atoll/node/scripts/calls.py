@@ -23,6 +23,7 @@ from atoll.node.memo import Memo
 from atoll.node.partners import Partners
 from atoll.node.publishing.consents import Consents
 from atoll.node.scripts.packages import Packages
+from atoll.node.scripts.services import service_request
 from atoll.node.state.models import Block, Job, Receipt
 from atoll.node.state.scripts import Call as Row
 from atoll.node.state.scripts import Placement
@@ -125,44 +126,6 @@ class Calls:
         self._packages.changes += 1
         return self._packages.describe(row, self._packages.placement(row.digest, place.partner))
 
-    def request(self, place: Placement) -> dict[str, Any]:
-        """The request whose plan is the service of a package at its host."""
-        package = self._packages.package(place.digest)
-        manifest = package.manifest
-        assert place.deployment is not None  # deployed
-        assert place.consent is not None
-        word = open_deployment(place.deployment)
-        assert word.bounds is not None  # a consent has bounds
-        left = allowed(manifest, word.bounds)
-        depends = self._packages.examination(place.digest).inputs(manifest)
-        names = [*left.outputs, *(["reasons"] if left.reasons else [])]
-        calls = word.bounds.calls_per_day
-        return {
-            "function": "script",
-            "agreement": place.agreement,
-            "purpose": manifest.purpose,
-            "host": place.partner,
-            "package": place.digest,
-            "deployment": place.consent,
-            "name": manifest.name,
-            "version": manifest.version,
-            "inputs": {
-                name: {
-                    "asset": item.asset,
-                    "key": item.key,
-                    "columns": [c for c in item.columns if c != item.key],
-                }
-                for name, item in manifest.inputs.items()
-            },
-            "outputs": {name: output.document() for name, output in left.outputs.items()},
-            "reasons": list(left.reasons),
-            "maximum_reasons": left.maximum_reasons,
-            "depends": {name: depends[name] for name in names},
-            "arguments": sorted(manifest.arguments),
-            "block_calls": 10_000 if calls is None else max(1, min(10_000, calls)),
-            "expires_seconds": 365 * 86400,
-        }
-
     def job(self, place: Placement) -> str:
         """The job of a package's service, asked for if none runs; waits until it does.
 
@@ -196,7 +159,7 @@ class Calls:
                 time.sleep(0.01)
 
     def _begin(self, place: Placement) -> Job:
-        asked = self._jobs.ask(self.request(place), f"script:{place.name}")
+        asked = self._jobs.ask(service_request(self._packages, place), f"script:{place.name}")
         with self._store.write() as session:
             session.get_one(Placement, (place.digest, place.partner)).job = asked["id"]
         self._packages.changes += 1
