@@ -220,6 +220,14 @@ def test_nothing_is_left_of_a_hundred_cells(nursery: Nursery) -> None:
     def held() -> tuple[int, int]:
         return len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{warm}/fd"))
 
+    def settle() -> None:
+        until = time.monotonic() + 5.0
+        while children(warm) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert children(warm) == []
+
+    # A cell of an earlier test may still be leaving.
+    settle()
     before = held()
     for n in range(100):
         made = Cell(nursery.spawn, w.package())
@@ -227,11 +235,10 @@ def test_nothing_is_left_of_a_hundred_cells(nursery: Nursery) -> None:
         if n % 10 == 0:
             assert run(made, ["plain"]) == plain(1)
         made.close()
-    until = time.monotonic() + 5.0
-    while children(warm) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert children(warm) == []
-    assert held() == before
+    settle()
+    mine, theirs = held()
+    assert mine <= before[0]
+    assert theirs <= before[1]
 
 
 def test_the_end_of_a_host_is_the_end_of_a_cell_that_ignores_it(cell: Cell) -> None:
