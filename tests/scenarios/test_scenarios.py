@@ -46,10 +46,14 @@ def test_scenario(world, scenario, driver) -> None:
 
 
 def _withdraw(play) -> None:
-    """Ends the services of packages that a scenario deployed: each is processes at both nodes."""
+    """Ends the services of packages that a scenario deployed: each is processes at both nodes.
+
+    The standing one stays: later scenarios use it.
+    """
     scripts = play.bob.steward.scripts
+    standing = getattr(play.world, "standing", {}).get("digest")
     for package in scripts.packages():
-        if package.get("state") == "deployed" and not package["mine"]:
+        if package.get("state") == "deployed" and not package["mine"] and package["digest"] != standing:
             with contextlib.suppress(AtollError):
                 scripts.withdraw(package["digest"], "the scenario is over")
 
