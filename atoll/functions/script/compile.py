@@ -27,7 +27,8 @@ class Table(Document):
 class Request(compiling.Request):
     """The service of a package that its host deployed; the node fills this in from package and consent.
 
-    `depends` maps each output to the inputs that it depends on. `consent`: null for what the grants ask.
+    `depends` maps each output to the inputs that it depends on. `holds`: whether the host holds some answers for a
+    steward. `consent`: null for what the grants ask.
     """
 
     host: Name
@@ -40,6 +41,7 @@ class Request(compiling.Request):
     reasons: Annotated[tuple[Symbol, ...], Field(max_length=64)]
     maximum_reasons: Annotated[int, Field(ge=0, le=8)]
     depends: Annotated[dict[Symbol, tuple[Symbol, ...]], Field(max_length=17)]
+    holds: bool
     arguments: Annotated[tuple[Symbol, ...], Field(max_length=32)]
     maximum_bytes: Annotated[int, Field(ge=1, le=1 << 23)] = 4 << 20
     block_calls: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
@@ -87,7 +89,8 @@ def compile(
         {
             **{field: document[field] for field in ("package", "deployment", "name", "version", "outputs")},
             **{
-                field: document[field] for field in ("reasons", "maximum_reasons", "arguments", "block_calls")
+                field: document[field]
+                for field in ("reasons", "maximum_reasons", "holds", "arguments", "block_calls")
             },
             **{field: document[field] for field in ("maximum_bytes", "block_seconds")},
             "keys": keys,

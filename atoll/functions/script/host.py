@@ -46,7 +46,7 @@ class Host:
         self._declared = self._package.manifest
         self._bounds = Bounds.parse(deployed["bounds"], what="bounds")
         self._allowed = allowed(self._declared, self._bounds)
-        self._millibits = bits_per_call(self._allowed)
+        self._millibits = bits_per_call(self._allowed, self._bounds.holds)
         self._slot = self._declared.limits.time_ms / 1000
         self._slack = min(_SLACK_SECONDS, _SLACK_TICKS * self._slot)
         self._cell = Cell(context.cell, CellPackage(self._declared.document(), self._package.contents))
