@@ -65,7 +65,7 @@ def compile(
     terms = compiling.open_agreement(agreement, wanted)
     host = compiling.find_party(terms, wanted.host, "host")
     inputs, reads, keys = [], [], {}
-    modes: list[ConsentMode] = ["none"]
+    grants = []
     for number, (symbol, table) in enumerate(sorted(wanted.inputs.items())):
         field = f"inputs.{symbol}"
         asset = compiling.find_asset(terms, table.asset, host, field)
@@ -74,10 +74,7 @@ def compile(
         names = [column["name"] for column in item["columns"]]
         reads.append(operator(f"r-{number}", "read/v1", [symbol], [host], clear_edge("table", names, [host])))
         keys[symbol] = table.key
-        modes += [g.consent.mode for _, g in grants_to(asset, me, wanted.purpose, "script")]
-    strictest: ConsentMode = (
-        "presented" if "presented" in modes else "attested" if "attested" in modes else "none"
-    )
+        grants += [g for _, g in grants_to(asset, me, wanted.purpose, "script")]
     document = wanted.document()
     names = [*document["outputs"], *(["reasons"] if wanted.reasons else [])]
     joint = operator(
@@ -95,7 +92,7 @@ def compile(
             **{field: document[field] for field in ("maximum_bytes", "block_seconds")},
             "keys": keys,
             "depends": {name: sorted(found) for name, found in document["depends"].items()},
-            "consent": strictest if wanted.consent is None else wanted.consent,
+            "consent": compiling.consent_mode(wanted.consent, grants),
         },
         visit.PROTOCOL.id,
         visit.PROTOCOL.security,
