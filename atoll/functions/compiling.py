@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from atoll.agreements import Agreement, Asset
+from atoll.agreements import Agreement, Asset, Grant
+from atoll.agreements.terms import ConsentMode
 from atoll.crypto.document import AgreementId, Document, Name, format_time, parse_time
 from atoll.errors import AtollError
 from atoll.plan import check
@@ -149,6 +150,15 @@ def clear_edge(type: str, columns: Iterable[str], at: Iterable[str], rows: int |
         "rows": None if rows is None else str(rows),
         "visibility": {"clear": sorted(at)},
     }
+
+
+def consent_mode(wanted: ConsentMode | None, grants: Iterable[Grant]) -> ConsentMode:
+    """How each call shows the data subject's authorisation: as wanted, else as the strictest grant asks."""
+    if wanted is not None:
+        return wanted
+    modes: tuple[ConsentMode, ...] = ("presented", "attested")
+    asked = {grant.consent.mode for grant in grants}
+    return next((mode for mode in modes if mode in asked), "none")
 
 
 def estimate(rows: int | None, rounds: int, bytes: int, seconds: float) -> Json:

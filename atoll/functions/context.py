@@ -143,6 +143,23 @@ class Shown:
     opening: bytes | None = None
     envelope: dict[str, Any] | None = None
 
+    @classmethod
+    def read(cls, mode: str, commitment: Any, envelope: Any) -> Shown | None:
+        """What a call of a partner shows, in the one form that the plan asks for; None where it asks for none.
+
+        Raises:
+            AtollError: `E_CONSENT` for another form, `E_PROTOCOL` for a commitment that is no text, `E_FORMAT` for an
+                envelope that is none.
+        """
+        wanted = {"none": (False, False), "attested": (True, False), "presented": (False, True)}
+        if (commitment is not None, envelope is not None) != wanted[mode]:
+            raise AtollError("E_CONSENT", f"the plan asks for consent that is {mode}")
+        if commitment is not None and not isinstance(commitment, str):
+            raise AtollError("E_PROTOCOL", "a commitment is text")
+        if envelope is not None:
+            dsse.payload_bytes(envelope)
+        return None if mode == "none" else cls(commitment, None, envelope)
+
     @property
     def recorded(self) -> str | None:
         """What a call's record names: the commitment, or the digest of what was presented."""

@@ -42,6 +42,11 @@ class Bounds(Document):
     ]
     not_after: Time | None
 
+    @property
+    def holds(self) -> bool:
+        """Whether some answers wait for a steward."""
+        return bool(self.hold_above)
+
 
 class Deployment(Document):
     """The decision of a host about one package under one agreement."""
@@ -91,7 +96,7 @@ def allowed(manifest: Manifest, bounds: Bounds) -> Manifest:
     for name in bounds.hold_above:
         if not isinstance(found.outputs.get(name), Number):
             raise AtollError("E_SCRIPT", f"bounds.hold_above.{name}: {manifest.name} has no such number.")
-    need = bits_per_call(found)
+    need = bits_per_call(found, bounds.holds)
     for field, have in (
         ("subject_millibits", bounds.subject_millibits),
         ("day_millibits", bounds.day_millibits),

@@ -45,14 +45,19 @@ def count(outputs: Iterable[Output], reasons: int, most: int) -> int:
     return product + 1
 
 
-def outcomes(manifest: Manifest) -> int:
-    """The number of different answers to a call, no decision included."""
-    return count(manifest.outputs.values(), len(manifest.reasons), manifest.maximum_reasons)
+def outcomes(manifest: Manifest, holds: bool = False) -> int:
+    """The number of different answers to a call, no decision included.
+
+    Args:
+        holds: whether the owner holds some answers. One that is held and let go was possible before; one that is held
+            and denied is one more outcome, which only a large number has.
+    """
+    return count(manifest.outputs.values(), len(manifest.reasons), manifest.maximum_reasons) + holds
 
 
-def bits_per_call(manifest: Manifest) -> int:
-    """Millibits that can leave with one call: its answer, and its timing."""
-    return millibits(outcomes(manifest)) + TIMING_MILLIBITS
+def bits_per_call(manifest: Manifest, holds: bool) -> int:
+    """Millibits that can leave with one call: its answer, and its timing. `holds`: as in `outcomes`."""
+    return millibits(outcomes(manifest, holds)) + TIMING_MILLIBITS
 
 
 def _coarse_number(output: Number, step: int) -> Number:

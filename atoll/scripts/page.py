@@ -199,12 +199,14 @@ def _leaves(page: Json, language: Language) -> Iterator[str]:
 
 def _amounts(page: Json, language: Language) -> Iterator[str]:
     found = page["bits"]
+    holds = bool(page["bounds"]["hold_above"])
+    also = _one(language, " and a denial of what was held", "和“扣留后未放行”") if holds else ""
     yield _one(language, "How much that is:", "信息量：")
     yield _INDENT + _one(
         language,
-        f"a call: at most {bits(found['per_call'])} bits. It is one of {found['outcomes']} answers, no decision "
-        "among them, and 3 bits for its moment.",
-        f"每次调用：至多 {bits(found['per_call'])} 比特。答复为 {found['outcomes']} 种之一（含“不作决定”），"
+        f"a call: at most {bits(found['per_call'])} bits. It is one of {found['outcomes']} answers, no decision"
+        f"{also} among them, and 3 bits for its moment.",
+        f"每次调用：至多 {bits(found['per_call'])} 比特。答复为 {found['outcomes']} 种之一（含“不作决定”{also}），"
         "另计答复时刻 3 比特。",
     )
     each, days = found["calls_per_subject"], found["subject_days"]

@@ -122,9 +122,9 @@ def _changes(old: Package, new: Package) -> list[Json]:
 
 def _bits(manifest: Manifest, bounds: Bounds) -> Json:
     """How much can leave, in thousandths of a bit."""
-    call = bits_per_call(manifest)
+    call = bits_per_call(manifest, bounds.holds)
     return {
-        "outcomes": outcomes(manifest),
+        "outcomes": outcomes(manifest, bounds.holds),
         "per_call": call,
         "per_subject": bounds.subject_millibits,
         "subject_days": bounds.subject_days,

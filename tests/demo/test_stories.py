@@ -167,7 +167,9 @@ def test_the_model_is_the_one_of_the_example() -> None:
 def test_the_bits_of_an_answer_are_those_of_the_package() -> None:
     from atoll.scripts.outputs import bits_per_call
 
-    assert bits_of(50_001) == bits_per_call(check_folder(folder_of("claims"))[0].manifest)
+    manifest = check_folder(folder_of("claims"))[0].manifest
+    for holds in (False, True):
+        assert bits_of(50_001, holds) == bits_per_call(manifest, holds)
 
 
 # Tables and plain answers.

@@ -11,6 +11,7 @@ import pytest
 
 from atoll.errors import AtollError
 from atoll.plan import OPERATORS, parse, plan_digest
+from atoll.plan.operators import visit
 
 Plan = dict[str, Any]
 
@@ -102,6 +103,21 @@ def test_a_visit_discloses_outcomes_to_the_asker_and_the_call_to_its_host() -> N
     # 3 decisions, 101 amounts, none or one of two reasons, or no decision: 910 answers, and three bits of timing.
     assert outcome.parameters.maximum_bits == 13
     assert outcome.parameters.columns == ("decision", "pay", "reasons")
+
+
+def test_an_answer_that_may_be_held_is_one_more_outcome() -> None:
+    # One output of two values and no decision are three outcomes; a fourth is what was held and denied.
+    small = {
+        "outputs": {"pay": {"type": "bool"}}, "reasons": [], "maximum_reasons": 0, "depends": {"pay": ["rows"]}
+    }  # fmt: skip
+    found = {}
+    for holds in (False, True):
+        plan = w.visit_plan(holds=holds, **small)
+        (op,) = [op for op in plan["operators"] if op["kind"] == "visit/v1"]
+        found[holds] = visit.Parameters.parse(op["parameters"], what="parameters").millibits
+        (told,) = [s for s in w.derive(plan).disclosures if s.what == "outcome"]
+        assert told.parameters.maximum_bits == 5
+    assert found == {False: 1585 + 3000, True: 2000 + 3000}
 
 
 def test_an_output_that_depends_on_no_table_discloses_none() -> None:

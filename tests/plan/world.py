@@ -174,6 +174,7 @@ def visit_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[s
             "reasons": ["many", "high"],
             "maximum_reasons": 1,
             "depends": {name: ["rows"] for name in ("decision", "pay", "reasons")},
+            "holds": False,
             "arguments": ["insured"],
         },
         changes,

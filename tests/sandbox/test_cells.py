@@ -220,25 +220,29 @@ def test_nothing_is_left_of_a_hundred_cells(nursery: Nursery) -> None:
     def held() -> tuple[int, int]:
         return len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{warm}/fd"))
 
-    def settle() -> None:
-        until = time.monotonic() + 5.0
-        while children(warm) and time.monotonic() < until:
-            time.sleep(0.02)
-        assert children(warm) == []
+    def settled() -> tuple[int, int]:
+        """What is held once no cell is left, and two looks a moment apart see the same."""
+        until = time.monotonic() + 10.0
+        found, alive = held(), children(warm)
+        while time.monotonic() < until:
+            time.sleep(0.1)
+            before, found, alive = found, held(), children(warm)
+            if not alive and found == before:
+                break
+        assert alive == []
+        return found
 
     # A cell of an earlier test may still be leaving.
-    settle()
-    before = held()
+    before = settled()
     for n in range(100):
         made = Cell(nursery.spawn, w.package())
         made.start(SECONDS)
         if n % 10 == 0:
             assert run(made, ["plain"]) == plain(1)
         made.close()
-    settle()
-    mine, theirs = held()
-    assert mine <= before[0]
-    assert theirs <= before[1]
+    after = settled()
+    assert after[0] <= before[0]
+    assert after[1] <= before[1]
 
 
 def test_the_end_of_a_host_is_the_end_of_a_cell_that_ignores_it(cell: Cell) -> None:

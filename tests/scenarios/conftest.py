@@ -35,6 +35,7 @@ _load("atoll_scenario_roster_table", "roster_table.py")
 _load("atoll_scenario_replay_table", "replay_table.py")
 _load("atoll_scenario_script_actions", "script_actions.py")
 _load("atoll_scenario_script_table", "script_table.py")
+_load("atoll_scenario_running", "running.py")
 
 
 @pytest.fixture(scope="session")

@@ -46,10 +46,10 @@ def test_the_defaults_leave_everything_that_is_declared() -> None:
 
 
 def test_coarser_outputs_carry_fewer_bits() -> None:
-    before = bits_per_call(allowed(MANIFEST, bounds()))
+    before = bits_per_call(allowed(MANIFEST, bounds()), False)
     coarse = allowed(MANIFEST, bounds(steps={"pay": 1000}))
     silent = allowed(MANIFEST, bounds(steps={"pay": 1000}, reasons=False))
-    assert before > bits_per_call(coarse) > bits_per_call(silent)
+    assert before > bits_per_call(coarse, False) > bits_per_call(silent, False)
     assert silent.reasons == {}
     # The last whole step below the declared end.
     assert allowed(MANIFEST, bounds(steps={"pay": 300})).outputs["pay"].range == (0, 4999800)  # type: ignore[union-attr]
@@ -92,7 +92,7 @@ def test_bounds_of_outputs_that_have_none(given: Any, named: str) -> None:
 
 @pytest.mark.parametrize("field", ["subject_millibits", "day_millibits"])
 def test_bits_cover_one_call_at_least(field: str) -> None:
-    need = bits_per_call(MANIFEST)
+    need = bits_per_call(MANIFEST, False)
     assert allowed(MANIFEST, bounds(**{field: need})) == MANIFEST
     with pytest.raises(AtollError, match=field):
         allowed(MANIFEST, bounds(**{field: need - 1}))
@@ -114,6 +114,20 @@ def test_bounds_that_are_none(given: Any) -> None:
     with pytest.raises(AtollError) as caught:
         bounds(**given)
     assert caught.value.code == "E_SCRIPT"
+
+
+def test_bits_cover_a_denial_where_answers_are_held() -> None:
+    # Three decisions, two amounts: six answers and none are seven outcomes, and with held ones eight.
+    coarse: dict[str, Any] = {"steps": {"pay": 5_000_000}, "reasons": False}
+    need, more = (bits_per_call(allowed(MANIFEST, bounds(**coarse)), holds) for holds in (False, True))
+    assert (need, more) == (2808 + 3000, 3000 + 3000)
+    assert not bounds(subject_millibits=need, **coarse).holds
+    allowed(MANIFEST, bounds(subject_millibits=need, **coarse))
+    held_above = {"hold_above": {"pay": 0}, **coarse}
+    assert bounds(**held_above).holds
+    with pytest.raises(AtollError, match="subject_millibits"):
+        allowed(MANIFEST, bounds(subject_millibits=more - 1, **held_above))
+    allowed(MANIFEST, bounds(subject_millibits=more, **held_above))
 
 
 def test_what_is_held() -> None:

@@ -306,7 +306,13 @@ def test_sizes() -> None:
     # None, one, or two of five reasons.
     assert reason_sets(CLAIMS) == 1 + 5 + 10
     assert outcomes(CLAIMS) == 3 * 50_001 * 16 + 1
-    assert bits_per_call(CLAIMS) == millibits(3 * 50_001 * 16 + 1) + TIMING_MILLIBITS
+    assert bits_per_call(CLAIMS, False) == millibits(3 * 50_001 * 16 + 1) + TIMING_MILLIBITS
+
+
+def test_what_is_held_and_denied_is_one_more_outcome() -> None:
+    assert outcomes(CLAIMS, True) == outcomes(CLAIMS) + 1
+    few = manifest({"p": {"type": "bool"}}, 0, 0)
+    assert (bits_per_call(few, False), bits_per_call(few, True)) == (1585 + 3000, 2000 + 3000)
 
 
 @given(st.integers(1, 2**200))

@@ -125,7 +125,8 @@ def test_bounds_change_what_may_leave(package: Package, examined: Examination) -
     outputs = {output["name"]: output for output in found["outputs"]}
     assert list(outputs) == ["decision", "pay"]
     assert outputs["pay"]["outcomes"] == 5001
-    assert found["bits"]["outcomes"] == 3 * 5001 + 1
+    # No decision, and a held answer that was denied.
+    assert found["bits"]["outcomes"] == 3 * 5001 + 2
     assert found["bits"]["calls_per_day"] == 7
     english = page_lines(found)["en"]
     for line in (
@@ -134,6 +135,13 @@ def test_bounds_change_what_may_leave(package: Package, examined: Examination) -
     ):  # fmt: skip
         assert line in english
     assert any("any 30 days" in line for line in english)
+    denied = {
+        "en": "15005 answers, no decision and a denial of what was held among them",
+        "zh": "“扣留后未放行”",
+    }
+    for language, text in denied.items():
+        assert any(text in line for line in page_lines(found)[language])
+        assert not any(text in line for line in page_lines(page(package, examined))[language])
 
 
 @pytest.mark.parametrize(

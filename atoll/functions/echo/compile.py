@@ -35,15 +35,6 @@ def _granted(asset: Asset, me: str, wanted: Request) -> list[Grant]:
     return [g for _, g in grants_to(asset, me, wanted.purpose, "echo")]
 
 
-def _consent(wanted: Request, grants: list[Grant]) -> ConsentMode:
-    """What the request says, else the strictest that a grant asks for."""
-    modes: tuple[ConsentMode, ...] = ("none", "attested", "presented")
-    if wanted.consent is not None:
-        return wanted.consent
-    asked = {g.consent.mode for g in grants}
-    return next((mode for mode in reversed(modes) if mode in asked), "none")
-
-
 def compile(
     request: Any,
     agreement: Any,
@@ -72,7 +63,7 @@ def compile(
             "maximum_bytes": wanted.maximum_bytes,
             "block_calls": wanted.block_calls,
             "block_seconds": wanted.block_seconds,
-            "consent": _consent(wanted, grants),
+            "consent": compiling.consent_mode(wanted.consent, grants),
             "declare_hits": priced if wanted.declare_hits is None else wanted.declare_hits,
         },
         echo.PROTOCOL.id,

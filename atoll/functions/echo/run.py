@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from atoll.crypto import dsse
 from atoll.crypto.stream import stream_bytes
 from atoll.crypto.wire import decode_body, encode_body
 from atoll.errors import AtollError
@@ -153,19 +152,6 @@ class _Asker:
 # The owner.
 
 
-def _shown(limits: _Limits, body: dict[str, Any]) -> Shown | None:
-    """What a call shows, in the one form that the plan asks for."""
-    commitment, envelope = body["commitment"], body["authorisation"]
-    wanted = {"none": (False, False), "attested": (True, False), "presented": (False, True)}
-    if (commitment is not None, envelope is not None) != wanted[limits.consent]:
-        raise AtollError("E_CONSENT", f"the plan asks for consent that is {limits.consent}")
-    if commitment is not None and not isinstance(commitment, str):
-        raise _wrong(limits, "a commitment is text")
-    if envelope is not None:
-        dsse.payload_bytes(envelope)
-    return None if limits.consent == "none" else Shown(commitment, None, envelope)
-
-
 def _answer(context: Context, limits: _Limits) -> int:
     channel = context.channel(limits.peer, limits.step)
     book: CallBook | None = None
@@ -192,7 +178,7 @@ def _answer(context: Context, limits: _Limits) -> int:
         if book.calls >= limits.block_calls:
             raise _wrong(limits, f"a block has at most {limits.block_calls} calls")
         try:
-            shown = _shown(limits, body)
+            shown = Shown.read(limits.consent, body["commitment"], body["authorisation"])
             context.admit(shown)
         except AtollError as error:
             channel.send(encode_body({"kind": REFUSAL, "error": error.to_wire()}), "answer")

@@ -27,7 +27,8 @@ class Table(Document):
 class Request(compiling.Request):
     """The service of a package that its host deployed; the node fills this in from package and consent.
 
-    `depends` maps each output to the inputs that it depends on. `consent`: null for what the grants ask.
+    `depends` maps each output to the inputs that it depends on. `holds`: whether the host holds some answers for a
+    steward. `consent`: null for what the grants ask.
     """
 
     host: Name
@@ -40,6 +41,7 @@ class Request(compiling.Request):
     reasons: Annotated[tuple[Symbol, ...], Field(max_length=64)]
     maximum_reasons: Annotated[int, Field(ge=0, le=8)]
     depends: Annotated[dict[Symbol, tuple[Symbol, ...]], Field(max_length=17)]
+    holds: bool
     arguments: Annotated[tuple[Symbol, ...], Field(max_length=32)]
     maximum_bytes: Annotated[int, Field(ge=1, le=1 << 23)] = 4 << 20
     block_calls: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
@@ -63,7 +65,7 @@ def compile(
     terms = compiling.open_agreement(agreement, wanted)
     host = compiling.find_party(terms, wanted.host, "host")
     inputs, reads, keys = [], [], {}
-    modes: list[ConsentMode] = ["none"]
+    grants = []
     for number, (symbol, table) in enumerate(sorted(wanted.inputs.items())):
         field = f"inputs.{symbol}"
         asset = compiling.find_asset(terms, table.asset, host, field)
@@ -72,10 +74,7 @@ def compile(
         names = [column["name"] for column in item["columns"]]
         reads.append(operator(f"r-{number}", "read/v1", [symbol], [host], clear_edge("table", names, [host])))
         keys[symbol] = table.key
-        modes += [g.consent.mode for _, g in grants_to(asset, me, wanted.purpose, "script")]
-    strictest: ConsentMode = (
-        "presented" if "presented" in modes else "attested" if "attested" in modes else "none"
-    )
+        grants += [g for _, g in grants_to(asset, me, wanted.purpose, "script")]
     document = wanted.document()
     names = [*document["outputs"], *(["reasons"] if wanted.reasons else [])]
     joint = operator(
@@ -87,12 +86,13 @@ def compile(
         {
             **{field: document[field] for field in ("package", "deployment", "name", "version", "outputs")},
             **{
-                field: document[field] for field in ("reasons", "maximum_reasons", "arguments", "block_calls")
+                field: document[field]
+                for field in ("reasons", "maximum_reasons", "holds", "arguments", "block_calls")
             },
             **{field: document[field] for field in ("maximum_bytes", "block_seconds")},
             "keys": keys,
             "depends": {name: sorted(found) for name, found in document["depends"].items()},
-            "consent": strictest if wanted.consent is None else wanted.consent,
+            "consent": compiling.consent_mode(wanted.consent, grants),
         },
         visit.PROTOCOL.id,
         visit.PROTOCOL.security,

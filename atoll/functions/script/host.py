@@ -46,7 +46,7 @@ class Host:
         self._declared = self._package.manifest
         self._bounds = Bounds.parse(deployed["bounds"], what="bounds")
         self._allowed = allowed(self._declared, self._bounds)
-        self._millibits = bits_per_call(self._allowed)
+        self._millibits = bits_per_call(self._allowed, self._bounds.holds)
         self._slot = self._declared.limits.time_ms / 1000
         self._slack = min(_SLACK_SECONDS, _SLACK_TICKS * self._slot)
         self._cell = Cell(context.cell, CellPackage(self._declared.document(), self._package.contents))
@@ -107,11 +107,12 @@ class Host:
         answers: list[dict[str, Any] | None] = [None] * len(calls)
         shown: list[Shown | None] = [None] * len(calls)
         requests = [digest(messages.asked_bytes(call)) for call in calls]
+        consent = self._parameters["consent"]
         known = self._context.recall([call["key"] for call in calls])
         for at, call in enumerate(calls):
             try:
                 self._check(call)
-                shown[at] = self._shown(call)
+                shown[at] = Shown.read(consent, call["commitment"], call["authorisation"])
                 before = known.get(call["key"])
                 if before is not None:
                     answers[at] = self._again(call, requests[at], before)
@@ -142,14 +143,6 @@ class Host:
                 argument.check(call["arguments"][name])
             except ValueError as error:
                 raise AtollError("E_FORMAT", f"arguments.{name}: {error}") from None
-
-    def _shown(self, call: dict[str, Any]) -> Shown | None:
-        mode = self._parameters["consent"]
-        commitment, envelope = call["commitment"], call["authorisation"]
-        wanted = {"none": (False, False), "attested": (True, False), "presented": (False, True)}
-        if (commitment is not None, envelope is not None) != wanted[mode]:
-            raise AtollError("E_CONSENT", f"the plan asks for consent that is {mode}")
-        return None if mode == "none" else Shown(commitment, None, envelope)
 
     def _again(self, call: dict[str, Any], request: str, before: dict[str, Any]) -> dict[str, Any]:
         if before["request"] != request:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from atoll.crypto import canonical
+from atoll.crypto.document import parse_time
+from atoll.crypto.suite import digest_bytes
 from atoll.crypto.wire import decode_body, encode_body
 from atoll.errors import AtollError
 from atoll.functions.calls import SALT_BYTES
@@ -20,6 +22,7 @@ FIELDS: dict[str, set[str]] = {CALLS: {"batch", "calls"}, ANSWERS: {"answers"}, 
 MAX_GROUP = 1000
 MAX_KEY = 64
 MAX_SUBJECT = 200
+_MAX_TEXT = 200
 _CALL = {"key", "subject", "arguments", "salt", "commitment", "authorisation"}
 _ANSWER = {"status", "again", "answer", "as_of", "data", "package", "error"}
 DECIDED, HELD, REFUSED = "decided", "held", "refused"
@@ -98,12 +101,28 @@ def read_answers(peer: Peer, body: Mapping[str, Any], wanted: int) -> list[dict[
         fits = isinstance(answer, dict) and set(answer) == _ANSWER and type(answer["again"]) is bool
         if not fits or answer["status"] not in (DECIDED, HELD, REFUSED):
             raise peer.wrong("an answer is none")
-        texts = all(
-            isinstance(answer[f], str) and len(answer[f]) <= 200 for f in ("as_of", "data", "package")
-        )
-        if (answer["status"] == REFUSED) != (answer["error"] is not None) or not texts:
+        refused = answer["status"] == REFUSED
+        if refused != (answer["error"] is not None) or not _says(answer, refused):
             raise peer.wrong("an answer is none")
+        if answer["status"] != DECIDED and answer["answer"] is not None:
+            raise peer.wrong("an answer that is held or refused has content")
     return answers
+
+
+def _says(answer: Mapping[str, Any], refused: bool) -> bool:
+    """Whether an answer's texts are a time and two digests, and a refusal's are empty."""
+    texts = [answer[field] for field in ("as_of", "data", "package")]
+    if not all(isinstance(text, str) and len(text) <= _MAX_TEXT for text in texts):
+        return False
+    if refused:
+        return texts == ["", "", ""]
+    try:
+        parse_time(texts[0])
+        digest_bytes(texts[1])
+        digest_bytes(texts[2])
+    except AtollError:
+        return False
+    return True
 
 
 def asked_bytes(call: Mapping[str, Any]) -> bytes:

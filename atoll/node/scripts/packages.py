@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ from atoll.node.worker.supervise import run_to_end
 from atoll.scripts import deployment as words
 from atoll.scripts.deployment import Bounds, Deployment, allowed, default_bounds, open_deployment
 from atoll.scripts.examine import Examination, from_document
+from atoll.scripts.manifest import column_facts
 from atoll.scripts.manifest import parse as parse_manifest
 from atoll.scripts.package import KIND, Package, build, open_package
 from atoll.scripts.page import explanation, page_lines
@@ -68,6 +70,8 @@ class Packages:
         self._log = logger("scripts")
         self._opened: Memo[Package] = Memo(64)
         self._words: Memo[Deployment] = Memo(64)
+        # Partners' packages are examined one after the other: each may take all of the memory and time of one.
+        self._examining = threading.Lock()
         # Grows with each change of a placement, so that what was read before can be told from what holds now.
         self.changes = 0
         # What else follows from a change: services are started, ended, switched.
@@ -341,6 +345,10 @@ class Packages:
             raise AtollError("E_SCRIPT", "the sender is not the package's author", party=remote.name)
         agreement = str(body["agreement"])
         self._check_agreement(agreement, remote.identity, self._me)
+        with self._examining:
+            return self._arrived(remote, package, body["envelope"], agreement)
+
+    def _arrived(self, remote: Remote, package: Package, envelope: dsse.Envelope, agreement: str) -> Any:
         digest, now = package.digest, stamp(self._clock())
         with self._store.read() as session:
             if session.get(Placement, (digest, remote.identity)) is not None:
@@ -350,9 +358,9 @@ class Packages:
             )
         if (kept or 0) >= _PACKAGES:
             raise AtollError("E_QUOTA", f"{_PACKAGES} packages of that partner are kept", party=remote.name)
-        examined = self._examine(body["envelope"])
+        examined = self._examine(envelope)
         with self._store.write() as session:
-            row = self._keep(session, package, body["envelope"], examined)
+            row = self._keep(session, package, envelope, examined)
             session.add(
                 Placement(
                     digest=digest, partner=remote.identity, mine=False, name=row.name, agreement=agreement,
@@ -554,8 +562,6 @@ class Packages:
 
 def _as_declared(package: Package) -> dict[str, dict[str, Any] | None]:
     """Tables that fit a manifest, for the author, who has none of them."""
-    from atoll.scripts.manifest import column_facts
-
     found: dict[str, dict[str, Any] | None] = {}
     for item in package.manifest.inputs.values():
         columns = found.setdefault(item.asset, {})

@@ -39,6 +39,7 @@ def _check(packages: Packages, plan: dict[str, Any], stated: dict[str, Any]) -> 
         "reasons": (list(left.reasons), list(stated["reasons"])),
         "maximum_reasons": (left.maximum_reasons, stated["maximum_reasons"]),
         "depends": ({name: depends[name] for name in names}, stated["depends"]),
+        "holds": (word.bounds.holds, stated["holds"]),
         "arguments": (sorted(manifest.arguments), list(stated["arguments"])),
     }
     for name, item in manifest.inputs.items():

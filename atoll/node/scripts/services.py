@@ -42,6 +42,7 @@ def service_request(packages: Packages, place: Placement) -> dict[str, Any]:
         "reasons": list(left.reasons),
         "maximum_reasons": left.maximum_reasons,
         "depends": {name: depends[name] for name in names},
+        "holds": word.bounds.holds,
         "arguments": sorted(manifest.arguments),
         "block_calls": 10_000 if calls is None else max(1, min(10_000, calls)),
         "expires_seconds": 365 * 86400,

@@ -36,6 +36,7 @@ class Parameters(Document):
     depends: Annotated[
         dict[Symbol, Annotated[tuple[Identifier, ...], Field(max_length=16)]], Field(max_length=17)
     ]
+    holds: bool
     arguments: Annotated[tuple[Symbol, ...], Field(max_length=32)]
     maximum_bytes: Annotated[int, Field(ge=1, le=1 << 23)]
     block_calls: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -62,10 +63,9 @@ class Parameters(Document):
     @property
     def millibits(self) -> int:
         """Most millibits that leave with one call, timing included."""
-        return (
-            millibits(count(self.outputs.values(), len(self.reasons), self.maximum_reasons))
-            + TIMING_MILLIBITS
-        )
+        answers = count(self.outputs.values(), len(self.reasons), self.maximum_reasons)
+        # An answer that was held and then denied is one more.
+        return millibits(answers + self.holds) + TIMING_MILLIBITS
 
 
 def derive(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], plan: Plan) -> Flow:

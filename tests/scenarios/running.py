@@ -1,8 +1,9 @@
-"""Every scenario of the table, by the command line, the SDK and bare HTTP."""
+"""How a scenario of the table is run. Each way to a node is a test file of its own, so that they run side by side."""
 
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import atoll_scenario_data_table  # noqa: F401  # fills the table
 import atoll_scenario_evidence_table  # noqa: F401
@@ -12,53 +13,50 @@ import atoll_scenario_roster_table  # noqa: F401
 import atoll_scenario_script_table  # noqa: F401
 import atoll_scenario_table  # noqa: F401
 import pytest
-from atoll_scenario_drivers import DRIVERS
-from atoll_scenario_world import TABLE, Play
+from atoll_scenario_drivers import DRIVERS, Driver
+from atoll_scenario_world import TABLE, Play, Scenario, World
 
 from atoll import AtollError
 
 
-def test_the_table_has_no_two_scenarios_of_one_name() -> None:
-    names = [scenario.name for scenario in TABLE]
-    assert len(names) == len(set(names))
+def cases(way: str) -> list[Any]:
+    """All scenarios by the driver of that name, as parameters of a test; heavy ones are slow but for the SDK."""
+    (driver,) = [found for found in DRIVERS if found.name == way]
+    return [
+        pytest.param(
+            scenario,
+            driver,
+            id=f"{scenario.name}-{way}",
+            marks=[pytest.mark.slow] if scenario.heavy and way != "sdk" else [],
+        )
+        for scenario in TABLE
+    ]
 
 
-CASES = [
-    pytest.param(
-        scenario,
-        driver,
-        id=f"{scenario.name}-{driver.name}",
-        marks=[pytest.mark.slow] if scenario.heavy and driver.name != "sdk" else [],
-    )
-    for driver in DRIVERS
-    for scenario in TABLE
-]
-
-
-@pytest.mark.parametrize(("scenario", "driver"), CASES)
-def test_scenario(world, scenario, driver) -> None:
+def run(world: World, scenario: Scenario, driver: Driver) -> None:
+    """The steps of a scenario, and what must come of them."""
     play = Play(world, driver)
     try:
-        _run(scenario, play)
+        _steps(scenario, play)
     finally:
         if scenario.heavy:
             _withdraw(play)
 
 
-def _withdraw(play) -> None:
+def _withdraw(play: Play) -> None:
     """Ends the services of packages that a scenario deployed: each is processes at both nodes.
 
-    The one that other scenarios share goes on.
+    The standing one stays: later scenarios use it.
     """
     scripts = play.bob.steward.scripts
-    shared = getattr(play.world, "standing", {}).get("digest")
+    standing = getattr(play.world, "standing", {}).get("digest")
     for package in scripts.packages():
-        if package.get("state") == "deployed" and not package["mine"] and package["digest"] != shared:
+        if package.get("state") == "deployed" and not package["mine"] and package["digest"] != standing:
             with contextlib.suppress(AtollError):
                 scripts.withdraw(package["digest"], "the scenario is over")
 
 
-def _run(scenario, play) -> None:
+def _steps(scenario: Scenario, play: Play) -> None:
     if scenario.error is None:
         scenario.steps(play)
         return
