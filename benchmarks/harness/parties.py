@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,13 +88,14 @@ def run(commands: Sequence[Sequence[str]], folder: Path, *, quiet: bool = False)
     Each prints a line `RESULT {...}` whose `closed` is `time.perf_counter()` when its output file was closed: on
     Linux the clock is the machine's, so that the times of several processes compare.
     """
-    outs = [tempfile.TemporaryFile(dir=folder) for _ in commands]
-    before, begun = _loopback(), time.perf_counter()
-    processes = [
-        subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL if quiet else None, cwd=folder)
-        for command, out in zip(commands, outs, strict=True)
-    ]
-    lives = [_life(process, out) for process, out in zip(processes, outs, strict=True)]
+    with ExitStack() as stack:
+        outs = [stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in commands]
+        before, begun = _loopback(), time.perf_counter()
+        processes = [
+            subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL if quiet else None, cwd=folder)
+            for command, out in zip(commands, outs, strict=True)
+        ]
+        lives = [_life(process, out) for process, out in zip(processes, outs, strict=True)]
     for life in lives:
         life.result["started"] -= begun
     wall = max(life.result["closed"] for life in lives) - begun
