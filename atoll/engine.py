@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from atoll.crypto.keys import KeySet, key_digests
+from atoll.crypto.keys import KeySet, int64_array, key_digests
 from atoll.crypto.psi import MAX_ITEMS, Learns, Side
 from atoll.crypto.suite import digest, digest_bytes
 from atoll.errors import AtollError
@@ -148,7 +148,7 @@ def private_intersection(
 def _key_set(keys: Any, steps: Mapping[str, Sequence[str]], threads: int) -> KeySet:
     if isinstance(keys, np.ndarray):
         try:
-            keys = pa.array(keys)
+            keys = int64_array(keys) if keys.dtype == np.int64 and keys.ndim == 1 else pa.array(keys)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise AtollError("E_TYPE", f"The array cannot be a key: {error}.") from None
     if isinstance(keys, pa.Array | pa.ChunkedArray):

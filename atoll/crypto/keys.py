@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from atoll import _core
@@ -160,6 +161,15 @@ def _plain(array: pa.Array, column: str) -> pa.Array:
 def _slice(buffer: pa.Buffer, start: int, length: int) -> bytes:
     out: bytes = buffer.slice(start, length).to_pybytes()
     return out
+
+
+def int64_array(numbers: npt.NDArray[np.int64]) -> pa.Array:
+    """The numbers as an Arrow array without a copy.
+
+    `pa.array` first asks pandas whether they are a series, and to import pandas takes longer than a small join.
+    """
+    numbers = np.ascontiguousarray(numbers, dtype="<i8")
+    return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)])
 
 
 def column_buffers(array: pa.Array, column: str) -> _Buffers:

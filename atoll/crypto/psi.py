@@ -21,7 +21,7 @@ class Side:
     """What one party brings and what both sides agreed on.
 
     Attributes:
-        digests: 32 bytes per distinct key of this party.
+        digests: 32 bytes per distinct key of this party; a view is copied when the protocol starts.
         multiplicity: u32 little-endian per key, rows that have it (at least 1); `None` if duplicates do not
             count. Exchanged only if both learn rows, and then both sides give it.
         peer_items: number of distinct keys that the peer declared.
@@ -31,7 +31,7 @@ class Side:
         chunk_items: items in a message, 1 to 65,536.
     """
 
-    digests: bytes
+    digests: bytes | memoryview
     multiplicity: bytes | None
     peer_items: int
     i_learn: Learns
@@ -99,7 +99,7 @@ class EcdhPsi:
                 attempt,
                 channel,
                 side.context,
-                side.digests,
+                bytes(side.digests),
                 side.multiplicity,
                 side.peer_items,
                 side.i_learn,

@@ -5,8 +5,11 @@ import time
 
 STARTED = time.perf_counter()
 
+import gc
 import os
 
+# Nothing here makes cycles of objects, and importing makes many objects.
+gc.disable()
 # One thread of arithmetic is no arithmetic at all here; a pool of idle ones still spins.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -24,6 +27,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 from harness.tcp import TcpChannel
 
+from atoll.crypto.keys import int64_array
 from atoll.engine import KeySet, key_digests, private_intersection
 
 # A file that is larger is read twice, so that only keys stay in memory.
@@ -100,12 +104,13 @@ def kept(path: str, table: pa.Table | None, rows: Any, out: str) -> None:
     if table is not None:
         mask = np.zeros(table.num_rows, dtype=np.bool_)
         mask[rows] = True
-        csv.write_csv(table.filter(pa.array(mask)), out)
+        bits = pa.py_buffer(np.packbits(mask, bitorder="little"))
+        csv.write_csv(table.filter(pa.BooleanArray.from_buffers(pa.bool_(), len(mask), [None, bits])), out)
         return
     writer, first = None, 0
     for batch in batches(path, None):
         low, high = np.searchsorted(rows, [first, first + batch.num_rows])
-        part = batch.take(pa.array(rows[low:high] - first))
+        part = batch.take(int64_array(rows[low:high] - first))
         writer = writer or csv.CSVWriter(out, batch.schema)
         writer.write(part)
         first += batch.num_rows
