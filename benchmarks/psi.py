@@ -29,7 +29,12 @@ from harness.report import Report, Row, medians, parser
 from harness.shape import Link, NoShapingError, shaped
 
 PARTY = Path(__file__).resolve().parent / "harness" / "psi_party.py"
-METHODS: dict[str, dict[str, Any]] = {"ecdh": {"protocol": "ecdh-psi/v1"}}
+METHODS: dict[str, dict[str, Any]] = {
+    "semi-honest": {"security": "semi-honest"},
+    "malicious": {"security": "malicious"},
+    "low-communication": {"security": "semi-honest", "variant": "low-communication"},
+    "ecdh": {"protocol": "ecdh-psi/v1"},
+}
 ECDH_MOST = 100_000
 COLUMNS = ["who", "rows", "wall s", "cpu s", "party MB", "MB", "lo MB"]
 

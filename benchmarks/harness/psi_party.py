@@ -65,8 +65,9 @@ class Timed(TcpChannel):
 
     def recv(self) -> bytes:
         self._stages.mark("take messages")
+        here = self.readable()
         found = super().recv()
-        self._stages.mark("socket")
+        self._stages.mark("socket" if here else "wait")
         return found
 
     def wait(self, read: bool, write: bool) -> None:

@@ -17,12 +17,18 @@ from atoll.errors import AtollError
 from atoll.protocols.memory import pair
 from atoll.protocols.rows import NO_KEY, rows_in_order, rows_of
 
+RUNS = {
+    "malicious": {},
+    "semi-honest": {"security": "semi-honest"},
+    "low-communication": {"variant": "low-communication"},
+    "ecdh": {"protocol": "ecdh-psi/v1"},
+}
 SWAPPED = {"me": "peer", "peer": "me", "both": "both"}
 
 
-def both(left, right, learns="both", **given):
+def both(left, right, learns="both", seconds=5.0, **given):
     """Results of the two sides; an argument may be a pair, one for each."""
-    ends = pair(capacity=64, seconds=5)
+    ends = pair(capacity=64, seconds=seconds)
     mine = {k: v[0] if isinstance(v, tuple) else v for k, v in given.items()}
     theirs = {k: v[1] if isinstance(v, tuple) else v for k, v in given.items()}
 
@@ -48,10 +54,11 @@ def plain(mine, theirs):
     return [i for i, value in enumerate(mine) if value is not None and value in set(theirs)]
 
 
+@pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("learns", ["me", "peer", "both"])
-def test_who_learns_gets_its_matching_rows(learns):
+def test_who_learns_gets_its_matching_rows(learns, run):
     left, right = ["a", "b", None, "b", "c"], ["b", "d", "c", "c", None]
-    mine, theirs = both(pa.array(left), pa.array(right), learns)
+    mine, theirs = both(pa.array(left), pa.array(right), learns, **RUNS[run])
     if learns == "peer":
         assert mine is None
     else:
@@ -63,13 +70,14 @@ def test_who_learns_gets_its_matching_rows(learns):
         assert theirs.tolist() == plain(right, left) == [0, 2, 3]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
+    st.sampled_from(sorted(RUNS)),
     st.lists(st.one_of(st.none(), st.integers(0, 8)), max_size=20),
     st.lists(st.one_of(st.none(), st.integers(0, 8)), max_size=20),
 )
-def test_agrees_with_a_plain_comparison(left, right):
-    mine, theirs = both(pa.array(left, pa.int64()), pa.array(right, pa.int64()))
+def test_agrees_with_a_plain_comparison(run, left, right):
+    mine, theirs = both(pa.array(left, pa.int64()), pa.array(right, pa.int64()), **RUNS[run])
     assert (mine.tolist(), theirs.tolist()) == (plain(left, right), plain(right, left))
 
 
@@ -79,16 +87,18 @@ def test_agrees_with_a_plain_comparison(left, right):
     ids=["both empty", "left empty", "right empty", "all equal", "nothing equal", "one key many times"],
 )
 @pytest.mark.parametrize("order", ["rows", "shared"])
-def test_edges(left, right, order):
-    mine, theirs = both(np.array(left, np.int64), np.array(right, np.int64), order=order)
+@pytest.mark.parametrize("run", ["malicious", "ecdh"])
+def test_edges(left, right, order, run):
+    mine, theirs = both(np.array(left, np.int64), np.array(right, np.int64), order=order, **RUNS[run])
     assert sorted(mine) == plain(left, right)
     assert sorted(theirs) == plain(right, left)
 
 
-def test_in_the_shared_order_rows_stand_beside_their_partners():
+@pytest.mark.parametrize("run", RUNS)
+def test_in_the_shared_order_rows_stand_beside_their_partners(run):
     pick = np.random.default_rng(1)
     left, right = pick.permutation(500), pick.permutation(700)[:400]
-    mine, theirs = both(left, right, order="shared")
+    mine, theirs = both(left, right, order="shared", **RUNS[run])
     assert (left[mine] == right[theirs]).all()
     assert len(mine) == len(np.intersect1d(left, right))
     assert (np.diff(mine) < 0).any(), "the shared order follows no side's rows"
@@ -114,15 +124,37 @@ def test_the_same_seed_gives_the_same_order():
 
 @pytest.mark.parametrize(
     "given",
-    [{"learns": "all"}, {"protocol": "psi"}, {"order": "none"}, {"threads": 0}, {"seed": b"short"}],
+    [
+        {"learns": "all"},
+        {"protocol": "psi"},
+        {"order": "none"},
+        {"threads": 0},
+        {"security": "malicious", "variant": "low-communication"},
+        {"protocol": "ecdh-psi/v1", "security": "malicious"},
+    ],
 )
 def test_unfit_arguments(given):
-    ends = pair(seconds=2)
-    ends[1].send(b"", "hello")
+    mine, peer = pair(seconds=2)
     with pytest.raises(AtollError) as caught:
-        private_intersection(np.arange(3), ends[0], **given)
-    assert caught.value.code in ("E_FORMAT", "E_PROTOCOL")
-    assert caught.value.code == "E_FORMAT" or "seed" in given
+        private_intersection(np.arange(3), mine, **given)
+    assert caught.value.code == "E_FORMAT"
+    assert not peer.readable(), "nothing was sent"
+
+
+def test_a_seed_of_the_wrong_length():
+    with pytest.raises(AtollError) as caught:
+        both(np.arange(3), np.arange(3), seed=b"short")
+    assert caught.value.code == "E_FORMAT"
+
+
+def test_less_memory_means_smaller_buckets_and_the_same_rows():
+    left, right = np.arange(40_000), np.arange(20_000, 60_000)
+    mine, theirs = both(left, right, memory=(5 << 20, None), security="semi-honest")
+    assert mine.tolist() == list(range(20_000, 40_000))
+    assert theirs.tolist() == list(range(20_000))
+    with pytest.raises(AtollError) as caught:
+        private_intersection(left, pair()[0], memory=1 << 20)
+    assert caught.value.code == "E_MEMORY"
 
 
 @pytest.mark.parametrize("keys", [[1, 2], np.array([1.5]), np.array([object()])], ids=str)
@@ -139,27 +171,47 @@ def test_sides_that_were_asked_differently_stop():
         assert [run.exception().code for run in runs] == ["E_PROTOCOL"] * 2
 
 
-def test_keys_of_another_occasion_do_not_match():
-    assert both(np.arange(3), np.arange(3), context=(b"one", b"two"), learns="me")[0].tolist() == []
+def test_sides_that_mean_another_occasion_stop():
+    with pytest.raises(AtollError, match="another occasion"):
+        both(np.arange(3), np.arange(3), context=(b"one", b"two"))
 
 
-@pytest.mark.parametrize("change", ["empty", "short", "long", "other", "mirror", "many"])
+@pytest.mark.parametrize("change", ["empty", "short", "long", "other", "mirror", "many", "bucket"])
 def test_a_hello_that_is_none(change):
     mine, peer = pair(capacity=8, seconds=2)
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(private_intersection, np.arange(3), mine, learns="both")
         hello = peer.recv()
-        at = len(hello) - 36
+        at = len(hello) - 72
         forms = {
             "empty": b"",
             "short": hello[:-1],
             "long": hello + b"\0",
             "other": b"x" + hello[1:],
             "mirror": hello,
-            "many": hello[:at] + b"\xff" * 4 + bytes(32),
+            "many": hello[:at] + b"\xff" * 4 + hello[at + 4 : -32] + bytes(32),
+            "bucket": hello[: at + 4] + bytes(4) + hello[at + 8 : -32] + bytes(32),
         }
         peer.send(forms[change], "hello")
         assert run.exception().code == "E_PROTOCOL"
+
+
+@pytest.mark.slow
+def test_sides_of_different_size_with_keys_of_several_columns():
+    def table(numbers):
+        return pa.table(
+            {
+                "region": pa.array(np.char.mod("R%02d", numbers % 37)),
+                "number": pa.array(numbers, pa.int64()),
+                "day": pa.array((numbers % 20_000).astype(np.int32)).cast(pa.date32()),
+            }
+        )
+
+    pick = np.random.default_rng(5)
+    few, many = pick.permutation(400_000), 300_000 + pick.permutation(2_000_000)
+    mine, theirs = both(table(few), table(many), seconds=300.0, order="shared")
+    assert len(mine) == 100_000
+    assert (few[mine] == many[theirs]).all()
 
 
 rows_lists = st.lists(st.one_of(st.just(NO_KEY), st.integers(0, 9)), max_size=40)
