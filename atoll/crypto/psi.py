@@ -24,7 +24,7 @@ class Side:
     """What one party brings and what both sides agreed on.
 
     Attributes:
-        digests: 32 bytes per distinct key of this party; a view is copied when the protocol starts.
+        digests: 32 bytes per distinct key of this party.
         multiplicity: u32 little-endian per key, rows that have it (at least 1); `None` if duplicates do not
             count. Exchanged only if both learn rows, and then both sides give it.
         peer_items: number of distinct keys that the peer declared.
@@ -34,7 +34,7 @@ class Side:
         chunk_items: items in a message, 1 to 65,536.
     """
 
-    digests: bytes | memoryview
+    digests: bytes
     multiplicity: bytes | None
     peer_items: int
     i_learn: Learns
@@ -102,7 +102,7 @@ class EcdhPsi:
                 attempt,
                 channel,
                 side.context,
-                bytes(side.digests),
+                side.digests,
                 side.multiplicity,
                 side.peer_items,
                 side.i_learn,

@@ -29,8 +29,8 @@ U32 = npt.NDArray[np.uint32]
 class PreparedKeys:
     """Distinct keys of a table, in order of first appearance."""
 
-    digests: bytes | memoryview
-    """32 bytes for each distinct key; a view of the file where they were loaded."""
+    digests: bytes
+    """32 bytes for each distinct key."""
     rows: U32
     """For each row the index of its key, or `NO_KEY` where a key column is null."""
     multiplicity: bytes | memoryview
@@ -54,7 +54,10 @@ def cache_name(columns: list[str], steps: dict[str, list[str]]) -> str:
 
 
 def _mapped(path: Path) -> memoryview:
-    """The bytes of a file, read from the disk when they are looked at; the system may drop them again."""
+    """The bytes of a file, read from the disk when they are looked at; the system may drop them again.
+
+    Files of prepared keys are never changed once they stand there.
+    """
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             return memoryview(b"")
@@ -62,10 +65,10 @@ def _mapped(path: Path) -> memoryview:
 
 
 def load_keys(folder: Path) -> PreparedKeys:
-    """Prepared keys from their folder, mapped and not read: the files are never changed once they stand there."""
+    """Prepared keys from their folder. The digests are read, since a protocol takes them whole; the rest is mapped."""
     facts = json.loads((folder / "keys.json").read_text())
     return PreparedKeys(
-        _mapped(folder / "digests.bin"),
+        (folder / "digests.bin").read_bytes(),
         np.frombuffer(_mapped(folder / "rows.bin"), dtype="<u4"),
         _mapped(folder / "multiplicity.bin"),
         facts["nulls"],
