@@ -14,6 +14,7 @@ gc.disable()
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import json
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -58,8 +59,8 @@ class Timed(TcpChannel):
         self._stages = stages
 
     def send(self, payload: bytes, step: str) -> None:
-        # Chunks of one step are one stage.
-        self._stages.mark(f"make {step.rstrip('0123456789').rstrip('/')}")
+        # Buckets and chunks of one step are one stage.
+        self._stages.mark("make " + re.sub(r"/\d+(?=/|$)", "", step))
         super().send(payload, step)
         self._stages.mark("socket")
 
