@@ -95,7 +95,8 @@ impl Found {
 
 type Entry = (u32, u32);
 
-/// Rows that are looked up together: 8 MiB of digests.
+/// Fewest rows that are looked up together: 8 MiB of digests. Of a large table it is a quarter of what is known already,
+/// so that a lookup finds its part of the table in the cache.
 const STAGE: usize = 1 << 18;
 const TABLES: usize = 256;
 
@@ -158,7 +159,7 @@ impl Distinct {
         if filled.is_err() {
             self.waiting.truncate(from);
             self.keyed.truncate(from);
-        } else if self.waiting.len() >= STAGE {
+        } else if self.waiting.len() >= STAGE.max(self.digests.len() / 4) {
             self.settle();
         }
         filled
