@@ -258,21 +258,6 @@ pub(crate) fn digests(bytes: &[u8]) -> Result<&[[u8; 32]], Refusal> {
     }
 }
 
-/// Refuses keys of the store of which two are equal. Runs in the current pool.
-pub(crate) fn distinct(keys: &[u128]) -> Result<(), Refusal> {
-    use rayon::prelude::*;
-    let mut short: Vec<u64> = keys.par_iter().map(|key| *key as u64).collect();
-    short.par_sort_unstable();
-    if short.windows(2).any(|pair| pair[0] == pair[1]) {
-        let mut whole = keys.to_vec();
-        whole.par_sort_unstable();
-        if whole.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(Refusal::new("E_FORMAT", "a digest stands twice"));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,11 +332,5 @@ mod tests {
         assert_eq!(value_bits(1 << 20, 1 << 20), 80);
         assert_eq!(value_bits((1 << 20) + 1, 1 << 20), 88);
         assert_eq!(value_bits(1 << 22, 1 << 22), 88);
-    }
-
-    #[test]
-    fn equal_keys_are_found_and_equal_halves_are_not() {
-        assert!(distinct(&[1, 1 | 1 << 64, 2]).is_ok());
-        assert_eq!(distinct(&[1, 5, 2, 5]).unwrap_err().code, "E_FORMAT");
     }
 }
