@@ -77,7 +77,7 @@ def many_windows(items: int, weight: int, windows: int, length: int) -> float:
     terms = []
     for wide in range(1, windows + 1):
         share = wide / windows
-        most = (limit * (wide + weight - 1) * length + TOLERATED) / items
+        most = (limit * (wide + (weight - 1) / 2) * length + TOLERATED) / items
         if most <= share:
             return 0.0
         if most >= 1:
