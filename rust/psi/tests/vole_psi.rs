@@ -180,7 +180,7 @@ fn bytes_follow_from_seed_and_inputs_alone() {
         assert!(sent[0] == sent[1]);
     }
     let role = |attempt, context: &[u8]| {
-        let mut p = parameters(Role::Receiver, 4, MALICIOUS, 1);
+        let mut p = parameters(Role::Sender, 4, MALICIOUS, 1);
         (p.attempt, p.context) = (attempt, context.to_vec());
         p
     };
