@@ -9,6 +9,7 @@ PYTEST_WORKERS ?= 2
 DEMO_ARGS ?=
 DEMO_STORIES ?= lenders claims subsidy
 TEST_ARGS ?=
+ROWS ?= 1000000
 
 # Our own calls on loopback never go through a proxy; everything else obeys the environment.
 comma := ,
@@ -27,7 +28,7 @@ PIP := $(VENV)/python -m pip --quiet
 SOURCES := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 CARGO_TEST := cargo test --workspace --exclude atoll-python --locked --release --quiet
 
-.PHONY: help demo test test-all check format reference bench wheel lock setup setup-dev preflight clean FORCE
+.PHONY: help demo test test-all check format reference bench bench-psi wheel lock setup setup-dev preflight clean FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -39,6 +40,7 @@ help:
 	@echo 'make format     writes the format that make check asks for'
 	@echo 'make reference   writes the reference pages that follow from the code'
 	@echo 'make bench      measurements; see docs/performance.md'
+	@echo 'make bench-psi  the private join of two files, alone and beside a peer (ROWS=10000000)'
 	@echo 'make wheel      an installable wheel in dist'
 	@echo 'make lock       locks requirements anew from pyproject.toml'
 	@echo 'make clean      removes .venv, target, dist and caches'
@@ -77,6 +79,15 @@ bench: setup-dev
 		test -e "$$file" || { echo 'no benchmarks here'; exit 1; }; \
 		echo "== $$file"; $(VENV)/python "$$file" || exit 1; \
 	done
+
+# The peer's environment is 1 GB: it is measured where somebody has installed it.
+bench-psi: setup-dev
+	$(VENV)/python benchmarks/psi.py --rows $(ROWS) --stages
+	@if test -x benchmarks/peers/.venv/bin/python; then \
+		$(VENV)/python benchmarks/peers/psi.py --rows $(ROWS); \
+	else \
+		echo 'No peer: python benchmarks/peers/run.py --install'; \
+	fi
 
 wheel: setup
 	$(VENV)/maturin build --release --locked --quiet --out dist

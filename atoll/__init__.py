@@ -4,7 +4,6 @@ import atoll
 node = atoll.connect("http://127.0.0.1:8761", token="atoll_...")
 """
 
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 from atoll.errors import AtollError
@@ -13,12 +12,18 @@ if TYPE_CHECKING:
     from atoll.client import Client as Client
     from atoll.client import connect as connect
 
-__version__ = _version("atoll")
+    __version__: str
+
 __all__ = ["AtollError", "__version__", "connect"]
 
 
 def __getattr__(name: str) -> Any:
-    # The client needs httpx and pyarrow; a worker process that imports atoll does not.
+    # The client needs httpx and pyarrow; a worker process that imports atoll does not. Looking the version up takes
+    # as long as starting Python.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return globals().setdefault(name, version("atoll"))
     if name in ("connect", "Client"):
         from atoll import client
 

@@ -42,6 +42,8 @@ ALLOWED: dict[str, set[str]] = {
     "policy": _BASE | {"disclosure", "plan", "agreements"},
     "protocols": _BASE | {"disclosure"},
     "mpc": _BASE | {"disclosure", "protocols"},
+    # The join of tables in hand, for programs that bring their own channel.
+    "engine": _BASE | {"protocols"},
     "ledger": _BASE,
     "data": _BASE,
     "billing": _BASE | {"disclosure", "agreements", "plan"},

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from atoll import _core
 from atoll.crypto.stream import kernel_errors
@@ -94,11 +95,22 @@ def key_digests(
         for batch in _batches(table, columns):
             builder.push([column_buffers(batch.column(i), c) for i, c in enumerate(columns)], batch.num_rows)
         rows, multiplicity, n_null, duplicates = builder.finish()
-        # A BytesIO grows in place and hands out its buffer without a copy.
-        digests = io.BytesIO()
-        while block := builder.next_digests():
-            digests.write(block)
-        return KeySet(digests.getvalue(), rows, multiplicity, n_null, duplicates)
+        return KeySet(_joined(builder), rows, multiplicity, n_null, duplicates)
+
+
+def _joined(builder: _core.KeyBuilder) -> bytes:
+    """All digests; the builder frees each block as it hands it out."""
+    first, block = builder.next_digests() or b"", builder.next_digests()
+    if block is None:
+        return first
+    # A BytesIO grows in place and hands out its buffer without a copy.
+    digests = io.BytesIO()
+    digests.write(first)
+    del first
+    while block:
+        digests.write(block)
+        block = builder.next_digests()
+    return digests.getvalue()
 
 
 def _batches(table: pa.Table | Iterable[pa.RecordBatch], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -147,7 +159,17 @@ def _plain(array: pa.Array, column: str) -> pa.Array:
 
 
 def _slice(buffer: pa.Buffer, start: int, length: int) -> bytes:
-    return bytes(buffer.slice(start, length).to_pybytes())
+    out: bytes = buffer.slice(start, length).to_pybytes()
+    return out
+
+
+def int64_array(numbers: npt.NDArray[np.int64]) -> pa.Array:
+    """The numbers as an Arrow array without a copy.
+
+    `pa.array` first asks pandas whether they are a series, and to import pandas takes longer than a small join.
+    """
+    numbers = np.ascontiguousarray(numbers, dtype="<i8")
+    return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)])
 
 
 def column_buffers(array: pa.Array, column: str) -> _Buffers:
@@ -184,7 +206,5 @@ def _rebase(offsets: bytes, width: int, first: int) -> bytes:
     """Offsets that start at zero."""
     if not first:
         return offsets
-    kind = pa.int32() if width == 4 else pa.int64()
-    array = pa.Array.from_buffers(kind, len(offsets) // width, [None, pa.py_buffer(offsets)])
-    moved = pc.subtract(array, pa.scalar(first, kind))
-    return _slice(moved.buffers()[1], moved.offset * width, len(offsets))
+    moved = np.frombuffer(offsets, "<i4" if width == 4 else "<i8") - first
+    return moved.tobytes()

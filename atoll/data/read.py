@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from atoll.crypto.keys import int64_array
 from atoll.data import engine
 from atoll.data.schema import Column, Schema
 from atoll.data.snapshot import Snapshot, load
@@ -94,34 +95,94 @@ def take(path: Where, rows: Any, columns: Sequence[str]) -> pa.Table:
         return pa.table({})
     stored = _stored(path)
     schema = stored.schema.select(columns)
-    wanted = pa.array(rows, pa.int64())
-    order = pc.sort_indices(wanted)
-    ascending = wanted.take(order)
-    parts: list[pa.Table] = []
+    wanted = _numbers(rows)
+    ascending = bool((wanted[1:] >= wanted[:-1]).all())
+    order = None if ascending else np.argsort(wanted, kind="stable")
+    parts = list(_taken(stored, schema, wanted if order is None else wanted[order]))
+    if not parts:
+        return schema.arrow.empty_table()
+    found = pa.concat_tables(parts)
+    if order is None:
+        return found.combine_chunks()
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return found.take(int64_array(back))
+
+
+def take_batches(
+    path: Where, rows: npt.NDArray[np.int64], columns: Sequence[str], batch_rows: int = 65_536
+) -> pa.RecordBatchReader:
+    """As `take`, batch after batch: where rows ascend, as much of the result is in memory as a row group has.
+
+    The columns and the row numbers are checked at once; a damaged file is found while reading.
+
+    Args:
+        columns: at least one.
+        batch_rows: rows of every batch but the last.
+    """
+    if not len(rows) or not bool((rows[1:] >= rows[:-1]).all()):
+        found = take(path, rows, columns)
+        return pa.RecordBatchReader.from_batches(found.schema, found.to_batches(max_chunksize=batch_rows))
+    stored = _stored(path)
+    schema = stored.schema.select(columns)
+    _check_range(stored, rows)
+    # The types are those of the file, as in `take`.
+    there = pq.read_schema(stored.file)
+    fields = pa.schema([there.field(name) for name in schema.names])
+    return pa.RecordBatchReader.from_batches(fields, _cut(_taken(stored, schema, rows), batch_rows))
+
+
+def _cut(tables: Iterator[pa.Table], batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """The rows of `tables` in batches of one size."""
+    waiting: list[pa.Table] = []
+    count = 0
+    for part in tables:
+        waiting.append(part)
+        count += len(part)
+        if count < batch_rows:
+            continue
+        joined = pa.concat_tables(waiting).combine_chunks()
+        whole = count // batch_rows * batch_rows
+        yield from joined.slice(0, whole).to_batches(max_chunksize=batch_rows)
+        waiting, count = [joined.slice(whole)], count - whole
+    if count:
+        yield from pa.concat_tables(waiting).combine_chunks().to_batches()
+
+
+def _numbers(rows: Any) -> npt.NDArray[np.int64]:
+    if isinstance(rows, np.ndarray):
+        return rows.astype(np.int64, copy=False)
+    found: npt.NDArray[np.int64] = pa.array(rows, pa.int64()).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _check_range(stored: _Stored, ascending: npt.NDArray[np.int64]) -> None:
+    try:
+        rows = pq.read_metadata(stored.file).num_rows
+    except (OSError, pa.ArrowException) as error:
+        raise AtollError("E_DATA", f"{stored.file} is damaged: {error}") from None
+    if len(ascending) and not (ascending[0] >= 0 and ascending[-1] < rows):
+        raise AtollError("E_RANGE", f"{stored.name} has {rows} rows; others were asked")
+
+
+def _taken(stored: _Stored, schema: Schema, ascending: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
+    """The rows with these ascending numbers, one table for each row group that has any."""
+    _check_range(stored, ascending)
     at = first = 0
     try:
         with pq.ParquetFile(stored.file) as file:
-            if len(wanted) and not (
-                ascending[0].as_py() >= 0 and ascending[-1].as_py() < file.metadata.num_rows
-            ):
-                raise AtollError(
-                    "E_RANGE", f"{stored.name} has {file.metadata.num_rows} rows; others were asked"
-                )
             for group in range(file.num_row_groups):
                 if at == len(ascending):
                     break
                 end = first + file.metadata.row_group(group).num_rows
-                until = bisect.bisect_left(ascending, end, lo=at, key=lambda scalar: scalar.as_py())
+                until = int(np.searchsorted(ascending, end))
                 if until > at:
-                    local = pc.subtract(ascending.slice(at, until - at), first)
-                    stored_rows = file.read_row_group(group, columns=schema.names, use_threads=False)
-                    parts.append(stored_rows.select(schema.names).take(local))
+                    local = int64_array(ascending[at:until] - first)
+                    rows = file.read_row_group(group, columns=schema.names, use_threads=False)
+                    yield rows.select(schema.names).take(local).replace_schema_metadata(None)
                 at, first = until, end
     except (OSError, pa.ArrowException) as error:
         raise AtollError("E_DATA", f"{stored.file} is damaged: {error}") from None
-    if not parts:
-        return schema.arrow.empty_table()
-    return pa.concat_tables(parts).replace_schema_metadata(None).take(pc.sort_indices(order))
 
 
 @dataclass(frozen=True)

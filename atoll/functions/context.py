@@ -179,8 +179,8 @@ class Call:
 class Outcome:
     """What a function gives back."""
 
-    table: pa.Table | None = None
-    """The result for this party, if it is a receiver."""
+    table: pa.Table | pa.RecordBatchReader | None = None
+    """The result for this party, if it is a receiver; a large one is read batch after batch while it is written."""
     rows: int | None = None
     meters: dict[str, int] = field(default_factory=dict)
     """Further meters: keys, rows, calls."""

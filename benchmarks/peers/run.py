@@ -14,7 +14,6 @@ The peer needs Python 3.10 or 3.11. The last column is our wall time over the pe
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ sys.path.insert(0, str(HERE.parent))
 
 import pyarrow.csv as csv  # noqa: E402
 from harness.ids import overlapping, write  # noqa: E402
+from harness.parties import free_ports  # noqa: E402
 from harness.report import Report, Row, parser  # noqa: E402
 from join_nodes import add, join  # noqa: E402
 
@@ -43,15 +43,6 @@ def install() -> None:
         sys.exit(f"{PACKAGE} has wheels for Python 3.10 and 3.11; run this with one of them")
     venv.create(ENVIRONMENT, with_pip=True)
     subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", PACKAGE], check=True)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses at this moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
 
 
 def theirs(protocol: str, files: list[Path], rows: int, folder: Path) -> Row:

@@ -9,13 +9,14 @@ import random
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from atoll.data.changes import count_changes
 from atoll.data.profile import profile
-from atoll.data.read import group_sums, read, table, take
+from atoll.data.read import group_sums, read, table, take, take_batches
 from atoll.data.schema import Declaration
 from atoll.data.snapshot import Snapshot, create
 from atoll.data.sources import ParquetSource, open_source
@@ -185,12 +186,47 @@ def test_take_keeps_the_order_asked(tmp_path):
             take(stored, [0, bad], ["k"])
 
 
+@pytest.mark.parametrize("ascending", [True, False])
+@pytest.mark.parametrize("batch_rows", [1_000, 65_536])
+def test_batches_hold_what_take_gives(tmp_path, ascending, batch_rows):
+    rows = 200_000
+    stored = store(pa.table({"k": list(range(rows)), "s": [f"P{i}" for i in range(rows)]}), tmp_path)
+    pick = np.random.default_rng(1)
+    for count in (0, 1, 999, 1_000, 70_000):
+        wanted = pick.choice(rows, count, replace=False)
+        wanted = np.sort(wanted) if ascending else wanted
+        reader = take_batches(stored, wanted, ["s", "k"], batch_rows)
+        batches = list(reader)
+        found = pa.Table.from_batches(batches, reader.schema)
+        assert found.equals(take(stored, wanted, ["s", "k"]))
+        assert found["k"].to_pylist() == wanted.tolist()
+        assert all(batch.num_rows == batch_rows for batch in batches[:-1])
+    for bad in (-1, rows):
+        with pytest.raises(AtollError, match="E_RANGE"):
+            take_batches(stored, np.sort(np.array([0, bad])), ["k"])
+    with pytest.raises(AtollError, match="E_COLUMN"):
+        take_batches(stored, np.array([0]), ["none"])
+
+
+def test_damage_that_is_found_while_reading(tmp_path):
+    rows = 200_000
+    stored = store(pa.table({"k": list(range(rows))}), tmp_path)
+    reader = take_batches(stored, np.arange(0, rows, 3), ["k"])
+    size = stored.data.stat().st_size
+    with stored.data.open("r+b") as file:
+        # The pages of all groups but the footer, which was read already.
+        file.write(bytes(size // 2))
+    with pytest.raises(AtollError, match="E_DATA"):
+        reader.read_all()
+
+
 def test_damaged_file(tmp_path):
     stored = loans(tmp_path)
     stored.data.write_bytes(b"PAR1 nothing PAR1")
     for action in (
         lambda: list(read(stored, ["id"])),
         lambda: take(stored, [0], ["id"]),
+        lambda: take_batches(stored, np.array([0]), ["id"]),
         lambda: group_sums(stored, [], [], ["debt"]),
         lambda: profile(stored),
     ):

@@ -7,6 +7,7 @@ they stand in the node's own folder like the table they come from.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,6 @@ from atoll.data.changes import count_changes
 from atoll.data.read import read
 
 U32 = npt.NDArray[np.uint32]
-NO_KEY = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PreparedKeys:
     """32 bytes for each distinct key."""
     rows: U32
     """For each row the index of its key, or `NO_KEY` where a key column is null."""
-    multiplicity: bytes
+    multiplicity: bytes | memoryview
     """For each distinct key its number of rows, u32 little-endian."""
     nulls: int
 
@@ -53,13 +53,24 @@ def cache_name(columns: list[str], steps: dict[str, list[str]]) -> str:
     return "keys-" + digest(canonical.dumps({"columns": columns, "steps": steps})).split(":")[1][:32]
 
 
+def _mapped(path: Path) -> memoryview:
+    """The bytes of a file, read from the disk when they are looked at; the system may drop them again.
+
+    Files of prepared keys are never changed once they stand there.
+    """
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
 def load_keys(folder: Path) -> PreparedKeys:
-    """Prepared keys from their folder."""
+    """Prepared keys from their folder. The digests are read, since a protocol takes them whole; the rest is mapped."""
     facts = json.loads((folder / "keys.json").read_text())
     return PreparedKeys(
         (folder / "digests.bin").read_bytes(),
-        np.fromfile(folder / "rows.bin", dtype="<u4"),
-        (folder / "multiplicity.bin").read_bytes(),
+        np.frombuffer(_mapped(folder / "rows.bin"), dtype="<u4"),
+        _mapped(folder / "multiplicity.bin"),
         facts["nulls"],
     )
 
@@ -113,12 +124,12 @@ def prepare_keys(
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         _store(make_keys(data, columns, steps, threads), folder)
     facts: dict[str, Any] = json.loads((folder / "keys.json").read_text())
-    now = (folder / "digests.bin").read_bytes()
+    now = _mapped(folder / "digests.bin")
     changes = []
     for other in earlier:
         before = Path(other) / "digests.bin"
         if before.exists():
-            added, removed = count_changes(before.read_bytes(), now)
+            added, removed = count_changes(_mapped(before), now)
             changes.append(added + removed)
     # Keys whose folder is gone cannot be compared: all of these count as changed.
     facts["change"] = min(changes) if changes else facts["keys"] if earlier else None

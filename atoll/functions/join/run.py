@@ -9,12 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from atoll.crypto.psi import Learns, Side
-from atoll.data.read import take
+from atoll.data.read import take_batches
 from atoll.errors import AtollError
 from atoll.functions.context import Context, LocalInput, Outcome
 from atoll.functions.join.keys import PreparedKeys, cache_name, load_keys
 from atoll.protocols.ecdh_psi import Intersection
 from atoll.protocols.ecdh_psi import run as intersect
+from atoll.protocols.rows import rows_in_order
 
 I64 = npt.NDArray[np.int64]
 
@@ -54,18 +55,6 @@ def sides(plan: dict[str, Any], me: str) -> dict[str, Any]:
     return {"mine": mine, "theirs": theirs, "parameters": psi["parameters"], "step": psi["id"]}
 
 
-def _rows_of(keys: PreparedKeys, matched: I64) -> tuple[I64, I64]:
-    """Rows of each matched key, in the order of `matched`: all row numbers, and how many belong to each key."""
-    order = np.argsort(keys.rows, kind="stable")
-    counts = np.frombuffer(keys.multiplicity, dtype="<u4").astype(np.int64)
-    starts = np.concatenate(([0], np.cumsum(counts)))[:-1]
-    per_key = counts[matched]
-    total = int(per_key.sum())
-    offsets = np.arange(total) - np.repeat(np.cumsum(per_key) - per_key, per_key)
-    rows: I64 = order[np.repeat(starts[matched], per_key) + offsets].astype(np.int64)
-    return rows, per_key
-
-
 def expand(mine: I64, my_counts: I64, their_counts: I64, first: bool) -> I64:
     """Row numbers of the SQL join's pairs, alike ordered on both sides: by key, then first side, then second.
 
@@ -86,15 +75,17 @@ def expand(mine: I64, my_counts: I64, their_counts: I64, first: bool) -> I64:
 
 def _result(
     context: Context, local: LocalInput, keys: PreparedKeys, found: Intersection, how: dict[str, Any]
-) -> pa.Table:
-    matched = np.frombuffer(found.matched or b"", dtype="<u4").astype(np.int64)
-    rows, counts = _rows_of(keys, matched)
+) -> tuple[pa.Table | pa.RecordBatchReader, int]:
+    """The result and its number of rows; it is read from the table while it is written."""
+    matched = np.frombuffer(found.matched or b"", dtype="<u4")
+    rows, counts = rows_in_order(keys.rows, matched, keys.count)
     if found.peer_multiplicity is not None:
         peer_counts = np.frombuffer(found.peer_multiplicity, dtype="<u4").astype(np.int64)
         first = context.me < how["theirs"]["party"]
         rows = expand(rows, counts, peer_counts, first)
     output = next(o for o in context.plan["outputs"] if o["receiver"] == context.me)
-    return take(local.data, rows, output["columns"])
+    columns = output["columns"]
+    return (take_batches(local.data, rows, columns), len(rows)) if columns else (pa.table({}), 0)
 
 
 def run(context: Context) -> Outcome:
@@ -132,7 +123,7 @@ def run(context: Context) -> Outcome:
     side = Side(
         context=context.plan["id"].encode(),
         digests=keys.digests,
-        multiplicity=keys.multiplicity if both_rows and parameters["duplicates"] == "sql" else None,
+        multiplicity=bytes(keys.multiplicity) if both_rows and parameters["duplicates"] == "sql" else None,
         peer_items=peer_keys,
         i_learn=i_learn,
         peer_learns=peer_learns,
@@ -156,7 +147,5 @@ def run(context: Context) -> Outcome:
         size = found.size
         table = pa.table({"intersection_size": pa.array([size], pa.int64())})
         return Outcome(table, 1, meters, {"intersection_size": size})
-    table = _result(context, local, keys, found, how)
-    return Outcome(
-        table, table.num_rows, meters, {"matched_rows": table.num_rows, "matched_keys": found.size}
-    )
+    rows_found, count = _result(context, local, keys, found, how)
+    return Outcome(rows_found, count, meters, {"matched_rows": count, "matched_keys": found.size})

@@ -63,6 +63,7 @@ def _run(spec: dict[str, Any], pipe: Pipe) -> dict[str, Any]:
     started = time.monotonic()
     try:
         outcome = runners()[spec["plan"]["function"]](context)
+        output = write_result(Path(spec["folder"]), outcome.table) if outcome.table is not None else None
         context.close()
     except AtollError as error:
         context.abort(error)
@@ -70,7 +71,6 @@ def _run(spec: dict[str, Any], pipe: Pipe) -> dict[str, Any]:
     except BaseException:
         context.abort(AtollError("E_INTERNAL", "the worker failed"))
         raise
-    output = write_result(Path(spec["folder"]), outcome.table) if outcome.table is not None else None
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "output": output,

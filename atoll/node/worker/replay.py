@@ -437,6 +437,8 @@ def run(spec: Json, pipe: Pipe) -> Json:
     found["ran"] = True
     try:
         outcome = _go(context)
+        if outcome.table is not None:
+            found["output"] = write_result(context.folder, outcome.table)["digest"]
     except AtollError as error:
         context.alive()
         found["failed"] = error.to_wire()
@@ -445,6 +447,4 @@ def run(spec: Json, pipe: Pipe) -> Json:
         found["failed"] = {"code": "E_DATA", "step": type(error).__name__}
     else:
         found["calls"] = int(outcome.meters.get("calls", 0))
-        if outcome.table is not None:
-            found["output"] = write_result(context.folder, outcome.table)["digest"]
     return found | {"transcripts": context.transcripts(), "blocks": context.blocks}

@@ -4,6 +4,8 @@
 //! key column has the same type and the same (normalised) value; a row with a null in any key column has none,
 //! as in SQL.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -174,6 +176,9 @@ enum Failure {
     NotTaken(usize),
 }
 
+/// Rows that one thread takes at a time.
+const BLOCK: usize = 2048;
+
 /// Digests of a batch: `out[i]` is the digest of row `i`, `None` where a key column is null.
 ///
 /// Runs on the current rayon pool; the result does not depend on its size. `first_row` is added to row numbers
@@ -184,30 +189,53 @@ pub fn digest_batch(
     first_row: u64,
     on_invalid: OnInvalid,
 ) -> Result<Vec<Option<KeyDigest>>, Refusal> {
-    if columns.is_empty() {
+    let (mut digests, mut keyed) = (vec![[0; 32]; rows], vec![false; rows]);
+    digest_into(columns, first_row, on_invalid, &mut digests, &mut keyed)?;
+    Ok(digests
+        .into_iter()
+        .zip(keyed)
+        .map(|(digest, keyed)| keyed.then_some(digest))
+        .collect())
+}
+
+/// Digests of a batch of `digests.len()` rows: `keyed[i]` says whether row `i` has a key, and only then is
+/// `digests[i]` written.
+///
+/// Runs as `digest_batch`. `keyed` is as long as `digests`.
+pub fn digest_into(
+    columns: &[Column<'_>],
+    first_row: u64,
+    on_invalid: OnInvalid,
+    digests: &mut [KeyDigest],
+    keyed: &mut [bool],
+) -> Result<(), Refusal> {
+    if columns.is_empty() || digests.len() != keyed.len() {
         return Err(Refusal::new("E_FORMAT", "a key has at least one column"));
     }
-    const BLOCK: usize = 2048;
-    let mut out: Vec<Option<KeyDigest>> = vec![None; rows];
-    let failed = out
+    let failed = digests
         .par_chunks_mut(BLOCK)
+        .zip(keyed.par_chunks_mut(BLOCK))
         .enumerate()
-        .filter_map(|(block, slots)| {
-            let mut buffer = Vec::with_capacity(128);
-            slots.iter_mut().enumerate().find_map(|(i, slot)| {
-                let row = block * BLOCK + i;
-                match encode(columns, row, &mut buffer) {
-                    Ok(true) => *slot = Some(Sha256::digest(&buffer).into()),
-                    Ok(false) => *slot = None,
-                    Err(Failure::NotTaken(_)) if on_invalid == OnInvalid::NoKey => *slot = None,
-                    Err(failure) => return Some((row, failure)),
+        .filter_map(|(block, (digests, keyed))| {
+            let first = block * BLOCK;
+            let mut encoder = Encoder::new(columns, first..first + digests.len());
+            let slots = digests.iter_mut().zip(keyed).enumerate();
+            slots.into_iter().find_map(|(i, (digest, keyed))| {
+                match encoder.encode(first + i) {
+                    Ok(Some(bytes)) => {
+                        *digest = Sha256::digest(bytes).into();
+                        *keyed = true;
+                    }
+                    Ok(None) => *keyed = false,
+                    Err(Failure::NotTaken(_)) if on_invalid == OnInvalid::NoKey => *keyed = false,
+                    Err(failure) => return Some((first + i, failure)),
                 }
                 None
             })
         })
         .min_by_key(|(row, _)| *row);
     let Some((row, failure)) = failed else {
-        return Ok(out);
+        return Ok(());
     };
     let row = first_row + row as u64;
     Err(match failure {
@@ -225,45 +253,90 @@ pub fn digest_batch(
     })
 }
 
-/// Writes the encoding of one row: domain, number of columns, then for each column its type, length and value.
-/// `Ok(false)` if a key column is null.
-fn encode(columns: &[Column<'_>], row: usize, out: &mut Vec<u8>) -> Result<bool, Failure> {
-    out.clear();
-    out.extend_from_slice(DOMAIN);
-    out.extend_from_slice(&(columns.len() as u32).to_le_bytes());
-    let mut put = |kind: u8, value: &[u8]| {
-        out.push(kind);
-        out.extend_from_slice(&(value.len() as u64).to_le_bytes());
-        out.extend_from_slice(value);
-    };
-    for (c, column) in columns.iter().enumerate() {
-        if column.validity.is_some_and(|v| !v.get(row)) {
-            return Ok(false);
-        }
-        let mut text = |from: usize, to: usize, data: &[u8]| {
-            let raw = std::str::from_utf8(&data[from..to]).map_err(|_| Failure::NotUtf8(c))?;
-            let value = normalise(raw, column.steps).ok_or(Failure::NotTaken(c))?;
-            put(1, value.as_bytes());
-            Ok(())
-        };
-        match column.values {
-            Values::Utf8(o, data) => text(offset::<4>(o, row), offset::<4>(o, row + 1), data)?,
-            Values::LargeUtf8(o, data) => text(offset::<8>(o, row), offset::<8>(o, row + 1), data)?,
-            Values::Int64(b) => put(2, &cell::<8>(b, row)),
-            Values::Int32(b) => put(
-                2,
-                &i64::from(i32::from_le_bytes(cell(b, row))).to_le_bytes(),
-            ),
-            Values::Date32(b) => put(3, &cell::<4>(b, row)),
-            Values::Bool(bits) => put(4, &[u8::from(bits.get(row))]),
-            Values::Decimal128(b, scale) => {
-                put(5, &decimal(i128::from_le_bytes(cell(b, row)), scale))
+/// Writes the encodings of a block of rows, one after the other into the same buffer: domain, number of columns,
+/// then for each column its type, length and value.
+struct Encoder<'a, 'b> {
+    columns: &'b [Column<'a>],
+    buffer: Vec<u8>,
+    /// Length of what all rows begin with.
+    head: usize,
+    /// For each column whether every text of the block is ASCII, which is found out at once for all of them.
+    ascii: Vec<bool>,
+}
+
+impl<'a, 'b> Encoder<'a, 'b> {
+    fn new(columns: &'b [Column<'a>], rows: Range<usize>) -> Self {
+        let mut buffer = Vec::with_capacity(128);
+        buffer.extend_from_slice(DOMAIN);
+        buffer.extend_from_slice(&(columns.len() as u32).to_le_bytes());
+        let ascii = columns.iter().map(|column| match column.values {
+            Values::Utf8(o, data) => {
+                data[offset::<4>(o, rows.start)..offset::<4>(o, rows.end)].is_ascii()
             }
-            Values::TimestampUs(b) => put(6, &cell::<8>(b, row)),
-            Values::TimestampUtcUs(b) => put(7, &cell::<8>(b, row)),
+            Values::LargeUtf8(o, data) => {
+                data[offset::<8>(o, rows.start)..offset::<8>(o, rows.end)].is_ascii()
+            }
+            _ => false,
+        });
+        Self {
+            columns,
+            head: buffer.len(),
+            ascii: ascii.collect(),
+            buffer,
         }
     }
-    Ok(true)
+
+    fn put(&mut self, kind: u8, value: &[u8]) {
+        let mut head = [kind; 9];
+        head[1..].copy_from_slice(&(value.len() as u64).to_le_bytes());
+        self.buffer.extend_from_slice(&head);
+        self.buffer.extend_from_slice(value);
+    }
+
+    fn text(&mut self, c: usize, raw: &[u8]) -> Result<(), Failure> {
+        let steps = self.columns[c].steps;
+        // No step and no doubt: the usual case of identifiers.
+        if self.ascii[c] && steps.iter().all(|step| step.keeps(raw)) {
+            self.put(1, raw);
+            return Ok(());
+        }
+        let text = std::str::from_utf8(raw).map_err(|_| Failure::NotUtf8(c))?;
+        let value = normalise(text, steps).ok_or(Failure::NotTaken(c))?;
+        self.put(1, value.as_bytes());
+        Ok(())
+    }
+
+    /// The encoding of one row, `None` if a key column is null.
+    fn encode(&mut self, row: usize) -> Result<Option<&[u8]>, Failure> {
+        self.buffer.truncate(self.head);
+        let columns = self.columns;
+        for (c, column) in columns.iter().enumerate() {
+            if column.validity.is_some_and(|v| !v.get(row)) {
+                return Ok(None);
+            }
+            match column.values {
+                Values::Utf8(o, data) => {
+                    self.text(c, &data[offset::<4>(o, row)..offset::<4>(o, row + 1)])?;
+                }
+                Values::LargeUtf8(o, data) => {
+                    self.text(c, &data[offset::<8>(o, row)..offset::<8>(o, row + 1)])?;
+                }
+                Values::Int64(b) => self.put(2, &cell::<8>(b, row)),
+                Values::Int32(b) => self.put(
+                    2,
+                    &i64::from(i32::from_le_bytes(cell(b, row))).to_le_bytes(),
+                ),
+                Values::Date32(b) => self.put(3, &cell::<4>(b, row)),
+                Values::Bool(bits) => self.put(4, &[u8::from(bits.get(row))]),
+                Values::Decimal128(b, scale) => {
+                    self.put(5, &decimal(i128::from_le_bytes(cell(b, row)), scale));
+                }
+                Values::TimestampUs(b) => self.put(6, &cell::<8>(b, row)),
+                Values::TimestampUtcUs(b) => self.put(7, &cell::<8>(b, row)),
+            }
+        }
+        Ok(Some(&self.buffer))
+    }
 }
 
 /// A decimal without trailing zeros: scale (i32), then mantissa (i128). Equal values of any scale are equal.

@@ -46,6 +46,28 @@ impl Step {
         })
     }
 
+    /// True if this step surely leaves an ASCII value as it is; looked at before anything is allocated.
+    pub(crate) fn keeps(self, value: &[u8]) -> bool {
+        match self {
+            Self::Trim => {
+                let space = |end: Option<&u8>| end.is_some_and(|b| is_space(*b));
+                !space(value.first()) && !space(value.last())
+            }
+            Self::Lower => !value.iter().any(u8::is_ascii_uppercase),
+            Self::Upper => !value.iter().any(u8::is_ascii_lowercase),
+            Self::Width => true,
+            Self::Digits => !value.is_empty() && value.iter().all(u8::is_ascii_digit),
+            Self::PhoneCn => {
+                value.len() == 11 && value[0] == b'1' && value.iter().all(u8::is_ascii_digit)
+            }
+            Self::IdCn => {
+                value.len() == 18
+                    && value[..17].iter().all(u8::is_ascii_digit)
+                    && value[17] == id_check(&value[..17])
+            }
+        }
+    }
+
     /// Applies this step; `None` if the value is not one that the step can take.
     pub fn apply<'a>(self, value: Cow<'a, str>) -> Option<Cow<'a, str>> {
         Some(match self {
@@ -57,7 +79,7 @@ impl Step {
             Self::Upper => Cow::Owned(value.to_uppercase()),
             Self::Width => width(value),
             Self::Digits => {
-                let digits: String = value.nfkc().filter(char::is_ascii_digit).collect();
+                let digits: String = width(value).chars().filter(char::is_ascii_digit).collect();
                 if digits.is_empty() {
                     return None;
                 }
@@ -74,6 +96,11 @@ pub fn normalise<'a>(value: &'a str, steps: &[Step]) -> Option<Cow<'a, str>> {
     steps
         .iter()
         .try_fold(Cow::Borrowed(value), |value, step| step.apply(value))
+}
+
+/// White space of ASCII as Unicode has it, which has the vertical tab too.
+fn is_space(byte: u8) -> bool {
+    char::from(byte).is_whitespace()
 }
 
 fn width(value: Cow<'_, str>) -> Cow<'_, str> {
@@ -94,7 +121,10 @@ fn is_separator(c: char) -> bool {
 }
 
 fn phone_cn(value: &str) -> Option<String> {
-    let plain: String = value.nfkc().filter(|c| !is_separator(*c)).collect();
+    let plain: String = width(Cow::Borrowed(value))
+        .chars()
+        .filter(|c| !is_separator(*c))
+        .collect();
     let number = match plain
         .strip_prefix("+86")
         .or_else(|| plain.strip_prefix("0086"))
@@ -120,7 +150,7 @@ fn id_check(digits: &[u8]) -> u8 {
 }
 
 fn id_cn(value: &str) -> Option<String> {
-    let nfkc: String = value.nfkc().collect();
+    let nfkc = width(Cow::Borrowed(value));
     let mut id = nfkc.trim().to_uppercase();
     let digits = match id.len() {
         15 => 15,
@@ -157,6 +187,22 @@ mod tests {
         assert_eq!(run("No. １２-3", &["digits"]).unwrap(), "123");
         assert_eq!(run("none", &["digits"]), None);
         assert!(Step::parse("reverse").is_err());
+    }
+
+    #[test]
+    fn plain_values_are_kept() {
+        let keeps = |name: &str, value: &str| Step::parse(name).unwrap().keeps(value.as_bytes());
+        assert!(keeps("trim", "") && keeps("trim", "a b") && !keeps("trim", "a\x0b"));
+        assert!(
+            keeps("lower", "a1")
+                && !keeps("lower", "aB")
+                && keeps("upper", "A1")
+                && !keeps("upper", "Ab")
+        );
+        assert!(keeps("digits", "0") && !keeps("digits", "") && !keeps("digits", "1-2"));
+        assert!(keeps("phone_cn", "13800138000") && !keeps("phone_cn", "8613800138000"));
+        assert!(keeps("id_cn", "11010519491231002X") && !keeps("id_cn", "11010519491231002x"));
+        assert!(keeps("width", "x"));
     }
 
     #[test]
@@ -205,6 +251,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_a_step_keeps_it_gives_back(
+            value in "[ \\t\\x0b0-9A-Za-z.+-]{0,4}|1[0-9]{10}|[0-9]{18}|[0-9]{17}[0-9Xx]"
+        ) {
+            for name in ["trim", "lower", "upper", "width", "digits", "phone_cn", "id_cn"] {
+                if Step::parse(name).unwrap().keeps(value.as_bytes()) {
+                    prop_assert_eq!(run(&value, &[name]), Some(value.clone()), "{}", name);
+                }
+            }
+        }
+
         #[test]
         fn every_step_takes_any_text_and_a_second_time_changes_nothing(value in "\\PC*") {
             for name in ["trim", "width", "digits", "phone_cn", "id_cn"] {

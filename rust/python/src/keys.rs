@@ -1,7 +1,7 @@
 //! Python face of the key digests. Buffers come as `bytes`, cut to the batch by the caller.
 
 use atoll_psi::distinct::Distinct;
-use atoll_psi::keys::{Bitmap, Column, KeyDigest, OnInvalid, Values, digest_batch};
+use atoll_psi::keys::{Bitmap, Column, KeyDigest, OnInvalid, Values, digest_into};
 use atoll_psi::normalise::Step;
 use atoll_psi::pool;
 use pyo3::prelude::*;
@@ -62,12 +62,13 @@ impl KeyBuilder {
             };
             columns.push(Column::new(name, values, validity, steps, rows)?);
         }
-        let first = self.distinct.rows.len() as u64;
-        let keys = self
-            .workers
-            .install(|| digest_batch(&columns, rows, first, self.on_invalid))?;
-        keys.iter()
-            .try_for_each(|key| self.distinct.push(key.as_ref()))
+        let first = self.distinct.len() as u64;
+        let (distinct, on_invalid) = (&mut self.distinct, self.on_invalid);
+        self.workers.install(|| {
+            distinct.push(rows, |digests, keyed| {
+                digest_into(&columns, first, on_invalid, digests, keyed)
+            })
+        })
     }
 }
 
@@ -128,15 +129,11 @@ impl KeyBuilder {
     ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>, u64, u64)> {
         self.closed = true;
         let distinct = std::mem::take(&mut self.distinct);
-        let duplicates = distinct.duplicates();
-        let (digests, rows, multiplicity, nulls) = distinct.into_parts();
-        self.blocks = digests.into_blocks();
-        Ok((
-            words(py, &rows)?,
-            words(py, &multiplicity)?,
-            nulls,
-            duplicates,
-        ))
+        let found = py.detach(|| self.workers.install(|| distinct.finish()));
+        let duplicates = found.duplicates();
+        let (rows, multiplicity) = (words(py, &found.rows)?, words(py, &found.multiplicity)?);
+        self.blocks = found.digests.into_blocks();
+        Ok((rows, multiplicity, found.nulls, duplicates))
     }
 
     /// The next digests in order, a block of 32 bytes each; `None` after the last.
