@@ -7,7 +7,7 @@ most 2^D - 1 dependencies among them survives 64 uniform dense bits with probabi
 One window: E[2^D] is computed exactly, as the expected number of sets of rows whose sum is zero.
 Several windows: D beyond `TOLERATED` needs an interval of windows with more rows than its columns bear at the threshold
 where random rows of that weight lose full rank; the binomial tail of that, over all intervals, is a Chernoff bound.
-That no other structure matters is an assumption that the measurement in rust/okvs/src/peel.rs (`missing_rank`) supports.
+That no other structure matters is an assumption; `missing_rank` in rust/okvs/src/peel.rs measures.
 """
 
 import math
