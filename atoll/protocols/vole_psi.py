@@ -25,8 +25,9 @@ PARTIES: Final = 2
 BUCKET_ITEMS: Final = split.BUCKET_ITEMS
 STEP: Final = "vole-psi"
 CHUNK: Final = 1 << 15
-# Of the VOLE: blocks of noise, least number of rows.
+# Of the VOLE: blocks of noise, checks of its transfers, least number of rows.
 _NOISE = 555
+_CHECKS = 4
 _MIN_ROWS = 1 << 13
 # Heads of a VOLE's messages, and the bytes of the coin with its hello.
 _PARTS = 16
@@ -321,8 +322,8 @@ def _vole_bytes(size: int, width: int, security: Security) -> tuple[int, int]:
     depth = (leaves - 1).bit_length()
     checked = security == "malicious"
     sender = 128 * 64 + _NOISE * (2 * depth + 1) * 16 + 32 * checked
-    column = -(-_NOISE * depth // 8) + _NOISE * width + 16 * 3 * checked
-    return sender, 128 * 32 + 128 * column + 256 * checked
+    column = -(-_NOISE * depth // 8) + _NOISE * width + 16 * (1 + _CHECKS) * checked
+    return sender, 128 * 32 + 128 * column + 32 * (1 + _CHECKS) * checked
 
 
 def wire_bytes(
