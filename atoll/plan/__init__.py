@@ -11,7 +11,7 @@ Public names, as other packages use them:
         block_calls, variant, agreements {id: Agreement}; `.statement_json()`; `.joined_with(input)`
     KeySet(columns, steps).identify(version digest) -> digest that a distinct-key charge is booked under
     Release(minimum_group, subject)                  how an aggregate over an input is protected
-    presented_at_most(facts, declared, peer) -> keys that whoever learns first in a join could test
+    presented_at_most(facts, declared, peer, alone=) -> keys that a party of a join could test
     OPERATORS: {"psi/v1": Rule...}                   the known operators
 """
 

@@ -93,8 +93,8 @@ def _need(derivation: Derivation, item: Input, partner: str, facts: Facts, final
         theirs = facts.declared.get(other)
         keyset = derivation.keysets[other].identify(theirs.version) if theirs else None
         extra = next((s.parameters for s in derivation.disclosures if _could_test(s, item, partner)), None)
-        first = len(derivation.receivers) == 1
-        join = JoinNeed(item.id, other, facts.declared.get(item.id), theirs, keyset, final, extra, first)
+        alone = len(derivation.receivers) == 1
+        join = JoinNeed(item.id, other, facts.declared.get(item.id), theirs, keyset, final, extra, alone)
     return Need(
         account=account,
         input=item.id,

@@ -35,18 +35,18 @@ class JoinNeed:
     final: bool
     extra: Parameters | None = None
     """Facts of the statement that the partner could test more keys than it declares; None where it cannot."""
-    first: bool = True
-    """Whether the partner learns first whatever the sizes; else it is the side with fewer keys that does."""
+    alone: bool = True
+    """Whether the partner alone learns; else the side with fewer keys learns first."""
 
     @property
     def presented(self) -> int:
         """Keys that the partner presents, or could: all of these are charged."""
         if self.theirs is None or self.theirs.keys is None:
             return 0
-        theirs, mine = self.theirs.keys, (self.mine.keys if self.mine else None) or 0
-        if self.extra is None or (not self.first and self.mine is not None and theirs > mine):
+        theirs, mine = self.theirs.keys, None if self.mine is None else self.mine.keys
+        if self.extra is None:
             return theirs
-        return presented_at_most(self.extra, theirs, mine)
+        return presented_at_most(self.extra, theirs, theirs if mine is None else mine, alone=self.alone)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ Variant = Literal["fast", "low-communication"]
 # A side is split into buckets of at most so many keys of the larger side; both sides' buckets are padded.
 BUCKET_KEYS = 2**20
 # Whoever learns first encodes its keys in more slots than it has keys, and could put a key of its choice in each.
-PRESENTED_PERCENT, PRESENTED_EXTRA = 135, 1024
+EXTRA_KEYS = Facts(percent=135, extra=1024)
 
 Columns = Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)]
 
@@ -85,14 +85,18 @@ def _variant(op: Operator, parameters: Parameters) -> JoinVariant | None:
     return None if op.security == "malicious" else "semi-honest"
 
 
-def presented_at_most(facts: Facts, declared: int, peer: int) -> int:
-    """The most keys that whoever learns first could test, by the facts of an `extra_keys` statement.
+def presented_at_most(facts: Facts, declared: int, peer: int, *, alone: bool) -> int:
+    """The most keys that a party could test, by the facts of the `extra_keys` statement about it.
 
     Args:
         facts: `percent` and `extra` of the statement.
         declared: distinct keys that it declared.
         peer: distinct keys of the other party.
+        alone: whether it alone learns; else the side with fewer keys learns first, and the other tests no more than
+            it declared. At equal numbers either could be first.
     """
+    if not alone and declared > peer:
+        return declared
     buckets = max(1, -(-max(declared, peer) // BUCKET_KEYS))
     return -(-declared * (facts.percent or 100) // 100) + (facts.extra or 0) * buckets
 
@@ -136,16 +140,10 @@ def discloses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], p
     out = []
     protocol = chosen(op)
 
-    def say(
-        what: Kind,
-        about: Flow | None,
-        to: tuple[str, ...],
-        percent: int | None = None,
-        extra: int | None = None,
-    ) -> None:
-        stated = Facts()
+    def say(what: Kind, about: Flow | None, to: tuple[str, ...], facts: Facts | None = None) -> None:
+        stated = facts or Facts()
         if about is not None:
-            stated = Facts(asset=about.asset, columns=about.edge.columns, percent=percent, extra=extra)
+            stated = stated.model_copy(update={"asset": about.asset, "columns": about.edge.columns})
         out.append(
             Statement(
                 subject=about.inputs[0] if about else op.id,
@@ -168,7 +166,7 @@ def discloses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], p
         if me in parameters.receivers:
             say("membership" if rows else "intersection_size", theirs, (me,))
             if malicious:
-                say("extra_keys", theirs, (me,), PRESENTED_PERCENT, PRESENTED_EXTRA)
+                say("extra_keys", theirs, (me,), EXTRA_KEYS)
         if rows and both_learn and parameters.duplicates == "sql":
             say("multiplicity", theirs, (me,))
     say("input_choice" if malicious else "corruptible", None, op.at)
