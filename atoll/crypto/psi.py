@@ -1,4 +1,4 @@
-"""ECDH-PSI on ristretto255: one party's side of the protocol as a state machine without I/O."""
+"""Private set intersection: one party's side of each protocol as a state machine without I/O."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from atoll.crypto.stream import check_labels, kernel_errors
 from atoll.errors import AtollError
 
 Learns = Literal["rows", "size", "nothing"]
+Role = Literal["receiver", "sender"]
+Security = Literal["malicious", "semi-honest"]
+Variant = Literal["fast", "low-communication"]
 CHUNK_ITEMS = 8192
 MAX_ITEMS = 2**32 - 2
 
@@ -165,3 +168,138 @@ class EcdhPsi:
         """The state between two messages, without seed and inputs. Secret: keep it encrypted, mode 0600."""
         with self._lock, kernel_errors(step="ecdh-psi"):
             return self._core.checkpoint()
+
+
+class VolePsi:
+    """The machine of one party for one bucket, from VOLE and a key-value store (eprint 2021/266, 2022/320).
+
+    The receiver learns first which of its keys match; the sender afterwards, if both learn. All bytes it sends
+    follow from seed, attempt, channel, inputs and agreed parameters, whatever the timing and the number of threads.
+    A machine is driven by one thread at a time; `progress` may be read from another.
+
+    Args:
+        seed: 32 secret bytes of this party's job.
+        attempt: number of the attempt, 0 to 2^32 - 1; a new attempt draws fresh randomness.
+        channel: name of the channel, a label of the randomness.
+        context: bytes that name the run, the same on both sides, with a coin that neither side could choose
+            after its keys were fixed.
+        digests: 32 bytes per distinct key.
+        multiplicity: u32 little-endian per key, at least 1; exchanged only if both learn, and then both give it.
+        peer_items: number of distinct keys that the peer declared.
+        both: whether the sender learns too.
+        security: `malicious` or `semi-honest`.
+        variant: `fast`, or `low-communication`, which is semi-honest only.
+        threads: worker threads, 1 to 1024.
+
+    Raises:
+        AtollError: `E_FORMAT` for arguments of wrong length or range, and, before anything leaves that depends on
+            the keys, for a digest that stands twice; `E_TOO_LARGE` beyond 2^28 keys a side. Every method that
+            takes peer bytes raises `E_PROTOCOL` for a message that breaks the protocol; `E_STATE` ever after, and
+            with probability below 2^-40 if the coin fell badly.
+    """
+
+    def __init__(
+        self,
+        seed: bytes,
+        attempt: int,
+        channel: str,
+        *,
+        context: bytes,
+        digests: bytes,
+        multiplicity: bytes | None,
+        peer_items: int,
+        role: Role,
+        both: bool,
+        security: Security = "malicious",
+        variant: Variant = "fast",
+        threads: int = 1,
+    ) -> None:
+        check_labels(seed, attempt)
+        if not 0 <= peer_items <= MAX_ITEMS or not 1 <= threads <= 1024:
+            raise AtollError(
+                "E_FORMAT", "The peer's number of keys or the number of threads is out of range."
+            )
+        self._lock = threading.Lock()
+        with kernel_errors(step="vole-psi"):
+            self._core = _core.VolePsi(
+                seed,
+                attempt,
+                channel,
+                context,
+                digests,
+                multiplicity,
+                peer_items,
+                role,
+                both,
+                security,
+                variant,
+                threads,
+            )
+        self._progress = self._core.progress()
+
+    def next_message(self) -> tuple[bytes, str, bool] | None:
+        """`(bytes, step, opens)` of the next message; `None` while the peer's comes first, and at the end."""
+        with self._lock, kernel_errors(step="vole-psi"):
+            message = self._core.next_message()
+            self._progress = self._core.progress()
+            return message
+
+    def receive(self, message: bytes) -> None:
+        """Takes the peer's next message; may come at any time."""
+        with self._lock, kernel_errors(step="vole-psi"):
+            self._core.receive(message)
+            self._progress = self._core.progress()
+
+    @property
+    def done(self) -> bool:
+        """True when nothing is left to send or to receive."""
+        with self._lock:
+            return self._core.done
+
+    def matched(self) -> bytes:
+        """u32 little-endian indices of the matched keys among this party's, in the order that both share.
+
+        Raises `E_STATE` before the end or if this party does not learn them.
+        """
+        with self._lock, kernel_errors(step="vole-psi"):
+            return self._core.matched()
+
+    def peer_multiplicity(self) -> bytes | None:
+        """u32 little-endian per matched key: the peer's rows that have it; `None` if not exchanged."""
+        with self._lock, kernel_errors(step="vole-psi"):
+            return self._core.peer_multiplicity()
+
+    def size(self) -> int | None:
+        """Number of keys that both sides have; `None` if this party does not learn it."""
+        with self._lock, kernel_errors(step="vole-psi"):
+            return self._core.size()
+
+    def progress(self) -> tuple[int, int]:
+        """Slots and tags done and to do; never waits for a step that runs."""
+        return self._progress
+
+    def presented_at_most(self) -> int:
+        """Most keys that the receiver can have entered, whether or not it follows the protocol."""
+        with self._lock:
+            return self._core.presented_at_most()
+
+
+def partition(digests: bytes, key: bytes, buckets: int, *, threads: int = 1) -> tuple[bytes, list[int]]:
+    """Splits distinct keys into buckets by a hash under a 32-byte `key`.
+
+    Returns:
+        u32 little-endian indices by bucket, and the number of keys of each bucket (1 to 65,536 buckets).
+
+    Raises:
+        AtollError: `E_FORMAT` for arguments of wrong length or range.
+    """
+    if not 1 <= threads <= 1024 or buckets < 1:
+        raise AtollError("E_FORMAT", "The number of threads or buckets is out of range.")
+    with kernel_errors():
+        return _core.psi_partition(digests, key, buckets, threads)
+
+
+def slots(items: int, variant: Variant) -> int:
+    """Slots of a receiver's store for so many keys."""
+    with kernel_errors():
+        return _core.psi_slots(items, variant)

@@ -1,7 +1,8 @@
-"""The one driver that moves messages between a two-party machine and a channel."""
+"""What moves messages between a two-party machine and a channel."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -88,3 +89,42 @@ def drive(
         message = None
         progress(*machine.progress())
         between()
+
+
+def converse(
+    machine: Machine,
+    channel: Channel,
+    backlog: deque[bytes],
+    *,
+    before_open: Callable[[], None],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Runs a machine of which every message has its place: it takes one only when it has none to send.
+
+    So it does not matter how early a message arrives, as all of them do when a journal is played again. While
+    nothing can be sent, messages are taken from the channel and laid aside, so that two sides that both send never
+    wait for each other.
+
+    Args:
+        backlog: messages that were laid aside; handed to the run's next machine.
+        before_open: called once, as in `drive`.
+        progress: called with (done, total) after every message.
+    """
+    opened = False
+    while True:
+        message = machine.next_message()
+        if message is None:
+            if machine.done:
+                return
+            machine.receive(backlog.popleft() if backlog else channel.recv())
+        else:
+            payload, step, opens = message
+            if opens and not opened:
+                before_open()
+                opened = True
+            while not channel.writable():
+                channel.wait(read=True, write=True)
+                if not channel.writable() and channel.readable():
+                    backlog.append(channel.recv())
+            channel.send(payload, step)
+        progress(*machine.progress())

@@ -1,4 +1,4 @@
-//! Private set intersection: key encoding and the ECDH protocol, as pure steps without I/O or clock.
+//! Private set intersection: key encoding, the ECDH protocol and the one from VOLE, as pure steps without I/O or clock.
 
 pub mod distinct;
 pub mod ecdh;
@@ -6,6 +6,8 @@ pub mod group;
 pub mod keys;
 mod messages;
 pub mod normalise;
+pub mod partition;
+pub mod vole_psi;
 
 pub use atoll_primitives::refusal::Refusal;
 

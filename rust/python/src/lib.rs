@@ -13,6 +13,7 @@ mod psi;
 mod rows;
 mod sign;
 mod tls;
+mod vole_psi;
 mod wire;
 
 pyo3::create_exception!(
@@ -39,5 +40,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     rows::register(m)?;
     masks::register(m)?;
     tls::register(m)?;
+    vole_psi::register(m)?;
     wire::register(m)
 }

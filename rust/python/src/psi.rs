@@ -23,7 +23,7 @@ pub(crate) fn words<'py>(py: Python<'py>, values: &[u32]) -> PyResult<Bound<'py,
     })
 }
 
-fn parse_words(bytes: &[u8]) -> PyResult<Vec<u32>> {
+pub(crate) fn parse_words(bytes: &[u8]) -> PyResult<Vec<u32>> {
     match bytes.as_chunks::<4>() {
         (words, []) => Ok(words.iter().map(|w| u32::from_le_bytes(*w)).collect()),
         _ => Err(refuse("E_FORMAT", "multiplicities have 4 bytes each")),

@@ -1,0 +1,304 @@
+"""Private set intersection of two parties from VOLE, bucket by bucket (docs/protocols/vole-psi.md)."""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, get_args
+
+import numpy as np
+
+from atoll.crypto.psi import Role, Security, Side, Variant, VolePsi, slots
+from atoll.crypto.stream import stream_bytes
+from atoll.crypto.suite import digest, digest_bytes
+from atoll.errors import AtollError
+from atoll.protocols import buckets as split
+from atoll.protocols.coin import COIN_BYTES, toss
+from atoll.protocols.driver import Channel, converse
+from atoll.protocols.ecdh_psi import Intersection
+
+PROTOCOL: Final = "vole-psi/v1"
+ASSUMPTION: Final = "ristretto255-dual-lpn-random-oracle"
+PARTIES: Final = 2
+BUCKET_ITEMS: Final = split.BUCKET_ITEMS
+STEP: Final = "vole-psi"
+_CHECKPOINT = b"atoll vole-psi checkpoint v1"
+
+
+def _fields(*fields: bytes) -> bytes:
+    return b"".join(struct.pack("<Q", len(field)) + field for field in fields)
+
+
+@dataclass
+class _State:
+    """What is known after some buckets: coin, part, and the results so far."""
+
+    coin: bytes
+    role: Role
+    finished: int = 0
+    matched: bytes = b""
+    peer_multiplicity: bytes = b""
+
+    def encode(self, identity: bytes) -> bytes:
+        head = struct.pack("<BIQ", self.role == "receiver", self.finished, len(self.matched))
+        return _CHECKPOINT + identity + self.coin + head + self.matched + self.peer_multiplicity
+
+    @classmethod
+    def parse(cls, data: bytes, identity: bytes, *, learns: bool, counts: bool, buckets: int) -> _State:
+        prefix = _CHECKPOINT + identity
+        head = len(prefix) + COIN_BYTES
+        body = head + struct.calcsize("<BIQ")
+        if len(data) < body or data[: len(prefix)] != prefix:
+            raise _foreign()
+        receiver, finished, length = struct.unpack("<BIQ", data[head:body])
+        want = length if learns else 0
+        if (
+            receiver > 1
+            or finished > buckets
+            or length != want
+            or length % 4
+            or len(data) != body + length * (1 + counts)
+        ):
+            raise _foreign()
+        matched, rows = data[body : body + length], data[body + length :]
+        return cls(data[len(prefix) : head], "receiver" if receiver else "sender", finished, matched, rows)
+
+
+def _foreign() -> AtollError:
+    return AtollError("E_FORMAT", "This is not a checkpoint of this run.", step=STEP)
+
+
+class _Numbered:
+    """The machine of one bucket, with the bucket's number in its steps."""
+
+    def __init__(self, machine: VolePsi, number: int) -> None:
+        self._machine = machine
+        self._number = number
+
+    def next_message(self) -> tuple[bytes, str, bool] | None:
+        message = self._machine.next_message()
+        if message is None:
+            return None
+        payload, step, opens = message
+        return payload, f"{STEP}/{self._number}/{step.removeprefix(f'{STEP}/')}", opens
+
+    def receive(self, message: bytes) -> None:
+        self._machine.receive(message)
+
+    @property
+    def done(self) -> bool:
+        return self._machine.done
+
+    def progress(self) -> tuple[int, int]:
+        return self._machine.progress()
+
+
+def role_of(side: Side) -> Role | None:
+    """This party's part: who learns alone is the receiver; of two, the one with fewer keys; `None` if the coin says.
+
+    Raises:
+        AtollError: `E_FORMAT` if a side is to learn the size alone, which is left to `ecdh-psi/v1`, or neither learns.
+    """
+    learn = (side.i_learn, side.peer_learns)
+    if "size" in learn or learn == ("nothing", "nothing"):
+        raise AtollError("E_FORMAT", "One side or both learn rows in this protocol.", step=STEP)
+    if learn != ("rows", "rows"):
+        return "receiver" if side.i_learn == "rows" else "sender"
+    mine = len(side.digests) // 32
+    if mine == side.peer_items:
+        return None
+    return "receiver" if mine < side.peer_items else "sender"
+
+
+class _Run:
+    """One party's run: what does not change from bucket to bucket."""
+
+    def __init__(
+        self,
+        side: Side,
+        seed: bytes,
+        attempt: int,
+        name: str,
+        threads: int,
+        security: Security,
+        variant: Variant,
+    ) -> None:
+        self.side, self.seed, self.attempt, self.name = side, seed, attempt, name
+        self.threads, self.security, self.variant = threads, security, variant
+        self.mine = len(side.digests) // 32
+        if len(side.digests) % 32 or (side.multiplicity and len(side.multiplicity) != 4 * self.mine):
+            raise AtollError("E_FORMAT", "Digests have 32 bytes each, multiplicities 4.", step=STEP)
+        if security not in get_args(Security) or variant not in get_args(Variant):
+            raise AtollError(
+                "E_FORMAT", f"There is no {variant!r} variant with {security!r} security.", step=STEP
+            )
+        if security == "malicious" and variant != "fast":
+            raise AtollError("E_FORMAT", "The low-communication variant is semi-honest only.", step=STEP)
+        self.both = side.i_learn == side.peer_learns == "rows"
+        self.counts = self.both and side.multiplicity is not None
+        self.role = role_of(side)
+
+    def agreed(self, bucket_items: int) -> bytes:
+        """What both sides must have alike."""
+        names = (PROTOCOL, self.security, self.variant, "both" if self.both else "one")
+        numbers = struct.pack("<QB", bucket_items, self.counts)
+        return _fields(*(n.encode() for n in names), numbers, self.side.context)
+
+    def identity(self, bucket_items: int) -> bytes:
+        """A digest of seed, parameters and inputs that a checkpoint is bound to."""
+        side = self.side
+        binding = stream_bytes(self.seed, self.attempt, self.name, "vole-psi/checkpoint", 32)
+        numbers = struct.pack("<Q?", side.peer_items, side.i_learn == "rows")
+        inputs = (side.digests, side.multiplicity or b"")
+        return digest_bytes(digest(_fields(binding, self.agreed(bucket_items), numbers, *inputs)))
+
+    def begin(self, channel: Channel, bucket_items: int) -> _State:
+        """Sizes are compared, then a coin is tossed for buckets, stores and random oracles."""
+
+        def says(keys: int, learns: bool) -> bytes:
+            return struct.pack("<Q?", keys, learns)
+
+        side = self.side
+        coin = toss(
+            channel,
+            self.agreed(bucket_items),
+            says(self.mine, side.i_learn == "rows"),
+            says(side.peer_items, side.peer_learns == "rows"),
+            seed=self.seed,
+            attempt=self.attempt,
+            name=self.name,
+            step=STEP,
+        )
+        return _State(coin.value, self.role or ("receiver" if coin.first else "sender"))
+
+    def machine(self, state: _State, bucket: split.Bucket, peer_items: int) -> VolePsi:
+        """The machine of the next bucket."""
+        return VolePsi(
+            self.seed,
+            self.attempt,
+            f"{self.name}/{state.finished}",
+            context=_fields(self.side.context, state.coin, struct.pack("<I", state.finished)),
+            digests=bucket.digests,
+            multiplicity=bucket.multiplicity if self.counts else None,
+            peer_items=peer_items,
+            role=state.role,
+            both=self.both,
+            security=self.security,
+            variant=self.variant,
+            threads=self.threads,
+        )
+
+    def take(self, state: _State, machine: VolePsi, bucket: split.Bucket) -> None:
+        """Adds a finished bucket to the results."""
+        if self.side.i_learn == "rows":
+            matched = np.frombuffer(machine.matched(), dtype="<u4")
+            if len(matched) and int(matched.max()) >= len(bucket.items):
+                raise AtollError("E_PROTOCOL", "A filler matched.", step=STEP)
+            state.matched += bucket.items[matched].astype("<u4").tobytes()
+            state.peer_multiplicity += machine.peer_multiplicity() or b""
+        state.finished += 1
+
+    def result(self, matched: bytes, peer_multiplicity: bytes) -> Intersection:
+        if self.side.i_learn != "rows":
+            return Intersection(None, None, None)
+        return Intersection(matched, peer_multiplicity if self.counts else None, len(matched) // 4)
+
+
+def run(
+    side: Side,
+    channel: Channel,
+    *,
+    seed: bytes,
+    attempt: int,
+    name: str,
+    threads: int = 1,
+    security: Security = "malicious",
+    variant: Variant = "fast",
+    before_open: Callable[[], None],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    checkpoint: bytes | None = None,
+    save: Callable[[Callable[[], bytes]], None] = lambda state: None,
+    bucket_items: int = BUCKET_ITEMS,
+) -> Intersection:
+    """Runs one party's side over `channel`.
+
+    Args:
+        side: keys and agreed parameters; both parties swap `i_learn` and `peer_learns`, which are `rows` or
+            `nothing`. `chunk_items` is not used.
+        seed: 32 secret bytes of this party's job; used with `attempt` and `name` for all randomness.
+        name: the channel's name.
+        security: what the run withstands, the same on both sides.
+        variant: `low-communication` is semi-honest only.
+        before_open: called once before the first message that opens a result to the peer.
+        checkpoint: state from which a restarted run goes on at the first bucket that was not finished, with
+            byte-identical messages.
+        save: called after every bucket with a function that gives the state; it decides whether to keep it.
+        bucket_items: items of the larger side in a bucket on average, the same on both sides.
+
+    Raises:
+        AtollError: `E_PROTOCOL` if the peer breaks the protocol or its number of keys is not the declared one,
+            `E_FORMAT` for bad arguments and foreign checkpoints, and whatever the channel raises.
+    """
+    this = _Run(side, seed, attempt, name, threads, security, variant)
+    if not 1 <= bucket_items <= BUCKET_ITEMS:
+        raise AtollError("E_FORMAT", f"A bucket has 1 to {BUCKET_ITEMS} items.", step=STEP)
+    if not this.mine or not side.peer_items:
+        return this.result(b"", b"")
+    number = split.count(this.mine, side.peer_items, bucket_items)
+    sizes = [split.capacity(n, number) for n in (this.mine, side.peer_items)]
+    if checkpoint is None:
+        state = this.begin(channel, bucket_items)
+    else:
+        state = _State.parse(
+            checkpoint,
+            this.identity(bucket_items),
+            learns=side.i_learn == "rows",
+            counts=this.counts,
+            buckets=number,
+        )
+    opened = False
+
+    def open_once() -> None:
+        nonlocal opened
+        if not opened:
+            before_open()
+            opened = True
+
+    placed = split.Buckets(
+        side.digests,
+        side.multiplicity if this.counts else None,
+        key=state.coin,
+        buckets=number,
+        capacity=sizes[0],
+        threads=threads,
+    )
+    backlog: deque[bytes] = deque()
+    while state.finished < number:
+        bucket = placed.take(state.finished, seed=seed, attempt=attempt, name=f"{name}/{state.finished}")
+        machine = this.machine(state, bucket, sizes[1])
+        before = state.finished
+
+        def report(done: int, total: int, before: int = before) -> None:
+            progress(before * total + done, number * total)
+
+        numbered = _Numbered(machine, before)
+        converse(numbered, channel, backlog, before_open=open_once, progress=report)
+        this.take(state, machine, bucket)
+        save(lambda: state.encode(this.identity(bucket_items)))
+    if backlog:
+        raise AtollError("E_PROTOCOL", "The peer sent messages after the last.", step=STEP)
+    return this.result(state.matched, state.peer_multiplicity)
+
+
+def presented_at_most(receiver: int, sender: int, security: Security, variant: Variant = "fast") -> int:
+    """Most keys that a receiver of that declared size can have entered.
+
+    A receiver that follows the protocol enters what it declared. One that does not can fill the slots of its
+    stores: one key a slot.
+    """
+    if security == "semi-honest" or not receiver or not sender:
+        return receiver if sender else 0
+    number = split.count(receiver, sender)
+    return number * slots(split.capacity(receiver, number), variant)
