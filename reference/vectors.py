@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from reference import ecdh_psi, keys, pairwise_masks
+from reference import ecdh_psi, keys, pairwise_masks, vole_psi
 from reference import ristretto255 as group
 from reference.row_tree_cases import row_tree
 
@@ -185,7 +185,63 @@ def key_digests() -> dict[str, Any]:
     return {"cases": cases, "malformed": [{"step": a, "value": b, "code": "E_DATA"} for a, b in bad]}
 
 
+def vole() -> dict[str, Any]:
+    """Names, oracles, lengths and field elements of the join from VOLE; places of keys in buckets."""
+    digests = [hashlib.sha256(bytes([i])).digest() for i in range(3)]
+    runs = []
+    for receiver, sender, malicious, short, both in (
+        (3, 5, True, False, True),
+        (3, 5, True, False, False),
+        (2**20, 2**20 + 1, False, True, False),
+        (1, 2, False, False, True),
+    ):
+        name = vole_psi.run(b"job", receiver, sender, malicious, short, both)
+        bits = vole_psi.value_bits(receiver, sender) if short else 128
+        items = []
+        for key in digests:
+            place, value = vole_psi.item(name, key, bits)
+            tag, proof = vole_psi.tag(name, key, value ^ 5)
+            items.append(
+                {
+                    "digest": key.hex(),
+                    "key": f"{place:032x}",
+                    "value": f"{value:032x}",
+                    "tag": tag.hex(),
+                    "proof": proof.hex(),
+                }
+            )
+        runs.append(
+            {
+                "context": b"job".hex(),
+                "receiver": receiver,
+                "sender": sender,
+                "malicious": malicious,
+                "low_communication": short,
+                "both": both,
+                "bits": bits,
+                "offset": f"{5:032x}",
+                "items": items,
+                "opening": digests[0].hex(),
+                "commitment": vole_psi.commitment(name, digests[0]).hex(),
+            }
+        )
+    pairs = [(1, 1), (2, 2**127), (2**127, 2**127), (3**80, 5**55), (2**128 - 1, 2**128 - 1)]
+    products = [[f"{a:032x}", f"{b:032x}", f"{vole_psi.multiply(a, b):032x}"] for a, b in pairs]
+    places = [
+        {"buckets": b, "places": [vole_psi.bucket(digests[1], key, b) for key in digests]}
+        for b in (1, 2, 7, 65536)
+    ]
+    return {
+        "runs": runs,
+        "products": products,
+        "bucket_key": digests[1].hex(),
+        "digests": [d.hex() for d in digests],
+        "buckets": places,
+    }
+
+
 FILES = {
+    "vole_psi.json": vole,
     "ecdh_psi.json": psi,
     "pairwise_masks.json": masks,
     "keys.json": key_digests,

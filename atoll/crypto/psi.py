@@ -193,7 +193,7 @@ class VolePsi:
 
     Raises:
         AtollError: `E_FORMAT` for arguments of wrong length or range, and, before anything leaves that depends on
-            the keys, for a digest that stands twice; `E_TOO_LARGE` beyond 2^28 keys a side. Every method that
+            the keys, for a digest that stands twice; `E_TOO_LARGE` beyond 2^22 keys a side. Every method that
             takes peer bytes raises `E_PROTOCOL` for a message that breaks the protocol; `E_STATE` ever after, and
             with probability below 2^-40 if the coin fell badly.
     """

@@ -13,7 +13,7 @@ import pytest
 
 from atoll.crypto import masks
 from atoll.crypto.keys import NO_KEY, key_digests
-from atoll.crypto.psi import EcdhPsi, Side
+from atoll.crypto.psi import EcdhPsi, Side, partition
 from atoll.errors import AtollError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,9 +25,10 @@ def load(name: str):
 
 
 PSI, MASKS, KEYS = (load(name) for name in ("ecdh_psi.json", "pairwise_masks.json", "keys.json"))
+VOLE = load("vole_psi.json")
 
 
-@pytest.mark.parametrize("name", ["ecdh_psi.json", "pairwise_masks.json", "keys.json"])
+@pytest.mark.parametrize("name", ["ecdh_psi.json", "vole_psi.json", "pairwise_masks.json", "keys.json"])
 def test_the_reference_makes_exactly_these_files(name):
     from reference import vectors
 
@@ -183,3 +184,25 @@ def test_malformed_keys_are_refused(bad):
     with pytest.raises(AtollError) as caught:
         key_digests(pa.table({"k": [bad["value"]]}), ["k"], {"k": [bad["step"]]})
     assert caught.value.code == bad["code"]
+
+
+def test_keys_have_the_reference_places_in_buckets():
+    digests, key = [unhex(d) for d in VOLE["digests"]], unhex(VOLE["bucket_key"])
+    for case in VOLE["buckets"]:
+        for digest, place in zip(digests, case["places"], strict=True):
+            _, loads = partition(digest, key, case["buckets"])
+            assert loads.index(1) == place
+
+
+def test_the_reference_function_is_oblivious():
+    """Both sides of the algebra, with a store solved by hand: equal outputs exactly for the receiver's keys."""
+    from reference import vole_psi
+
+    rows, values, delta, w = [[0, 1], [1, 2]], [77, 3**70], 5**50, 9
+    store = [11, 77 ^ 11, 3**70 ^ 77 ^ 11]
+    a, b = [3**60, 1, 2**127], [8, 9, 10]
+    c = [vole_psi.multiply(x, delta) ^ y for x, y in zip(a, b, strict=True)]
+    k = [y ^ vole_psi.multiply(delta, x ^ p) for x, y, p in zip(a, b, store, strict=True)]
+    mine = vole_psi.outputs(rows, c, [0, 0], delta, w)
+    assert mine == vole_psi.outputs(rows, k, values, delta, w)
+    assert vole_psi.outputs([[0, 2]], c, [0], delta, w) != vole_psi.outputs([[0, 2]], k, [5], delta, w)

@@ -6,7 +6,7 @@ use zeroize::Zeroize;
 
 use super::hash::Proof;
 use super::messages::{self, CHUNK, Kind};
-use super::setup::{Setup, digests, distinct};
+use super::setup::{Setup, digests};
 use super::sorted::Sorted;
 use super::{Next, out};
 use crate::Refusal;
@@ -221,13 +221,11 @@ impl<D: AsRef<[u8]> + Send + Sync> Receiver<D> {
     fn encode(&mut self) -> Result<(), Refusal> {
         let vole = self.vole.take().expect("called once").finish()?;
         let setup = &self.setup;
-        let (keys, values) = setup.workers.install(|| {
-            let hashed = setup
-                .item
-                .items(digests(self.digests.as_ref())?, setup.value_mask());
-            distinct(&hashed.0)?;
-            Ok::<_, Refusal>(hashed)
-        })?;
+        let digests = digests(self.digests.as_ref())?;
+        let (keys, values) = setup
+            .workers
+            .install(|| setup.item.items(digests, setup.value_mask()));
+        // Refuses a digest that stands twice.
         let mut fill = setup.stream("vole-psi/store");
         let mut masked = setup.store.encode(&keys, &values, setup.bits, &mut fill)?;
         for (slot, a) in masked.iter_mut().zip(&vole.a) {

@@ -8,7 +8,7 @@ use zeroize::Zeroize;
 
 use super::hash::{PROOF, Proof};
 use super::messages::{self, CHUNK, Kind};
-use super::setup::{Setup, digests, distinct};
+use super::setup::{Setup, digests};
 use super::sorted::Sorted;
 use super::{Next, out};
 use crate::Refusal;
@@ -223,11 +223,11 @@ impl<D: AsRef<[u8]> + Send + Sync> Sender<D> {
         if self.hashed.is_none() {
             let setup = &self.setup;
             let digests = digests(self.digests.as_ref())?;
-            self.hashed = Some(setup.workers.install(|| {
-                let hashed = setup.item.items(digests, setup.value_mask());
-                distinct(&hashed.0)?;
-                Ok::<_, Refusal>(hashed)
-            })?);
+            self.hashed = Some(
+                setup
+                    .workers
+                    .install(|| setup.item.items(digests, setup.value_mask())),
+            );
         }
         Ok(())
     }
