@@ -1,13 +1,15 @@
-"""The bare PSI kernel: cost of an item, and whole runs between two processes over a socket pair.
+"""The bare PSI kernels: cost of an item, and whole runs between two processes over a socket pair.
 
-    python benchmarks/psi_kernel.py [--sizes 10000,100000] [--repeats 3] [--items 16384]
+    python benchmarks/psi_kernel.py [--sizes 10000,100000] [--vole-sizes 10000,1000000] [--repeats 3] [--items 16384]
 
 No node, no TLS, no file. `blind` is hash-to-group, one scalar multiplication and compression; `evaluate` is
-decompression, one multiplication, compression and the tag. An item of either side costs one of each.
+decompression, one multiplication, compression and the tag. An item of either side costs one of each. The `vole`
+rows are whole runs of the protocol from VOLE in each of its forms, with one thread at each side.
 """
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import queue
@@ -20,11 +22,17 @@ from typing import Any
 
 from harness.report import Report, Row, numbers, parser
 
-from atoll.crypto.psi import EcdhPsi, Side
+from atoll.crypto.psi import EcdhPsi, Security, Side, Variant
+from atoll.protocols import vole_psi
 from atoll.protocols.driver import drive
 from atoll.protocols.ecdh_psi import result, wire_bytes
 
 SEED = bytes(range(32))
+VOLE: list[tuple[Security, Variant]] = [
+    ("malicious", "fast"),
+    ("semi-honest", "fast"),
+    ("semi-honest", "low-communication"),
+]
 
 
 def side(digests: bytes, peer_items: int, learns: bool) -> Side:
@@ -141,9 +149,67 @@ def pair(items: int) -> Row:
     }
 
 
+def vole_party(
+    sock: socket.socket, number: int, items: int, how: tuple[Security, Variant], out: Connection
+) -> None:
+    """One process of a run from VOLE, with the same sets; the first learns."""
+    first = number * (items // 2)
+    digests = b"".join(hashlib.sha256((first + i).to_bytes(8, "little")).digest() for i in range(items))
+    channel = SocketChannel(sock)
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    out.send("ready")
+    out.recv()
+    found = vole_psi.run(
+        side(digests, items, number == 0),
+        channel,
+        seed=bytes([number]) * 32,
+        attempt=0,
+        name="c",
+        security=how[0],
+        variant=how[1],
+        before_open=lambda: None,
+    )
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    # Resident before the run: interpreter, digests and the ones that they were joined from.
+    out.send((found.size, channel.sent, cpu, (used.ru_maxrss - before.ru_maxrss) << 10))
+
+
+def vole_pair(items: int, how: tuple[Security, Variant]) -> Row:
+    """A whole run from VOLE between two processes of one thread each."""
+    context = multiprocessing.get_context("spawn")
+    ends = socket.socketpair()
+    parties: list[tuple[Any, Connection]] = []
+    for number, end in enumerate(ends):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=vole_party, args=(end, number, items, how, theirs))
+        process.start()
+        parties.append((process, ours))
+    for _, pipe in parties:
+        assert pipe.recv() == "ready"
+    begun = time.perf_counter()
+    for _, pipe in parties:
+        pipe.send("go")
+    results = [pipe.recv() for _, pipe in parties]
+    wall = time.perf_counter() - begun
+    for process, _ in parties:
+        process.join()
+    assert results[0][0] == items - items // 2
+    return {
+        "what": f"vole, {how[0]}, {how[1]}",
+        "items": items,
+        "wall s": wall,
+        "cpu s": sum(found[2] for found in results),
+        "us cpu": sum(found[2] for found in results) / (2 * items) * 1e6,
+        "MB": sum(found[1] for found in results) / 1e6,
+        "peak MB": max(found[3] for found in results) / 1e6,
+    }
+
+
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--sizes", type=numbers, default=[10_000, 100_000], help="items a side")
+    arguments.add_argument("--vole-sizes", type=numbers, default=[10_000, 1_000_000], help="items a side")
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--items", type=int, default=16_384, help="items for the cost of one")
     options = arguments.parse_args()
@@ -162,6 +228,9 @@ def main() -> None:
     report = Report("psi_kernel", columns)
     for threads in (1, 2):
         report.repeat(options.repeats, lambda _, n=threads: item_cost(options.items, n))
+    for items in options.vole_sizes:
+        for how in VOLE:
+            report.repeat(options.repeats, lambda _, n=items, h=how: vole_pair(n, h))
     for items in options.sizes:
         report.repeat(options.repeats if items < 1_000_000 else 1, lambda _, n=items: pair(n))
 

@@ -180,7 +180,7 @@ fn bytes_follow_from_seed_and_inputs_alone() {
         assert!(sent[0] == sent[1]);
     }
     let role = |attempt, context: &[u8]| {
-        let mut p = parameters(Role::Receiver, 4, MALICIOUS, 1);
+        let mut p = parameters(Role::Sender, 4, MALICIOUS, 1);
         (p.attempt, p.context) = (attempt, context.to_vec());
         p
     };
@@ -494,7 +494,10 @@ fn a_digest_that_stands_twice_is_refused_before_anything_depends_on_it() {
         })
         .unwrap_err();
         assert_eq!(refusal.code, "E_FORMAT");
-        assert!(kinds.iter().all(|kind| [1, 2, 5].contains(kind)), "{kinds:?}");
+        assert!(
+            kinds.iter().all(|kind| [1, 2, 5].contains(kind)),
+            "{kinds:?}"
+        );
     }
 }
 
@@ -549,4 +552,49 @@ fn the_receiver_presents_at_most_its_slots() {
     }
     let empty = pair([&plain(0..0), &plain(0..3)], MALICIOUS, false, 1);
     assert_eq!(empty[1].presented_at_most(), 0);
+}
+
+/// Time of each part on one thread: `cargo test --release -p atoll-psi --test vole_psi cost -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn cost_of_a_million_keys() {
+    const N: u32 = 1 << 20;
+    let sets = [plain(0..N), plain(N / 2..N + N / 2)];
+    for mode in [MALICIOUS, SEMI_HONEST, SHORT].map(|mode| Mode {
+        both: false,
+        ..mode
+    }) {
+        let mut spent = BTreeMap::<(&str, u8, &str), f64>::new();
+        let mut bytes = [0; 2];
+        let mut sides = pair([&sets[0], &sets[1]], mode, false, 1);
+        let names = ["receiver", "sender"];
+        loop {
+            let mut moved = false;
+            for from in [0, 1] {
+                loop {
+                    let start = std::time::Instant::now();
+                    let message = sides[from].next_message().unwrap();
+                    let kind = message.as_ref().map_or(0, |m| m.bytes[0]);
+                    *spent.entry((names[from], kind, "makes")).or_default() +=
+                        start.elapsed().as_secs_f64();
+                    let Some(message) = message else { break };
+                    moved = true;
+                    bytes[from] += message.bytes.len();
+                    let start = std::time::Instant::now();
+                    sides[1 - from].receive(&message.bytes).unwrap();
+                    *spent.entry((names[1 - from], kind, "takes")).or_default() +=
+                        start.elapsed().as_secs_f64();
+                }
+            }
+            if !moved {
+                break;
+            }
+        }
+        assert_eq!(sides[0].size().unwrap(), Some(u64::from(N / 2)));
+        println!("{mode:?}: {:.1} MB", (bytes[0] + bytes[1]) as f64 / 1e6);
+        for ((side, kind, what), seconds) in &spent {
+            println!("  {side} {what} {kind}: {:.0} ms", seconds * 1e3);
+        }
+        println!("  all: {:.0} ms", spent.values().sum::<f64>() * 1e3);
+    }
 }

@@ -30,7 +30,9 @@ use crate::Refusal;
 use crate::ecdh::Outgoing;
 pub use messages::CHUNK;
 use messages::Kind;
-pub use setup::{MAX_KEYS, Parameters, Role, Variant, parse_security, slots, value_bits};
+pub use setup::{
+    MAX_KEYS, Parameters, Role, Variant, parse_security, slots, tag_bytes, value_bits,
+};
 
 /// A message to send: bytes, kind, and number among its kind.
 type Next = Option<(Vec<u8>, Kind, usize)>;

@@ -14,7 +14,7 @@ use super::{Next, out};
 use crate::Refusal;
 
 /// Elements that one thread multiplies at a time.
-const BLOCK: usize = 2048;
+const BLOCK: usize = 1024;
 
 pub(crate) struct Sender<D> {
     pub(crate) setup: Setup,
@@ -210,9 +210,16 @@ impl<D: AsRef<[u8]> + Send + Sync> Sender<D> {
                 .par_chunks_mut(BLOCK)
                 .zip(body.par_chunks(BLOCK * width))
                 .for_each(|(slots, body)| {
-                    for (slot, bytes) in slots.iter_mut().zip(body.chunks_exact(width)) {
-                        *slot ^= field::mul(messages::value(bytes), delta);
+                    let mut masked = [0; BLOCK];
+                    let masked = &mut masked[..slots.len()];
+                    for (value, bytes) in masked.iter_mut().zip(body.chunks_exact(width)) {
+                        *value = messages::value(bytes);
                     }
+                    field::scale(masked, delta);
+                    slots
+                        .iter_mut()
+                        .zip(masked)
+                        .for_each(|(slot, value)| *slot ^= *value);
                 });
         });
         self.taken_masked += count;
@@ -237,7 +244,7 @@ impl<D: AsRef<[u8]> + Send + Sync> Sender<D> {
         if self.own.is_some() {
             return Ok(());
         }
-        let (keys, values) = self.hashed.take().expect("hashed before");
+        let (keys, mut values) = self.hashed.take().expect("hashed before");
         let mut outputs = vec![0; keys.len()];
         self.setup
             .store
@@ -253,16 +260,19 @@ impl<D: AsRef<[u8]> + Send + Sync> Sender<D> {
         let (own, proofs) = setup.workers.install(|| {
             outputs
                 .par_chunks_mut(BLOCK)
-                .zip(values.par_chunks(BLOCK))
+                .zip(values.par_chunks_mut(BLOCK))
                 .for_each(|(outputs, values)| {
-                    for (output, value) in outputs.iter_mut().zip(values) {
-                        *output ^= field::mul(*value, delta);
-                    }
+                    field::scale(values, delta);
+                    outputs
+                        .iter_mut()
+                        .zip(values)
+                        .for_each(|(output, value)| *output ^= *value);
                 });
             let (tags, proofs) = setup.tag.tags(digests, &outputs, offset, proofs);
             Ok::<_, Refusal>((Sorted::new(tags, setup.tag_mask())?, proofs))
         })?;
         outputs.zeroize();
+        values.zeroize();
         (self.own, self.proofs) = (Some(own), proofs);
         Ok(())
     }

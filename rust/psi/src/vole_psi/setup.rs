@@ -5,7 +5,6 @@ use atoll_ot::{Security, vole};
 use atoll_primitives::stream::{Secret, Stream};
 
 use super::hash::{Oracle, digest};
-use crate::group::tag_bytes;
 use crate::{Refusal, pool};
 
 /// Most keys of a side in one run.
@@ -131,6 +130,14 @@ fn store(items: usize, variant: Variant, seed: [u8; 16], threads: usize) -> Resu
 /// Slots of the receiver's store for so many keys, whatever the seed.
 pub fn slots(items: usize, variant: Variant) -> Result<usize, Refusal> {
     Ok(store(items.max(1), variant, [0; 16], 1)?.slots())
+}
+
+/// Bytes of a semi-honest tag: with n keys on the larger side, fewer than n² pairs lie across the sides, and within them;
+/// of either kind one collides with at most 2^-40. At least 10.
+pub fn tag_bytes(receiver_items: u64, sender_items: u64) -> usize {
+    let larger = u128::from(receiver_items.max(sender_items).max(1));
+    let bits = 40 + u128::BITS - (larger * larger - 1).leading_zeros();
+    (bits.div_ceil(8) as usize).clamp(10, 16)
 }
 
 impl Setup {
@@ -328,6 +335,10 @@ mod tests {
 
     #[test]
     fn bits_of_values() {
+        assert_eq!(tag_bytes(0, 0), 10);
+        assert_eq!(tag_bytes(1 << 20, 1 << 20), 10);
+        assert_eq!(tag_bytes(5, (1 << 20) + 1), 11);
+        assert_eq!(tag_bytes(1 << 22, 5), 11);
         assert_eq!(value_bits(0, 0), 40);
         assert_eq!(value_bits(1 << 20, 1 << 20), 80);
         assert_eq!(value_bits((1 << 20) + 1, 1 << 20), 88);
