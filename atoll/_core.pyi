@@ -101,6 +101,7 @@ class EcdhPsi:
 
 def psi_partition(digests: bytes, key: bytes, buckets: int, threads: int) -> tuple[bytes, list[int]]: ...
 def psi_slots(items: int, variant: Literal["fast", "low-communication"]) -> int: ...
+
 @final
 class VolePsi:
     def __init__(

@@ -58,10 +58,10 @@ class Calibration:
         sizes: distinct keys, or else rows, last known of a table, by host and name.
     """
 
-    key_seconds: float = 40e-6
-    fast_seconds: float = 0.6e-6
-    dense_seconds: float = 1.2e-6
-    setup_seconds: float = 0.1
+    key_seconds: float = 30e-6
+    fast_seconds: float = 0.7e-6
+    dense_seconds: float = 0.7e-6
+    setup_seconds: float = 0.05
     row_seconds: float = 0.1e-6
     bytes_per_second: float = 50e6
     round_seconds: float = 0.02

@@ -34,7 +34,7 @@ FACTS: dict[str, Any] = {
     "maximum_bytes": 4096,
     "maximum_bits": 23,
     "percent": 135,
-    "extra": 640,
+    "extra": 800,
 }
 NAMES = {key: name for name, key in w.KEYS.items()}
 
@@ -161,7 +161,7 @@ def test_every_plan_says_what_a_cheating_party_can_do() -> None:
 def test_a_join_secure_against_cheating_says_what_is_left_to_a_cheat() -> None:
     english = render(w.derive(w.fast_plan(receivers="both")).disclosures, NAMES, "en")
     joined = "\n".join(english)
-    assert "at most 135 % of their number, and 640 more" in joined
+    assert "at most 135 % of their number, and 800 more" in joined
     assert "alice or bob can put in other keys" in joined
     assert "alice or bob learns first and departs from the protocol, it can leave matches out" in joined
     assert "corrupt the result unnoticed and may learn more" not in joined

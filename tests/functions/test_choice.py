@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import Any
 
 import atoll_test_world as w
 import pytest
 
 from atoll.agreements import join_bounds
+from atoll.crypto.psi import Side
 from atoll.errors import AtollError
 from atoll.functions import explainers
 from atoll.functions.compiling import DEFAULT_CALIBRATION, Calibration, Line
 from atoll.functions.join.choice import DEFAULT, ECDH, SEMI_HONEST, SMALL_KEYS, THIN, Case, cost
 from atoll.functions.join.compile import compile as compile_join
+from atoll.protocols import vole_psi
+from atoll.protocols.memory import pair
 
 ECDH_NAMES = ("ecdh-psi/v1", "semi-honest", None)
 USUAL = ("vole-psi/v1", "malicious", "fast")
@@ -194,10 +199,44 @@ def test_costs_order_the_options_as_they_are_meant() -> None:
     million = 10**6
     sizes = [of(option, million).bytes for option in (DEFAULT, SEMI_HONEST, THIN)]
     assert sizes == sorted(sizes, reverse=True)
-    assert of(THIN, million).seconds > of(DEFAULT, million).seconds
     assert (
         of(THIN, million, bytes_per_second=1e6).seconds < of(DEFAULT, million, bytes_per_second=1e6).seconds
     )
     assert of(ECDH, 100).seconds < of(DEFAULT, 100).seconds
     assert of(ECDH, million).seconds > of(DEFAULT, million).seconds
     assert of(DEFAULT, 2 * million).memory > of(DEFAULT, million).memory
+
+
+@pytest.mark.parametrize(("left", "right"), [(300, 300), (20_000, 20_000), (2_000, 30_000)])
+@pytest.mark.parametrize("option", [DEFAULT, SEMI_HONEST, THIN])
+@pytest.mark.parametrize("both", [True, False])
+def test_the_bytes_of_the_fast_join_are_estimated_within_a_quarter(
+    option: Any, left: int, right: int, both: bool
+) -> None:
+    more = os.urandom(32 * right)
+    # Where both learn, the tags of matches go back: all of them here, as the estimate assumes.
+    keys = [more[: 32 * left], more]
+    learns: list[Any] = ["rows", "rows" if both else "nothing"]
+    sides = [
+        Side(keys[0], None, right, learns[0], learns[1], b"job"),
+        Side(keys[1], None, left, learns[1], learns[0], b"job"),
+    ]
+    ends = pair(1024)
+
+    def party(i: int) -> None:
+        how: dict[str, Any] = {
+            "seed": bytes([i]) * 32,
+            "attempt": 0,
+            "name": "c",
+            "before_open": lambda: None,
+        }
+        vole_psi.run(sides[i], ends[i], security=option.security, variant=option.variant, **how)
+
+    threads = [threading.Thread(target=party, args=(i,)) for i in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sent = sum(len(payload) for end in ends for _, payload in end.sent)
+    stated = cost(option, Case((left, right), (True, both), False, DEFAULT_CALIBRATION)).bytes
+    assert 0.75 * sent < stated < 1.25 * sent

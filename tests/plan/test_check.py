@@ -109,13 +109,13 @@ def test_protocol_security_and_variant_of_a_join_go_together(name: str) -> None:
 
 def test_the_bound_on_tested_keys_grows_with_keys_and_with_buckets() -> None:
     facts = next(s.parameters for s in w.derive(w.fast_plan()).disclosures if s.what == "extra_keys")
-    assert presented_at_most(facts, 1000, 1000, alone=True) == 1350 + 640
-    assert presented_at_most(facts, 1, 2**20, alone=True) == 2 + 640
-    assert presented_at_most(facts, 1, 2**20 + 1, alone=True) == 2 + 2 * 640
-    assert presented_at_most(facts, 0, 0, alone=True) == 640
+    assert presented_at_most(facts, 1000, 1000, alone=True) == 1350 + 800
+    assert presented_at_most(facts, 1, 2**20, alone=True) == 2 + 800
+    assert presented_at_most(facts, 1, 2**20 + 1, alone=True) == 2 + 2 * 800
+    assert presented_at_most(facts, 0, 0, alone=True) == 800
     # Where both learn, a side that is certainly second can test no more than it declared.
     assert presented_at_most(facts, 1001, 1000, alone=False) == 1001
-    assert presented_at_most(facts, 1000, 1000, alone=False) == 1350 + 640
+    assert presented_at_most(facts, 1000, 1000, alone=False) == 1350 + 800
 
 
 def test_totals_derive_sums_participation_and_the_refusal_for_a_small_group() -> None:

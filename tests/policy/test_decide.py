@@ -222,25 +222,25 @@ def test_whoever_learns_first_in_the_fast_join_is_charged_for_every_key_that_it_
 
     one, both = w.fast_plan(document), w.fast_plan(document, receivers="both")
     assert keys(w.join_plan(document), 1000, 1000) == {1000}
-    assert keys(one, 1000, 1000) == {1350 + 640}
-    assert keys(one, 1000, 2000) == {2700 + 640}
+    assert keys(one, 1000, 1000) == {1350 + 800}
+    assert keys(one, 1000, 2000) == {2700 + 800}
     assert keys(one, 1000, 1000, me=w.ALICE) == set()
     # Where both learn, the side with fewer keys is first; at equal numbers either could be.
     assert keys(both, 1000, 2000) == {2000}
-    assert keys(both, 2000, 1000) == keys(both, 1000, 1000) == {1350 + 640}
+    assert keys(both, 2000, 1000) == keys(both, 1000, 1000) == {1350 + 800}
     # Rows are what the partner presents and pays for; what a cheat could test beside is none.
     decision = judged(one, document)
     assert {d.amount for d in decision.debits if d.kind == "rows"} == {1000}
 
 
 def test_keys_that_a_cheat_could_test_exhaust_the_period_too() -> None:
-    bounds = join_bounds(minimum_rows=100, keys_per_period=1989)
+    bounds = join_bounds(minimum_rows=100, keys_per_period=2149)
     document = w.with_grants(w.BOB, [w.join_grant(w.BOB, join=bounds)])
     assert judged(w.join_plan(document), document).outcome == "approve"
     assert codes(judged(w.fast_plan(document), document)) == {"E_JOIN_BOUND"}
     again = w.derive(w.fast_plan(document), document)
     keyset = again.keysets["in0"].identify(w.version("v1"))
-    counters = Counters(keys_in_period={30: 1989}, charged=frozenset({keyset}), last=keyset)
+    counters = Counters(keys_in_period={30: 2149}, charged=frozenset({keyset}), last=keyset)
     assert judged(w.fast_plan(document), document, counters=counters, change=0).outcome == "approve"
 
 

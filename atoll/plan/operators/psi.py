@@ -26,7 +26,7 @@ Variant = Literal["fast", "low-communication"]
 # A side is split into buckets of at most so many keys of the larger side; both sides' buckets are padded.
 BUCKET_KEYS = 2**20
 # Whoever learns first encodes its keys in more slots than it has keys, and could put a key of its choice in each.
-EXTRA_KEYS = Facts(percent=135, extra=640)
+EXTRA_KEYS = Facts(percent=135, extra=800)
 
 Columns = Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)]
 
