@@ -51,13 +51,16 @@ def join_bounds(
     keys_per_period: int = 5_000_000,
     days: int = 30,
     minimum_change: int = 100,
+    variants: Iterable[str] = (),
 ) -> Json:
-    """Bounds of a join; the defaults refuse small tables and small edits. See `model.JoinBounds`."""
+    """Bounds of a join; the defaults refuse small tables and small edits. See `terms.JoinBounds`."""
+    weaker = list(variants)
     return {
         "minimum_rows": minimum_rows,
         "maximum_ratio": maximum_ratio,
         "distinct_keys_per_period": {"keys": keys_per_period, "days": days},
         "minimum_change": minimum_change,
+        **({"variants": weaker} if weaker else {}),
     }
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from atoll.crypto.document import Amount, Document, Key, Name, require_unique
 from atoll.disclosure import GRANTABLE, Kind
@@ -60,17 +66,36 @@ class KeysPerPeriod(Document):
     days: Annotated[int, Field(ge=1, le=3660)]
 
 
+JoinVariant = Literal["semi-honest", "low-communication"]
+"""Variants of the fast join that are weaker than its default, which is secure against parties that cheat."""
+
+
 class JoinBounds(Document):
     """Bounds on a join, since a join is a membership oracle.
 
     `minimum_rows` counts distinct keys on each side; `maximum_ratio` is larger side over smaller side;
     `minimum_change` is the least number of keys added plus removed between successive tables of a partner.
+    `variants` are the weaker variants of the fast join that a partner may choose. The field is absent where there are
+    none; `minimum_security` must allow them too.
     """
 
     minimum_rows: Positive
     maximum_ratio: Positive
     distinct_keys_per_period: KeysPerPeriod
     minimum_change: Positive
+    variants: Annotated[tuple[JoinVariant, ...], Field(min_length=1, max_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def _validate(self) -> JoinBounds:
+        if self.variants is None and "variants" in self.model_fields_set:
+            raise ValueError("variants: is left out where there are none")
+        require_unique(self.variants or (), "variants: ")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _present(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Only the fields that are present, so that a document reads back as it was written."""
+        return {name: value for name, value in write(self).items() if value is not None}
 
 
 class Consent(Document):
@@ -170,6 +195,8 @@ class Terms(Document):
         for kind in self.disclose:
             if kind not in GRANTABLE:
                 raise ValueError(f"disclose: {kind} is not a kind that a grant lists")
+        if self.minimum_security == "malicious" and self.join is not None and self.join.variants:
+            raise ValueError("join.variants: none of them reaches the minimum security malicious")
         return self
 
 

@@ -10,7 +10,7 @@ import typer
 from atoll.cli import show, terms
 from atoll.cli.context import Here, command
 from atoll.cli.groups import group
-from atoll.cli.terms import assets, read_document
+from atoll.cli.terms import JoinVariants, assets, read_document
 from atoll.errors import AtollError
 
 agreement = group("agreement", "Agreements: accept offers, draft, propose, sign, amend, revoke.")
@@ -41,6 +41,7 @@ def new(
         str, typer.Option(metavar="steward|automatic", help="Who decides on each run.")
     ] = "steward",
     minimum_group: Annotated[int, typer.Option(min=1, help="Distinct subjects in each released group.")] = 1,
+    join_variant: JoinVariants = None,
     title: Annotated[str, typer.Option(help="What people call it.")] = "Agreement",
     days: Annotated[int, typer.Option(min=1, help="Validity from today.")] = 365,
     add: Annotated[Path | None, typer.Option(help="Add your tables to the draft in this file.")] = None,
@@ -66,6 +67,8 @@ def new(
             "purposes": purpose or ["credit-risk"], "functions": function or ["join", "totals"],
             "approval": approval, "minimum_group": minimum_group,
         }  # fmt: skip
+        if join_variant:
+            grant["join"] = {"variants": join_variant}
         others = [key for key in people if key != me]
         document["assets"] += assets(client, table or [], service or [], me, others, grant)
     show.as_json(document)

@@ -79,7 +79,12 @@ def _estimate(found: Json, language: str) -> None:
     show.statement(found["statement"][language])
     cost = found["estimate"]
     rows = "" if cost["rows"] is None else f", {cost['rows']} rows"
-    show.line(f"Estimate: {cost['seconds']} s, {cost['bytes']} bytes, {cost['rounds']} rounds{rows}")
+    choice = found.get("choice")
+    memory = "" if choice is None else f", {choice['memory_bytes']} bytes of memory"
+    if choice is not None:
+        variant = "" if choice["variant"] is None else f", {choice['variant']}"
+        show.line(f"Protocol: {choice['protocol']}, {choice['security']}{variant}. {choice['why'][language]}")
+    show.line(f"Estimate: {cost['seconds']} s, {cost['bytes']} bytes, {cost['rounds']} rounds{memory}{rows}")
 
 
 def run(here: Here, request: Json, how: How) -> None:

@@ -44,6 +44,20 @@ def join(
         typer.Option(help="Columns of its rows that the left receiver is given; default all."),
     ] = None,
     right_select: Annotated[list[str] | None, typer.Option(help="The same on the right.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(metavar="ecdh-psi/v1|vole-psi/v1", help="Default: by size and agreement.")
+    ] = None,
+    security: Annotated[
+        str | None, typer.Option(metavar="malicious|semi-honest", help="Against parties that cheat, or not.")
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(metavar="fast|low-communication", help="Of vole-psi/v1: quickest, or sends least."),
+    ] = None,
+    left_rows: Annotated[
+        int | None, typer.Option(min=0, help="Expected keys, for choice and estimate.")
+    ] = None,
+    right_rows: Annotated[int | None, typer.Option(min=0, help="The same on the right.")] = None,
     seconds: ask.Seconds = None,
     out: ask.Out = None,
     yes: ask.Yes = False,
@@ -58,7 +72,8 @@ def join(
         agreement, left, right, purpose=purpose, on=ask.split(on), left_on=ask.split(left_on),
         right_on=ask.split(right_on), receivers=to, reveal=reveal, duplicates=duplicates,
         normalise=ask.mapping(normalise, "--normalise"), left_select=ask.split(select),
-        right_select=ask.split(right_select), seconds=seconds, shape=_shape(every),
+        right_select=ask.split(right_select), seconds=seconds, shape=_shape(every), protocol=protocol,
+        security=security, variant=variant, left_rows=left_rows, right_rows=right_rows,
     )  # fmt: skip
     ask.run(here, request, ask.How(yes, wait, out, explain, estimate, every))
 

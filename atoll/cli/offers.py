@@ -87,6 +87,7 @@ def publish(
     minimum_change: Annotated[
         int, typer.Option(min=1, help="Keys that change between successive tables of a partner.")
     ] = 100,
+    join_variant: terms.JoinVariants = None,
     price: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=AMOUNT", help="currency=CNY, per-call=12, per-month=... Repeatable."),
@@ -138,7 +139,9 @@ def publish(
             me = client.info()["identity"]
             facts = {"quality": quality or [], "findings": finding or []}
             asset, uses, usual = _asset(client, me, table, service, logic, file, facts)
-            bounds = {"minimum_rows": minimum_rows, "minimum_change": minimum_change}
+            bounds = {
+                "minimum_rows": minimum_rows, "minimum_change": minimum_change, "variants": join_variant or (),
+            }  # fmt: skip
             joins = any("join_key" in drafts.uses(words) for words in uses.values())
             offered = drafts.terms(
                 purposes=purpose or ["credit-risk"], functions=function or usual, columns=uses,

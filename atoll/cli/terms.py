@@ -6,7 +6,9 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from atoll.errors import AtollError
 
@@ -14,6 +16,13 @@ if TYPE_CHECKING:
     from atoll.client import Client
 
 Json = dict[str, Any]
+JoinVariants = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="semi-honest|low-communication",
+        help="A weaker variant of the fast join that may be chosen. Repeatable.",
+    ),
+]
 _PRICES = ("per_run", "per_call", "per_row", "per_hit", "per_month")
 _QUOTAS = {"runs": "runs_per_day", "calls": "calls_per_day", "rows": "rows_per_day"}
 
@@ -65,10 +74,12 @@ def assets(
     for text in tables:
         name, uses = table(text)
         columns = columns_of(client, name, uses)
-        grants = [drafts.grant(others, columns=uses, **grant)]
+        joins = any("join_key" in drafts.uses(words) for words in uses.values())
+        own = grant if joins else {k: v for k, v in grant.items() if k != "join"}
+        grants = [drafts.grant(others, columns=uses, **own)]
         out.append(drafts.asset(name, me, columns=columns, grants=grants))
     for name in services:
-        grants = [drafts.grant(others, **grant | {"functions": ["echo"]})]
+        grants = [drafts.grant(others, **grant | {"functions": ["echo"], "join": None})]
         out.append(drafts.asset(name, me, grants=grants, type="service"))
     return out
 

@@ -57,6 +57,7 @@ def join_bounds(
     keys: int = 5_000_000,
     days: int = 30,
     minimum_change: int = 100,
+    variants: Iterable[str] = (),
 ) -> Json:
     """Bounds of a join; the defaults refuse small tables and small edits.
 
@@ -65,12 +66,15 @@ def join_bounds(
         maximum_ratio: larger side over smaller side.
         keys, days: most distinct keys that a partner may present in any period of so many days.
         minimum_change: least keys added plus removed between successive tables of a partner.
+        variants: weaker variants of the fast join that a partner may choose: `semi-honest`, `low-communication`.
     """
+    weaker = list(variants)
     return {
         "minimum_rows": minimum_rows,
         "maximum_ratio": maximum_ratio,
         "distinct_keys_per_period": {"keys": keys, "days": days},
         "minimum_change": minimum_change,
+        **({"variants": weaker} if weaker else {}),
     }
 
 

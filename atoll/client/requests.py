@@ -63,6 +63,9 @@ def join(
     right_select: Sequence[str] | None = None,
     left_rows: int | None = None,
     right_rows: int | None = None,
+    protocol: str | None = None,
+    security: str | None = None,
+    variant: str | None = None,
     **options: Any,
 ) -> Json:
     """The request of a private join.
@@ -77,7 +80,11 @@ def join(
         duplicates: `sql`, as joins in SQL do; or `refuse`.
         normalise: steps for each key column, by its name on the left side.
         left_select, right_select: columns of its own rows that a receiver is given; None means all of them.
-        left_rows, right_rows: expected rows, for the estimate only.
+        left_rows, right_rows: expected distinct keys, for the choice of a protocol and the estimate; None for what
+            the node knows.
+        protocol: `ecdh-psi/v1` or `vole-psi/v1`; None lets the node choose by sizes, line and agreement.
+        security: `malicious` or `semi-honest`, against parties that cheat or not.
+        variant: of `vole-psi/v1`: `fast`, or `low-communication`, which is semi-honest and sends least.
         options: `seconds`, `memory_bytes`, `expires_seconds`, `shape`.
     """
     body = _common(agreement, purpose, options) | {
@@ -88,6 +95,8 @@ def join(
         "reveal": reveal,
         "duplicates": duplicates,
     }
+    named = {"protocol": protocol, "security": security, "variant": variant}
+    body |= {name: value for name, value in named.items() if value is not None}
     # A single name other than the three words is a party.
     if isinstance(receivers, str) and receivers not in ("me", "peer", "both"):
         body["receivers"] = [receivers]

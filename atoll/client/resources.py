@@ -328,7 +328,7 @@ class Jobs(Resource):
         return Job(self._transport, self._call("POST", "/v1/jobs", dict(request)))
 
     def estimate(self, request: Mapping[str, Any]) -> Json:
-        """Plan, estimate and disclosure statement of a request; nothing is proposed."""
+        """Plan, estimate, chosen protocol and disclosure statement of a request; nothing is proposed."""
         return dict(self._call("POST", "/v1/jobs/estimate", dict(request)))
 
     def list(

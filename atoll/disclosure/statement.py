@@ -31,22 +31,30 @@ Kind = Literal[
     "participation",
     "value",
     "outcome",
+    "extra_keys",
     "corruptible",
+    "input_choice",
+    "omission",
     "collusion",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-# These two qualify every other statement of a protocol. The grant's minimum security judges them, not its
-# list of kinds: an owner who accepts a semi-honest protocol accepts what semi-honest means.
-QUALIFIERS: frozenset[Kind] = frozenset({"corruptible", "collusion"})
+# These qualify every other statement of a protocol: what a party that departs from it could do. The grant's
+# minimum security judges them, not its list of kinds: an owner who accepts a semi-honest protocol accepts what
+# semi-honest means. `extra_keys` is charged beside.
+QUALIFIERS: frozenset[Kind] = frozenset(
+    {"extra_keys", "corruptible", "input_choice", "omission", "collusion"}
+)
 GRANTABLE: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in QUALIFIERS)
 """Kinds that a grant may list under `disclose`."""
 
 Security = Literal["none", "semi-honest", "malicious"]
 _RANK: dict[str, int] = {"none": 0, "semi-honest": 1, "malicious": 2}
 
-Assumption = Literal["ddh-two-party", "no-full-collusion", "transport"]
+Assumption = Literal["ddh-two-party", "lpn-two-party", "no-full-collusion", "transport"]
 """What the security of a step rests on: the decisional Diffie-Hellman assumption in ristretto255 with a
-random oracle; that not all other holders collude with the receiver; TLS 1.3 between the two nodes."""
+random oracle; that learning parity with noise is hard in expand-convolute codes, with the computational
+Diffie-Hellman assumption in ristretto255 and a random oracle; that not all other holders collude with the
+receiver; TLS 1.3 between the two nodes."""
 
 
 class Parameters(Document):
@@ -59,6 +67,8 @@ class Parameters(Document):
     parties: Annotated[int, Field(ge=2, le=64)] | None = None
     maximum_bytes: Annotated[int, Field(ge=1, le=2**40)] | None = None
     maximum_bits: Annotated[int, Field(ge=1, le=2**20)] | None = None
+    percent: Annotated[int, Field(ge=100, le=10_000)] | None = None
+    extra: Annotated[int, Field(ge=1, le=2**32)] | None = None
 
     def document(self) -> dict[str, Any]:
         """Only the parameters that are present."""
@@ -85,7 +95,10 @@ PARAMETERS: dict[Kind, frozenset[str]] = {
     "participation": frozenset({"parties"}),
     "value": frozenset({"columns"}),
     "outcome": frozenset({"columns", "maximum_bits"}),
+    "extra_keys": frozenset({"columns", "percent", "extra"}),
     "corruptible": frozenset(),
+    "input_choice": frozenset(),
+    "omission": frozenset(),
     "collusion": frozenset({"parties"}),
 }
 _OPTIONAL: dict[Kind, frozenset[str]] = {

@@ -10,7 +10,7 @@ from atoll.disclosure.statement import Assumption, Kind, Security, Statement
 Language = Literal["zh", "en"]
 
 # Placeholders: {to} and {any} who learns, {owner} whose data, {asset}, {columns}, {by}, {group}, {parties},
-# {bytes}, {bits}.
+# {bytes}, {bits}, {percent}, {extra}.
 _TEMPLATES: dict[Kind, dict[Language, str]] = {
     "size": {
         "en": "{to} {learns} how many distinct values of {columns} stand in {owner}'s table {asset}, and by how "
@@ -95,6 +95,25 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
         "zh": "该协议防范的是遵守协议但试图多获知信息的参与方。若{any}偏离协议，则可能在不被察觉的情况下"
         "破坏结果，并可能获知超出本声明的信息。",
     },
+    "extra_keys": {
+        "en": "If {to} departs from the protocol where it learns first, it can test more keys against {columns} in "
+        "{owner}'s table {asset} than it declared: at most {percent} % of their number, and {extra} more for each "
+        "started 2^20 keys of the larger side. So many are charged to it.",
+        "zh": "若{to}在其先获知结果的情形下偏离协议，则可用多于其声明数量的键试探{owner}的表“{asset}”中的{columns}："
+        "至多为声明数量的 {percent}%，较大一方每满或不足 2^20 个键再加 {extra} 个；额度即按此数量计扣。",
+    },
+    "input_choice": {
+        "en": "The protocol protects against parties that depart from it: they cannot corrupt the result unnoticed, "
+        "nor learn more than is said here. But {any} can put in other keys than its table holds, as in any "
+        "protocol.",
+        "zh": "该协议也防范偏离协议的参与方：其无法在不被察觉的情况下破坏结果，也无法获知超出本声明的信息。"
+        "但与任何协议一样，{any}仍可输入其表中并不存在的键。",
+    },
+    "omission": {
+        "en": "If {any} learns first and departs from the protocol, it can leave matches out of what it returns to "
+        "the other party, unnoticed.",
+        "zh": "若{any}先获知结果并偏离协议，则可在返回给另一方的结果中遗漏部分匹配而不被察觉。",
+    },
     "collusion": {
         "en": "If {to} and all of the {parties} institutions but one pool what they hold, they learn the "
         "sums of the remaining one.",
@@ -108,6 +127,12 @@ _ASSUMPTIONS: dict[Assumption, dict[Language, str]] = {
         "oracle",
         "zh": "仅两方参与，无第三方；假设 ristretto255 上的判定性 Diffie-Hellman 问题困难，"
         "并采用随机预言模型",
+    },
+    "lpn-two-party": {
+        "en": "two parties, no third party; assumes that learning parity with noise is hard in expand-convolute "
+        "codes, computational Diffie-Hellman in ristretto255, and a random oracle",
+        "zh": "仅两方参与，无第三方；假设扩展卷积码上的带噪学习奇偶校验（LPN）问题与 ristretto255 上的"
+        "计算性 Diffie-Hellman 问题困难，并采用随机预言模型",
     },
     "no-full-collusion": {
         "en": "no third party; assumes that at least two of the institutions whose data are added do not "
@@ -141,7 +166,10 @@ _KIND_NAMES: dict[Kind, dict[Language, str]] = {
     "participation": {"en": "which parties took part", "zh": "参与方名单"},
     "value": {"en": "values of columns", "zh": "列的取值"},
     "outcome": {"en": "declared outcomes of a package", "zh": "脚本包声明的结果"},
+    "extra_keys": {"en": "keys tested beyond those declared", "zh": "超出声明数量的试探键"},
     "corruptible": {"en": "a cheating party can corrupt the result", "zh": "作弊方可破坏结果"},
+    "input_choice": {"en": "a party can choose its input", "zh": "参与方可自选输入"},
+    "omission": {"en": "matches can be left out", "zh": "可遗漏匹配结果"},
     "collusion": {"en": "what colluding parties learn", "zh": "合谋方可获知的信息"},
 }
 # These are about all owners at once: statements that differ only in the owner are one sentence.
@@ -194,9 +222,11 @@ def _sentence(group: list[Statement], names: Mapping[str, str], language: Langua
         parties=p.parties,
         bytes=p.maximum_bytes,
         bits=p.maximum_bits,
+        percent=p.percent,
+        extra=p.extra,
         limit=limit,
     )
-    if first.what in ("corruptible", "collusion"):
+    if first.what in ("corruptible", "input_choice", "collusion"):
         level = _SECURITY[first.security][language]
         assumption = _ASSUMPTIONS[first.assumption][language]
         text += f" [{level}; {assumption}]" if language == "en" else f"［{level}；{assumption}］"

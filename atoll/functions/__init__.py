@@ -26,3 +26,10 @@ def compilers() -> dict[str, Callable[..., dict[str, Any]]]:
     from atoll.functions.totals.compile import compile as totals
 
     return {"join": join, "totals": totals, "echo": echo, "script": script}
+
+
+def explainers() -> dict[str, Callable[..., dict[str, Any]]]:
+    """From a user's request to what was chosen for it and why, for functions that choose."""
+    from atoll.functions.join.compile import explain as join
+
+    return {"join": join}

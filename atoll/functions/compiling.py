@@ -6,7 +6,7 @@ Compilers are convenience. No owner believes them: each checks the plan's graph 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -33,22 +33,53 @@ class Request(Document):
 
 
 @dataclass(frozen=True)
+class Line:
+    """What was measured of the connections to a partner: seconds of a round trip, payload bytes in a second.
+
+    None where nothing was measured.
+    """
+
+    round_seconds: float | None = None
+    bytes_per_second: float | None = None
+
+
+@dataclass(frozen=True)
 class Calibration:
-    """What a unit of work costs on this machine and line; only estimates rest on it.
+    """What work costs here, and what is known of lines and tables; estimates and the choice of a variant rest on it.
 
     Args:
         key_seconds: one scalar multiplication and its encoding, with all threads at work.
+        fast_seconds, dense_seconds: a key of the fast join, and of its variant that sends least.
+        setup_seconds: what the fast join takes before the first key.
         row_seconds: adding one row into its segment.
-        bytes_per_second: payload rate between the nodes.
-        round_seconds: one round trip.
+        bytes_per_second: payload rate between nodes of which nothing was measured.
+        round_seconds: one round trip between such nodes.
         start_seconds: starting and connecting the workers.
+        lines: what was measured, by partner.
+        sizes: distinct keys, or else rows, last known of a table, by host and name.
     """
 
-    key_seconds: float = 40e-6
+    key_seconds: float = 30e-6
+    fast_seconds: float = 0.7e-6
+    dense_seconds: float = 0.7e-6
+    setup_seconds: float = 0.05
     row_seconds: float = 0.1e-6
     bytes_per_second: float = 50e6
     round_seconds: float = 0.02
     start_seconds: float = 1.0
+    lines: Mapping[str, Line] = field(default_factory=dict)
+    sizes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    def among(self, parties: Iterable[str]) -> Calibration:
+        """The same with the slowest line to any of these parties, as far as measured."""
+        known = [self.lines[key] for key in parties if key in self.lines]
+        rounds = [line.round_seconds for line in known if line.round_seconds is not None]
+        rates = [line.bytes_per_second for line in known if line.bytes_per_second is not None]
+        return replace(
+            self,
+            round_seconds=max(rounds, default=self.round_seconds),
+            bytes_per_second=min(rates, default=self.bytes_per_second),
+        )
 
 
 DEFAULT_CALIBRATION = Calibration()

@@ -28,6 +28,7 @@ from atoll.net.handshake import (
     write_refusal,
 )
 from atoll.net.identity import KeyStatement, NodeKeys, key_statement, read_key_statement
+from atoll.net.line import Measured
 from atoll.net.pairing import BINDING_LABEL as PAIR_LABEL
 from atoll.net.stream import DroppedError, FrameStream
 
@@ -267,6 +268,10 @@ class Link:
         if waiter.error is not None:
             raise waiter.error
         return waiter.value
+
+    def measure(self) -> Measured | None:
+        """What the kernel measured of this connection; None where it says nothing."""
+        return self._stream.measure()
 
     def close(self, reason: AtollError | None = None) -> None:
         """Ends the link at once; the peer is told the reason's code."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from atoll.errors import AtollError
 from atoll.net.dial import dial
+from atoll.net.line import Measured
 from atoll.net.link import Link, Local, Peer, accept_link, open_link
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
@@ -100,6 +101,13 @@ class LinkManager:
         """The peers with a live link."""
         with self._change:
             return {i: k.link.peer for i, k in self._known.items() if k.link is not None and k.link.alive}
+
+    def measured(self) -> dict[str, Measured]:
+        """What was measured of the live links, where the kernel says something."""
+        with self._change:
+            links = {i: k.link for i, k in self._known.items() if k.link is not None and k.link.alive}
+        found = {identity: link.measure() for identity, link in links.items()}
+        return {identity: measured for identity, measured in found.items() if measured is not None}
 
     def accept(self, sock: socket.socket, *, older: bool = False) -> Link:
         """Takes a control connection from the listener; errors as `accept_link`.

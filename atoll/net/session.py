@@ -24,6 +24,7 @@ from atoll.net.channel import Channel, check_name
 from atoll.net.identity import TlsIdentity
 from atoll.net.journal import Journal
 from atoll.net.lane import Lane, Message
+from atoll.net.line import Measured
 from atoll.net.messages import (
     MAX_CHANNELS,
     Scope,
@@ -175,6 +176,12 @@ class Session:
                 }
                 for name, lane in sorted(self._lanes.items())
             }
+
+    def measure(self) -> Measured | None:
+        """What the kernel measured of the connection that is open now."""
+        with self._lock:
+            stream = self._stream
+        return None if stream is None else stream.measure()
 
     def position(self) -> Position:
         """How far the caller has come; store it with the caller's own checkpoint, in one write."""

@@ -13,6 +13,7 @@ from atoll.crypto.tls import Connection
 from atoll.crypto.wire import Frame
 from atoll.errors import AtollError
 from atoll.net.dial import tune
+from atoll.net.line import Measured, measure
 
 READ = 256 << 10
 
@@ -119,6 +120,10 @@ class FrameStream:
             self.tls.close_notify()
             self.flush()
             self._sock.shutdown(socket.SHUT_WR)
+
+    def measure(self) -> Measured | None:
+        """What the kernel measured of this connection."""
+        return measure(self._sock)
 
     def limit_sending(self, seconds: float) -> None:
         """Lets every later send fail after `seconds`, so that an end never waits for a peer that does not

@@ -16,6 +16,7 @@ from atoll.crypto.words import Language
 from atoll.errors import AtollError
 from atoll.net.dial import dial
 from atoll.net.identity import KeyStatement, NodeKeys, key_statement
+from atoll.net.line import Measured
 from atoll.net.link import Handler, Local, accept_link, open_link
 from atoll.net.link import Peer as Remote
 from atoll.net.listener import Listener
@@ -206,6 +207,10 @@ class Partners:
     def request(self, identity: str, verb: str, body: Any, timeout: float = 30.0) -> Any:
         """Asks a partner; `E_UNREACHABLE` or what the partner refused with."""
         return self.links.request(identity, verb, body, timeout=timeout)
+
+    def measured(self) -> dict[str, Measured]:
+        """What was measured of the links to partners that are connected now."""
+        return self.links.measured()
 
     def peer(self, name_or_identity: str) -> Peer:
         """A partner by name or identity; `E_NOT_FOUND`."""

@@ -8,9 +8,10 @@ Public names, as other packages use them:
     check(document, agreements: Mapping[agreement id, agreement document]) -> Derivation
     Derivation: plan, function, uses {input: {column: (use...)}}, disclosures (Statement...), security,
         protocols, receivers, edges {operator: Edge}, keysets {input: KeySet}, releases {input: Release},
-        block_calls, agreements {id: Agreement}; `.statement_json()`; `.joined_with(input)`
+        block_calls, variant, agreements {id: Agreement}; `.statement_json()`; `.joined_with(input)`
     KeySet(columns, steps).identify(version digest) -> digest that a distinct-key charge is booked under
     Release(minimum_group, subject)                  how an aggregate over an input is protected
+    presented_at_most(facts, declared, peer, alone=) -> keys that a party of a join could test
     OPERATORS: {"psi/v1": Rule...}                   the known operators
 """
 
@@ -29,6 +30,7 @@ from atoll.plan.model import (
     plan_digest,
 )
 from atoll.plan.operators import OPERATORS
+from atoll.plan.operators.psi import presented_at_most
 
 __all__ = [
     "KIND",
@@ -46,4 +48,5 @@ __all__ = [
     "check",
     "parse",
     "plan_digest",
+    "presented_at_most",
 ]

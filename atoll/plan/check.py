@@ -15,7 +15,7 @@ from typing import Any
 from atoll.agreements import model as agreement_model
 from atoll.agreements.model import Agreement
 from atoll.agreements.receipt import Derived
-from atoll.agreements.terms import ConsentMode
+from atoll.agreements.terms import ConsentMode, JoinVariant
 from atoll.disclosure import Security, Statement, to_json, weakest
 from atoll.errors import AtollError
 from atoll.plan.flow import Flow, KeySet, Release, clear, wrong
@@ -42,6 +42,7 @@ class Derivation:
     block_calls: int | None
     consent: ConsentMode
     declares_hits: bool
+    variant: JoinVariant | None
 
     @property
     def function(self) -> str:
@@ -133,13 +134,14 @@ def _check_claims(op: Operator, plan: Plan) -> None:
     rule = OPERATORS.get(op.kind)
     if rule is None:
         raise wrong(op.id, f"has the kind {op.kind}, which is not known", "E_PLAN_VERSION")
-    if rule.protocol is None:
+    levels = [protocol.security for protocol in rule.protocols if protocol.id == op.protocol]
+    if not rule.protocols:
         if op.protocol is not None or op.security is not None:
             raise wrong(op.id, "is local and has no protocol")
-    elif op.protocol != rule.protocol.id:
+    elif not levels:
         raise wrong(op.id, f"names protocol {op.protocol}, which is not known for it", "E_PLAN_VERSION")
-    elif op.security != rule.protocol.security:
-        raise wrong(op.id, f"claims security {op.security}; {op.protocol} is {rule.protocol.security}")
+    elif op.security not in levels:
+        raise wrong(op.id, f"claims security {op.security}; {op.protocol} is {' or '.join(levels)}")
     if rule.function not in (None, plan.function):
         raise wrong(op.id, f"belongs to {rule.function}, but the plan says {plan.function}")
 
@@ -252,4 +254,5 @@ def check(document: Any, agreements: Mapping[str, Any]) -> Derivation:
         block_calls=flows[joint[0].id].block_calls,
         consent=flows[joint[0].id].consent,
         declares_hits=flows[joint[0].id].declares_hits,
+        variant=flows[joint[0].id].variant,
     )

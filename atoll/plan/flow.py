@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from atoll.agreements.terms import ConsentMode
+from atoll.agreements.terms import ConsentMode, JoinVariant
 from atoll.crypto import canonical
 from atoll.crypto.document import Document
 from atoll.crypto.suite import digest
@@ -68,6 +68,7 @@ class Flow:
         block_calls: of a service, the calls that one release opens.
         consent: how each call shows the data subject's authorisation.
         declares_hits: whether the asker declares its hits to the other party.
+        variant: of a join, the variant that every grant must name under its bounds; None where none need.
         delivers: for each receiver of a joint step, the columns that may stand in its output.
     """
 
@@ -87,6 +88,7 @@ class Flow:
     block_calls: int | None = None
     consent: ConsentMode = "none"
     declares_hits: bool = False
+    variant: JoinVariant | None = None
     delivers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def column(self, name: str, step: str) -> InputColumn:
@@ -122,6 +124,7 @@ class Rule:
         discloses: what becomes known to whom.
         function: for joint operators, the function that a plan with it must name; None for local ones.
         protocol: for joint operators.
+        alternatives: further protocols, or security levels of one, among which a plan may choose.
     """
 
     kind: str
@@ -131,6 +134,12 @@ class Rule:
     discloses: Callable[[Operator, Any, tuple[Flow, ...], Plan], list[Statement]]
     function: str | None = None
     protocol: Protocol | None = None
+    alternatives: tuple[Protocol, ...] = ()
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """Every protocol, at every security level, that the operator may run; none for local ones."""
+        return () if self.protocol is None else (self.protocol, *self.alternatives)
 
 
 def wrong(step: str, what: str, code: str = "E_PLAN", column: str | None = None) -> AtollError:

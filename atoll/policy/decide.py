@@ -16,7 +16,7 @@ from atoll.agreements.lifecycle import AgreementState
 from atoll.agreements.model import Agreement, Asset
 from atoll.agreements.terms import Grant
 from atoll.crypto.document import parse_time
-from atoll.disclosure import QUALIFIERS, about
+from atoll.disclosure import QUALIFIERS, Statement, about
 from atoll.errors import AtollError
 from atoll.plan import Derivation, Input
 from atoll.policy.judge import ORACLE, Finding, JoinNeed, Need, blank, fits, judge, no_grant
@@ -65,6 +65,11 @@ def periods(agreement: Agreement) -> tuple[int, ...]:
     return tuple(sorted({join.distinct_keys_per_period.days for join in bounds}))
 
 
+def _could_test(statement: Statement, item: Input, partner: str) -> bool:
+    """Whether a statement says that the partner could test more keys against this input than it declares."""
+    return (statement.what, statement.subject) == ("extra_keys", item.id) and partner in statement.to
+
+
 def _need(derivation: Derivation, item: Input, partner: str, facts: Facts, final: bool) -> Need:
     plan = derivation.plan
     kinds = tuple(
@@ -87,7 +92,9 @@ def _need(derivation: Derivation, item: Input, partner: str, facts: Facts, final
     if other is not None and ORACLE & set(kinds):
         theirs = facts.declared.get(other)
         keyset = derivation.keysets[other].identify(theirs.version) if theirs else None
-        join = JoinNeed(item.id, other, facts.declared.get(item.id), theirs, keyset, final)
+        extra = next((s.parameters for s in derivation.disclosures if _could_test(s, item, partner)), None)
+        alone = len(derivation.receivers) == 1
+        join = JoinNeed(item.id, other, facts.declared.get(item.id), theirs, keyset, final, extra, alone)
     return Need(
         account=account,
         input=item.id,
@@ -102,6 +109,7 @@ def _need(derivation: Derivation, item: Input, partner: str, facts: Facts, final
         join=join,
         block_calls=derivation.block_calls,
         consent=derivation.consent,
+        variant=derivation.variant,
         counters=facts.counters[account],
     )
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from atoll.agreements import build
-from atoll.agreements.terms import ConsentMode, Grant, consent_at_least
-from atoll.disclosure import Kind, Security, at_least, render_kind
+from atoll.agreements.terms import ConsentMode, Grant, JoinVariant, consent_at_least
+from atoll.disclosure import Kind, Parameters, Security, at_least, render_kind
 from atoll.errors import AtollError
-from atoll.plan import Release
+from atoll.plan import Release, presented_at_most
 from atoll.policy.model import Account, Counters, Declared
 from atoll.policy.text import sentence
 
@@ -33,6 +33,20 @@ class JoinNeed:
     theirs: Declared | None
     keyset: str | None
     final: bool
+    extra: Parameters | None = None
+    """Facts of the statement that the partner could test more keys than it declares; None where it cannot."""
+    alone: bool = True
+    """Whether the partner alone learns; else the side with fewer keys learns first."""
+
+    @property
+    def presented(self) -> int:
+        """Keys that the partner presents, or could: all of these are charged."""
+        if self.theirs is None or self.theirs.keys is None:
+            return 0
+        theirs, mine = self.theirs.keys, None if self.mine is None else self.mine.keys
+        if self.extra is None:
+            return theirs
+        return presented_at_most(self.extra, theirs, theirs if mine is None else mine, alone=self.alone)
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,8 @@ class Need:
     """For a service, the calls that one release opens."""
     consent: ConsentMode
     """How the plan's calls show the data subject's authorisation."""
+    variant: JoinVariant | None
+    """A variant of the fast join that the grant must name; None where it need not."""
     counters: Counters
 
     @property
@@ -66,9 +82,9 @@ class Need:
     def keys_to_charge(self) -> int:
         """Distinct keys that this plan adds to the partner's account: none for a key set charged before."""
         join = self.join
-        if join is None or join.theirs is None or join.keyset in self.counters.charged:
+        if join is None or join.keyset in self.counters.charged:
             return 0
-        return join.theirs.keys or 0
+        return join.presented
 
 
 @dataclass(frozen=True)
@@ -106,6 +122,13 @@ def fits(need: Need, grant: Grant) -> bool:
     return need.purpose in grant.purposes and need.function in grant.functions
 
 
+def _allowing(grant: Grant, variant: JoinVariant) -> dict[str, Any]:
+    """The change that lets a partner choose a variant of the fast join."""
+    if grant.join is None:
+        return {"join": build.join_bounds(variants=[variant])}
+    return {"join": {"variants": [*(grant.join.variants or ()), variant]}}
+
+
 def _scope(need: Need, grant: Grant) -> list[Finding]:
     """Purpose, function, person, security level and disclosure."""
     out = []
@@ -122,6 +145,8 @@ def _scope(need: Need, grant: Grant) -> list[Finding]:
         # A plan without any protection cannot be granted at all.
         possible = change if need.security != "none" else None
         out.append(_find(need, "security", possible, security=need.security, minimum=grant.minimum_security))
+    if need.variant is not None and (grant.join is None or need.variant not in (grant.join.variants or ())):
+        out.append(_find(need, "variant", _allowing(grant, need.variant), variant=need.variant))
     if need.asks and not consent_at_least(need.consent, grant.consent.mode):
         change = {"consent": {"mode": need.consent, "issuers": []}}
         out.append(_find(need, "consent", change, consent=need.consent, minimum=grant.consent.mode))

@@ -39,6 +39,12 @@ _SENTENCES: dict[str, tuple[str, str, str]] = {
         "The plan's security is {security}; the grant on {asset} to {partner} asks for {minimum}.",
         "计划的安全级别为 {security}，资产“{asset}”对{partner}的授权要求 {minimum}。",
     ),
+    "variant": (
+        "E_POLICY",
+        "The plan joins by the {variant} variant of the fast join; the grant on {asset} to {partner} does not name it "
+        "under `join.variants`.",
+        "计划采用快速匹配的 {variant} 变体，资产“{asset}”对{partner}的授权未在 join.variants 中列出该变体。",
+    ),
     "disclose": (
         "E_POLICY",
         "The plan discloses to {partner} about {asset}: {kind}. The grant does not permit that.",

@@ -71,6 +71,10 @@ BAD: dict[str, tuple[tuple[Any, ...], Any, str]] = {
     "unknown use": (("assets", 0, "grants", 0, "columns", "id"), ["read"], "columns.id"),
     "grant on no column": (("assets", 0, "grants", 0, "columns", "income"), ["reveal"], "income"),
     "join key without bounds": (("assets", 0, "grants", 0, "join"), None, "bounds"),
+    "no variant": (("assets", 0, "grants", 0, "join", "variants"), [], "variants"),
+    "variants of nothing": (("assets", 0, "grants", 0, "join", "variants"), None, "variants"),
+    "unknown variant": (("assets", 0, "grants", 0, "join", "variants"), ["malicious"], "variants"),
+    "variant twice": (("assets", 0, "grants", 0, "join", "variants"), ["semi-honest"] * 2, "twice"),
     "star beside names": (("assets", 0, "grants", 0, "users"), ["*", "Li Wei"], "users"),
     "grant to oneself": (("assets", 0, "grants", 0, "to"), [w.ALICE], "itself"),
     "grant to a stranger": (
@@ -118,6 +122,25 @@ def test_a_missing_field_anywhere_is_refused(data: st.DataObject) -> None:
             parse(document)
     else:
         assert parse(document).document() == document
+
+
+def test_variants_of_joins_are_terms_that_an_amendment_adds_and_removes() -> None:
+    document = w.terms()
+    grant = document["assets"][0]["grants"][0]
+    assert "variants" not in grant["join"]
+    grant["join"]["variants"] = ["low-communication"]
+    wider = parse(document)
+    assert wider.document() == document
+    old = parse(w.terms())
+    assert wider.digest != old.digest
+    (change,) = diff(old, wider)
+    assert change.path.endswith("grants.0.join.variants")
+    assert (change.old, change.new) == (None, ["low-communication"])
+    (back,) = diff(wider, old)
+    assert "removed" in back.text("en")
+    grant["minimum_security"] = "malicious"
+    error = fails(document)
+    assert "join.variants" in error.text
 
 
 def test_an_agreement_holds_once_all_have_signed() -> None:

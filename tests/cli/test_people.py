@@ -73,6 +73,16 @@ def test_asking(shown, done, tmp_path) -> None:
     estimate = shown(*words, "--estimate")
     assert "Who learns what" in estimate
     assert "Estimate" in estimate
+    assert "bytes of memory" in estimate
+    assert "Protocol: ecdh-psi/v1, semi-honest." in estimate
+    asked = shown(*words, "--estimate", "--security", "malicious")
+    assert "Protocol: vole-psi/v1, malicious, fast. It was asked for." in asked
+    rows = ("--left-rows", "1000000", "--right-rows", "1000000")
+    assert "vole-psi/v1, malicious, fast. The default" in shown(*words, *rows, "--estimate")
+    assert "默认方案" in shown(*words, *rows, "--estimate", "--lang", "zh")
+    assert shown(*words, "--variant", "low-communication", "--security", "malicious", expect=1).startswith(
+        "E_FORMAT"
+    )
     assert "Decision: approve" in shown(*words, "--explain")
     assert shown(*words, expect=1).startswith("E_APPROVAL")
     assert shown(*words, "--yes", "--out", "x.xlsx", expect=1).startswith("E_FORMAT")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from atoll import AtollError
-from atoll.agreements import parse
+from atoll.agreements import JoinBounds, parse
 from atoll.client import drafts, requests
 from atoll.crypto.suite import SigningKey
 from atoll.functions.echo.compile import Request as EchoRequest
@@ -29,6 +29,7 @@ def without_function(request):
         {"on": ["a", "b"], "receivers": "both", "normalise": {"a": ["trim"]}},
         {"on": "id", "receivers": "bob"},
         {"on": "id", "receivers": ["alice", "bob"], "reveal": "size", "duplicates": "refuse"},
+        {"on": "id", "protocol": "vole-psi/v1", "security": "semi-honest", "variant": "low-communication"},
         {"on": "id", "left_select": [], "left_rows": 10, "seconds": 60, "shape": "scheduled"},
     ],
 )
@@ -107,6 +108,18 @@ def test_a_draft_is_an_agreement_once_it_has_an_identifier() -> None:
     assert made.join.minimum_rows == 1000
     assert made.columns == {"id": ("join_key",), "debt": ("aggregate", "reveal")}
     assert found.assets[1].grants[0].join is None
+    assert made.join.variants is None
+
+
+def test_a_draft_may_let_weaker_variants_of_the_fast_join_be_chosen() -> None:
+    def bounds(**join):
+        return drafts.grant(
+            [key()], purposes=["p"], functions=["join"], columns={"id": "join_key"}, join=join
+        )["join"]
+
+    assert bounds(variants=["low-communication"])["variants"] == ["low-communication"]
+    assert "variants" not in bounds()
+    assert JoinBounds.parse(bounds(variants=["semi-honest"])).variants == ("semi-honest",)
 
 
 def test_one_language_stands_for_both_and_codes_for_their_texts() -> None:

@@ -33,6 +33,8 @@ FACTS: dict[str, Any] = {
     "parties": 4,
     "maximum_bytes": 4096,
     "maximum_bits": 23,
+    "percent": 135,
+    "extra": 800,
 }
 NAMES = {key: name for name, key in w.KEYS.items()}
 
@@ -148,10 +150,25 @@ def test_levels_are_ordered_and_a_whole_is_as_strong_as_its_weakest_part() -> No
 
 
 def test_every_plan_says_what_a_cheating_party_can_do() -> None:
-    for plan in (w.join_plan(), w.totals_plan(), w.echo_plan()):
+    for plan in (w.join_plan(), w.fast_plan(security="semi-honest"), w.totals_plan(), w.echo_plan()):
         assert "corruptible" in {s.what for s in w.derive(plan).disclosures}
-    assert {"corruptible", "collusion"} == QUALIFIERS
-    assert len(get_args(Assumption)) == 3
+    cheating = {s.what for s in w.derive(w.fast_plan(receivers="both")).disclosures} & QUALIFIERS
+    assert cheating == {"extra_keys", "input_choice", "omission"}
+    assert cheating | {"corruptible", "collusion"} == QUALIFIERS
+    assert len(get_args(Assumption)) == 4
+
+
+def test_a_join_secure_against_cheating_says_what_is_left_to_a_cheat() -> None:
+    english = render(w.derive(w.fast_plan(receivers="both")).disclosures, NAMES, "en")
+    joined = "\n".join(english)
+    assert "at most 135 % of their number, and 800 more" in joined
+    assert "alice or bob can put in other keys" in joined
+    assert "alice or bob learns first and departs from the protocol, it can leave matches out" in joined
+    assert "corrupt the result unnoticed and may learn more" not in joined
+    assert any(line.endswith("and a random oracle]") and "[malicious; " in line for line in english)
+    chinese = "\n".join(render(w.derive(w.fast_plan()).disclosures, NAMES, "zh"))
+    assert "135%" in chinese
+    assert "［恶意；" in chinese
 
 
 def test_statements_are_values() -> None:

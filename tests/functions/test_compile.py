@@ -15,6 +15,7 @@ from atoll.functions import compilers
 from atoll.functions.compiling import Calibration
 from atoll.functions.join.compile import compile as compile_join
 from atoll.functions.totals.compile import value_range
+from atoll.protocols.ecdh_psi import wire_bytes
 
 
 def op(plan: dict[str, Any], kind: str) -> list[dict[str, Any]]:
@@ -202,6 +203,7 @@ def test_estimates_grow_with_the_declared_rows_and_follow_the_calibration() -> N
             "receivers": "both",
             "left": {**SIDE, "party": "alice", "rows": rows},
             "right": {**SIDE, "rows": rows},
+            "protocol": "ecdh-psi/v1",
         }
         plan = compile_join(
             request,
@@ -213,7 +215,8 @@ def test_estimates_grow_with_the_declared_rows_and_follow_the_calibration() -> N
             salt=w.SALT,
             calibration=calibration,
         )
-        assert plan["estimate"]["bytes"] == 96 * rows
+        exact = 2 * (wire_bytes(rows, rows, peer_learns="rows"))
+        assert plan["estimate"]["bytes"] == exact
         return float(plan["estimate"]["seconds"])
 
     slow = Calibration(key_seconds=1e-4)

@@ -10,7 +10,7 @@ import atoll_test_world as w
 import pytest
 
 from atoll.errors import AtollError
-from atoll.plan import OPERATORS, parse, plan_digest
+from atoll.plan import OPERATORS, parse, plan_digest, presented_at_most
 from atoll.plan.operators import visit
 
 Plan = dict[str, Any]
@@ -55,6 +55,68 @@ def test_a_size_only_join_discloses_no_membership() -> None:
     d = w.derive(w.join_plan(reveal="size"))
     assert ("intersection_size", w.BOB, (w.ALICE,)) in said(d)
     assert not {"membership", "multiplicity"} & {s.what for s in d.disclosures}
+
+
+def test_the_fast_join_discloses_the_same_and_what_a_cheat_could_do_beside() -> None:
+    plain = said(w.derive(w.join_plan()))
+    d = w.derive(w.fast_plan())
+    assert (d.security, d.protocols, d.variant) == ("malicious", ("vole-psi/v1",), None)
+    assert said(d) - plain == {
+        ("extra_keys", w.BOB, (w.ALICE,)),
+        ("input_choice", None, (w.ALICE, w.BOB)),
+    }
+    assert plain - said(d) == {("corruptible", None, (w.ALICE, w.BOB))}
+    both = said(w.derive(w.fast_plan(receivers="both")))
+    assert {("extra_keys", w.ALICE, (w.BOB,)), ("omission", None, (w.ALICE, w.BOB))} <= both
+    for variant in ("fast", "low-communication"):
+        weaker = w.derive(w.fast_plan(security="semi-honest", variant=variant))
+        assert said(weaker) == plain
+        assert {s.assumption for s in weaker.disclosures} == {"lpn-two-party"}
+        assert weaker.security == "semi-honest"
+        assert weaker.variant == ("semi-honest" if variant == "fast" else variant)
+
+
+Change = Callable[[Plan], Any]
+WRONG_CHOICES: dict[str, tuple[Change, str, str]] = {
+    "ecdh against cheats": (lambda o: o.update(protocol="ecdh-psi/v1"), "E_PLAN", "semi-honest"),
+    "ecdh with a variant": (
+        lambda o: o.update(protocol="ecdh-psi/v1", security="semi-honest"),
+        "E_PLAN",
+        "names a variant",
+    ),
+    "no variant": (lambda o: o["parameters"].pop("variant"), "E_PLAN", "no variant"),
+    "unknown variant": (lambda o: o["parameters"].update(variant="quick"), "E_PLAN", "variant"),
+    "little traffic against cheats": (
+        lambda o: o["parameters"].update(variant="low-communication"),
+        "E_PLAN",
+        "low-communication",
+    ),
+    "the size alone": (lambda o: o["parameters"].update(reveal="size"), "E_PLAN", "size alone"),
+    "no security": (lambda o: o.update(security="none"), "E_PLAN", "malicious or semi-honest"),
+    "another protocol": (lambda o: o.update(protocol="pairwise-masks/v1"), "E_PLAN_VERSION", "not known"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_CHOICES)
+def test_protocol_security_and_variant_of_a_join_go_together(name: str) -> None:
+    change, code, words = WRONG_CHOICES[name]
+    plan = w.fast_plan()
+    change(op(plan, "n4"))
+    with pytest.raises(AtollError) as caught:
+        w.derive(plan)
+    assert caught.value.code == code
+    assert words in caught.value.text
+
+
+def test_the_bound_on_tested_keys_grows_with_keys_and_with_buckets() -> None:
+    facts = next(s.parameters for s in w.derive(w.fast_plan()).disclosures if s.what == "extra_keys")
+    assert presented_at_most(facts, 1000, 1000, alone=True) == 1350 + 800
+    assert presented_at_most(facts, 1, 2**20, alone=True) == 2 + 800
+    assert presented_at_most(facts, 1, 2**20 + 1, alone=True) == 2 + 2 * 800
+    assert presented_at_most(facts, 0, 0, alone=True) == 800
+    # Where both learn, a side that is certainly second can test no more than it declared.
+    assert presented_at_most(facts, 1001, 1000, alone=False) == 1001
+    assert presented_at_most(facts, 1000, 1000, alone=False) == 1350 + 800
 
 
 def test_totals_derive_sums_participation_and_the_refusal_for_a_small_group() -> None:

@@ -23,6 +23,8 @@ PLANS = {
     "one side": lambda: w.join_plan(),
     "both sides": lambda: w.join_plan(receivers="both"),
     "size": lambda: w.join_plan(reveal="size", receivers="peer"),
+    "fast": lambda: w.fast_plan(receivers="both"),
+    "little traffic": lambda: w.fast_plan(security="semi-honest", variant="low-communication"),
     "totals": lambda: w.totals_plan(),
     "echo": lambda: w.echo_plan(),
     "visit": lambda: w.visit_plan(),
@@ -74,7 +76,8 @@ def expected(plan: Any) -> tuple[dict[str, dict[str, set[str]]], set[tuple[str, 
     told: set[tuple[str, str | None, str]] = set()
     for o in plan["operators"]:
         p = o["parameters"]
-        told |= {("corruptible", None, k) for k in o["at"] if o["protocol"]}
+        strong = o["security"] == "malicious"
+        told |= {("input_choice" if strong else "corruptible", None, k) for k in o["at"] if o["protocol"]}
         if o["kind"] == "psi/v1":
             ins = [source(name) for name in o["inputs"]]
             for i, columns in zip(ins, p["keys"], strict=True):
@@ -85,8 +88,11 @@ def expected(plan: Any) -> tuple[dict[str, dict[str, set[str]]], set[tuple[str, 
                 told.add(("size", them, me))
                 if me in p["receivers"]:
                     told.add(("membership" if p["reveal"] == "rows" else "intersection_size", them, me))
+                    told |= {("extra_keys", them, me)} if strong else set()
                 if (p["reveal"], p["duplicates"], len(p["receivers"])) == ("rows", "sql", 2):
                     told.add(("multiplicity", them, me))
+                if strong and len(p["receivers"]) == 2:
+                    told.add(("omission", None, me))
         if o["kind"] == "group_sum/v1":
             i = source(o["id"])
             for c in p["group"]:

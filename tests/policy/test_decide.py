@@ -181,6 +181,69 @@ def test_small_table_attack_is_refused() -> None:
     assert codes(judged(w.join_plan(document), document, theirs=0)) == {"E_JOIN_BOUND"}
 
 
+WEAKER = (("semi-honest", "fast"), ("low-communication", "low-communication"))
+
+
+@pytest.mark.parametrize(("name", "variant"), WEAKER)
+def test_a_weaker_variant_of_the_fast_join_must_be_named_by_the_grant(name: str, variant: str) -> None:
+    def decided(variants: list[str], me: str = w.BOB, **changes: Any) -> Any:
+        bounds = join_bounds(minimum_rows=100, variants=variants)
+        document = w.with_grants(me, [w.join_grant(me, join=bounds, **changes)])
+        plan = w.fast_plan(document, security="semi-honest", variant=variant)
+        return judged(plan, document, me=me)
+
+    other = next(n for n, _ in WEAKER if n != name)
+    assert decided([name]).outcome == decided([other, name]).outcome == "approve"
+    for granted in ([], [other]):
+        decision = decided(granted)
+        assert codes(decision) == {"E_POLICY"}
+        (reason,) = decision.reasons
+        assert name in reason.text["en"]
+        assert name in reason.text["zh"]
+        assert reason.grant["change"] == {"join": {"variants": [*granted, name]}}
+        # A partner that learns nothing could still cheat, so its grant is asked for the word as well.
+        assert codes(decided(granted, me=w.ALICE)) == {"E_POLICY"}
+    assert codes(decided([], minimum_security="malicious")) == {"E_POLICY"}
+
+
+def test_a_grant_may_insist_on_security_against_parties_that_cheat() -> None:
+    document = w.with_grants(w.BOB, [w.join_grant(w.BOB, minimum_security="malicious")])
+    assert judged(w.fast_plan(document), document).outcome == "approve"
+    assert codes(judged(w.join_plan(document), document)) == {"E_POLICY"}
+
+
+def test_whoever_learns_first_in_the_fast_join_is_charged_for_every_key_that_it_could_test() -> None:
+    document = w.terms()
+
+    def keys(plan: Any, mine: int, theirs: int, me: str = w.BOB) -> set[int]:
+        decision = judged(plan, document, me=me, mine=mine, theirs=theirs)
+        assert decision.outcome == "approve", decision.reasons
+        return {d.amount for d in decision.debits if d.kind == "keys"}
+
+    one, both = w.fast_plan(document), w.fast_plan(document, receivers="both")
+    assert keys(w.join_plan(document), 1000, 1000) == {1000}
+    assert keys(one, 1000, 1000) == {1350 + 800}
+    assert keys(one, 1000, 2000) == {2700 + 800}
+    assert keys(one, 1000, 1000, me=w.ALICE) == set()
+    # Where both learn, the side with fewer keys is first; at equal numbers either could be.
+    assert keys(both, 1000, 2000) == {2000}
+    assert keys(both, 2000, 1000) == keys(both, 1000, 1000) == {1350 + 800}
+    # Rows are what the partner presents and pays for; what a cheat could test beside is none.
+    decision = judged(one, document)
+    assert {d.amount for d in decision.debits if d.kind == "rows"} == {1000}
+
+
+def test_keys_that_a_cheat_could_test_exhaust_the_period_too() -> None:
+    bounds = join_bounds(minimum_rows=100, keys_per_period=2149)
+    document = w.with_grants(w.BOB, [w.join_grant(w.BOB, join=bounds)])
+    assert judged(w.join_plan(document), document).outcome == "approve"
+    assert codes(judged(w.fast_plan(document), document)) == {"E_JOIN_BOUND"}
+    again = w.derive(w.fast_plan(document), document)
+    keyset = again.keysets["in0"].identify(w.version("v1"))
+    counters = Counters(keys_in_period={30: 2149}, charged=frozenset({keyset}), last=keyset)
+    assert judged(w.fast_plan(document), document, counters=counters, change=0).outcome == "approve"
+
+
 def test_enumeration_attack_is_refused() -> None:
     """Many tables, each allowed alone: the distinct keys of all of them are counted."""
     document = w.terms()

@@ -77,19 +77,37 @@ grant_changes = st.fixed_dictionaries(
             maximum_ratio=st.integers(1, 20),
             keys_per_period=st.integers(1, 3000),
             minimum_change=st.integers(1, 100),
+            variants=st.sampled_from([(), ("semi-honest",), ("low-communication", "semi-honest")]),
         ),
     },
 )
+
+
+def _grant(totals: bool, changes: dict[str, Any]) -> dict[str, Any]:
+    """A grant with changes, of which those that no document may hold together are dropped."""
+    if changes.get("minimum_security") == "malicious" and changes.get("join"):
+        changes = {**changes, "join": {k: v for k, v in changes["join"].items() if k != "variants"}}
+    return (w.totals_grant if totals else w.join_grant)(w.BOB, **changes)
+
+
 grant_lists = st.lists(
     st.builds(
-        lambda totals, changes: (w.totals_grant if totals else w.join_grant)(w.BOB, **changes),
+        _grant,
         st.booleans(),
         grant_changes,
     ),
     max_size=3,
 )
 plans = st.sampled_from(
-    [w.join_plan(), w.join_plan(receivers="both"), w.join_plan(reveal="size"), w.totals_plan()]
+    [
+        w.join_plan(),
+        w.join_plan(receivers="both"),
+        w.join_plan(reveal="size"),
+        w.fast_plan(receivers="both"),
+        w.fast_plan(security="semi-honest"),
+        w.fast_plan(variant="low-communication", receivers="peer"),
+        w.totals_plan(),
+    ]
 )
 
 

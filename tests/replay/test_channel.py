@@ -14,6 +14,7 @@ from atoll import AtollError
 from atoll.crypto.psi import Side
 from atoll.net import transcript
 from atoll.node.worker.replay import Chain, ReplayChannel
+from atoll.protocols import vole_psi
 from atoll.protocols.ecdh_psi import run as intersect
 from atoll.protocols.memory import pair
 
@@ -44,11 +45,13 @@ def _go(side: Side, channel: Any, i: int, threads: int) -> Any:
     )
 
 
-def _live(sides: tuple[Side, Side], capacity: int) -> tuple[list[Any], list[list[tuple[str, bytes]]]]:
+def _live(
+    sides: tuple[Side, Side], capacity: int, go: Any = _go
+) -> tuple[list[Any], list[list[tuple[str, bytes]]]]:
     ends, found = pair(capacity), [None, None]
 
     def party(i: int) -> None:
-        found[i] = _go(sides[i], ends[i], i, 1)
+        found[i] = go(sides[i], ends[i], i, 1)
 
     threads = [threading.Thread(target=party, args=(i,)) for i in (0, 1)]
     for thread in threads:
@@ -92,6 +95,59 @@ def test_each_side_comes_out_again(
     for i in (0, 1):
         channel, sent, taken = _channel(messages, i)
         assert _go(sides[i], channel, i, threads) == found[i]
+        assert channel.first is None
+        assert (channel.sent.value, channel.taken.value) == (sent.value, taken.value)
+        assert not channel.document()["kept_more"]
+
+
+FAST_MODES = [("rows", "rows"), ("rows", "nothing"), ("nothing", "rows")]
+KINDS: list[tuple[Any, Any]] = [
+    ("malicious", "fast"),
+    ("semi-honest", "fast"),
+    ("semi-honest", "low-communication"),
+]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    mine=st.lists(st.integers(0, 30), unique=True, min_size=1, max_size=20),
+    theirs=st.lists(st.integers(0, 30), unique=True, min_size=1, max_size=20),
+    modes=st.sampled_from(FAST_MODES),
+    kind=st.sampled_from(KINDS),
+    counted=st.booleans(),
+    bucket=st.sampled_from([5, 64]),
+    capacity=st.integers(1, 5),
+    threads=st.sampled_from([1, 2]),
+)
+def test_each_side_of_a_fast_join_comes_out_again(
+    mine: list[int],
+    theirs: list[int],
+    modes: Any,
+    kind: tuple[Any, Any],
+    counted: bool,
+    bucket: int,
+    capacity: int,
+    threads: int,
+) -> None:
+    def go(side: Side, channel: Any, i: int, threads: int) -> Any:
+        return vole_psi.run(
+            side,
+            channel,
+            seed=SEEDS[i],
+            attempt=1,
+            name=NAME,
+            threads=threads,
+            security=kind[0],
+            variant=kind[1],
+            before_open=lambda: None,
+            bucket_items=bucket,
+        )
+
+    sides = _sides(mine, theirs, modes, counted, 1)
+    found, messages = _live(sides, capacity, go)
+    for i in (0, 1):
+        channel, sent, taken = _channel(messages, i)
+        assert go(sides[i], channel, i, threads) == found[i]
         assert channel.first is None
         assert (channel.sent.value, channel.taken.value) == (sent.value, taken.value)
         assert not channel.document()["kept_more"]

@@ -33,8 +33,28 @@ def test_a_join_comes_out_again_at_both(
     net: Net, agreement: str, look: Any, receivers: str, reveal: str
 ) -> None:
     asked = net.alice.analyst.join(
-        agreement, "loans", "taxes", on="id", purpose="test", receivers=receivers, reveal=reveal
-    )
+        agreement, "loans", "taxes", on="id", purpose="test", receivers=receivers, reveal=reveal,
+        protocol="ecdh-psi/v1",
+    )  # fmt: skip
+    job = look.completed(asked, net.alice, net.bob)
+    for node in (net.alice, net.bob):
+        found = _agrees(look, node, job)
+        receives = receivers in ("both", "me" if node is net.alice else "peer")
+        assert ("output" in look.codes(found)) == receives
+
+
+@pytest.mark.parametrize("receivers", ["me", "peer", "both"])
+@pytest.mark.parametrize(
+    ("security", "variant"),
+    [("malicious", "fast"), ("semi-honest", "fast"), ("semi-honest", "low-communication")],
+)
+def test_a_fast_join_comes_out_again_at_both(
+    net: Net, agreement: str, look: Any, receivers: str, security: str, variant: str
+) -> None:
+    asked = net.alice.analyst.join(
+        agreement, "loans", "taxes", on="id", purpose="test", receivers=receivers, protocol="vole-psi/v1",
+        security=security, variant=variant,
+    )  # fmt: skip
     job = look.completed(asked, net.alice, net.bob)
     for node in (net.alice, net.bob):
         found = _agrees(look, node, job)

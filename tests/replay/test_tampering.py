@@ -74,8 +74,9 @@ def joined(net: Net, look: Any) -> str:
     net.bob.steward.data.add("theirs", {"id": ids[60:], "paid": [str(i) for i in range(60)]})
     agreement = net.agreement({"alice": {"mine": "*"}, "bob": {"theirs": "*"}}, replay={"keep_days": 9})
     asked = net.alice.analyst.join(
-        agreement, "mine", "theirs", on="id", purpose="test", receivers="both", normalise={"id": ["trim"]}
-    )
+        agreement, "mine", "theirs", on="id", purpose="test", receivers="both", normalise={"id": ["trim"]},
+        protocol="ecdh-psi/v1",
+    )  # fmt: skip
     return str(look.completed(asked, net.alice, net.bob))
 
 

@@ -532,6 +532,8 @@ def arguments(request: Json) -> list[str]:
         words += ["--duplicates", request["duplicates"]]
         for column, steps in request.get("normalise", {}).items():
             words += ["--normalise", f"{column}={'+'.join(steps)}"]
+        for option in ("protocol", "security", "variant"):
+            words += [f"--{option}", request[option]] if option in request else []
         if "select" in left:
             words += ["--select", ",".join(left["select"])]
     elif request["function"] == "totals":

@@ -91,6 +91,13 @@ def _(p: Play) -> None:
     found = p.do.estimate(p.alice, p.join(p.both()))
     assert float(found["estimate"]["seconds"]) > 0
     assert any("taxes" in line for line in found["statement"]["en"])
+    choice = found["choice"]
+    assert (
+        choice["protocol"] == next(o for o in found["plan"]["operators"] if o["kind"] == "psi/v1")["protocol"]
+    )
+    assert choice["memory_bytes"] > 0
+    assert choice["why"]["en"]
+    assert choice["why"]["zh"]
     assert len(found["statement"]["zh"]) == len(found["statement"]["en"])
 
 
@@ -162,10 +169,76 @@ def _(p: Play) -> None:
     )
 
 
+def _insisting(p: Play) -> str:
+    bob = {"taxes": {"columns": "*", "grant": {"minimum_security": "malicious"}}}
+    return p.agree(alice={"loans": "*"}, bob=bob)
+
+
 @scenario("a security level below the grant's", error="E_POLICY")
 def _(p: Play) -> None:
-    bob = {"taxes": {"columns": "*", "grant": {"minimum_security": "malicious"}}}
-    p.run(p.join(p.agree(alice={"loans": "*"}, bob=bob)))
+    p.run(p.join(_insisting(p), protocol="ecdh-psi/v1"))
+
+
+@scenario("where the grant insists on security against cheats, that is what is chosen")
+def _(p: Play) -> None:
+    job = p.run(p.join(_insisting(p)))
+    assert p.do.job(p.alice, job)["statement"]["security"] == "malicious"
+    assert len(p.do.rows(p.alice, job)) == 60
+
+
+@scenario(
+    "a weaker variant of the fast join that the agreement does not name", error="E_POLICY", text="variants"
+)
+def _(p: Play) -> None:
+    p.do.ask(p.alice, p.join(p.both(), variant="low-communication"))
+
+
+@scenario("another weaker variant than the agreement names", error="E_POLICY", text="variants")
+def _(p: Play) -> None:
+    agreement = p.both(join={"variants": ["low-communication"]})
+    p.do.ask(p.alice, p.join(agreement, security="semi-honest", variant="fast"))
+
+
+@scenario("only the owner's grant lacks the variant", error="E_POLICY")
+def _(p: Play) -> None:
+    alice = {"loans": {"columns": "*", "grant": {"join": {"variants": ["low-communication"]}}}}
+    p.run(p.join(p.agree(alice=alice, bob={"taxes": "*"}), variant="low-communication"))
+
+
+@scenario("a variant that the agreement names", heavy=True)
+def _(p: Play) -> None:
+    agreement = p.both(join={"variants": ["semi-honest", "low-communication"]})
+    for variant in ("fast", "low-communication"):
+        job = p.run(p.join(agreement, security="semi-honest", variant=variant))
+        assert sorted(r["id"] for r in p.do.rows(p.alice, job)) == sorted(ids(60, 120))
+        assert p.do.job(p.alice, job)["statement"]["security"] == "semi-honest"
+
+
+@scenario("a join that names the protocol for small sets", heavy=True)
+def _(p: Play) -> None:
+    job = p.run(p.join(p.both(), protocol="ecdh-psi/v1", receivers="both"))
+    assert p.do.job(p.alice, job)["statement"]["security"] == "semi-honest"
+    assert len(p.do.rows(p.alice, job)) == 60
+
+
+@scenario("the variant that sends least, secure against cheats", error="E_FORMAT", text="low-communication")
+def _(p: Play) -> None:
+    p.do.ask(p.alice, p.join(p.both(), variant="low-communication", security="malicious"))
+
+
+@scenario("the size alone by the fast join", error="E_FORMAT", text="reveal")
+def _(p: Play) -> None:
+    p.do.ask(p.alice, p.join(p.both(), reveal="size", protocol="vole-psi/v1"))
+
+
+@scenario("a protocol that there is none of", error="E_FORMAT", text="protocol")
+def _(p: Play) -> None:
+    p.do.ask(p.alice, p.join(p.both(), protocol="kkrt/v1"))
+
+
+@scenario("every key that a cheat could test counts against the period", error="E_JOIN_BOUND")
+def _(p: Play) -> None:
+    p.run(p.join(p.both(join={"keys": 150}), security="malicious"))
 
 
 @scenario("a table with too few keys: the one-row attack", error="E_JOIN_BOUND")
@@ -205,18 +278,18 @@ def _(p: Play) -> None:
 def _(p: Play) -> None:
     name = p.fresh(p.alice, {"id": ids(0, 50)})
     agreement = p.agree(alice={name: "*"}, bob={"taxes": "*"}, join={"keys": 120})
-    p.run(p.join(agreement, name))
+    p.run(p.join(agreement, name, protocol="ecdh-psi/v1"))
     for first in (50, 100):
         p.world.write({"id": ids(first, first + 50)}, f"alice-{name}")
         p.do.refresh(p.alice, name)
-        p.run(p.join(agreement, name))
+        p.run(p.join(agreement, name, protocol="ecdh-psi/v1"))
 
 
 @scenario("the same table again costs no keys", heavy=True)
 def _(p: Play) -> None:
     agreement = p.both(join={"keys": 150})
-    p.run(p.join(agreement))
-    p.run(p.join(agreement))
+    p.run(p.join(agreement, protocol="ecdh-psi/v1"))
+    p.run(p.join(agreement, protocol="ecdh-psi/v1"))
 
 
 @scenario("more runs in a day than granted", heavy=True, error="E_QUOTA")

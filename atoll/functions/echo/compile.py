@@ -70,6 +70,7 @@ def compile(
         echo.PROTOCOL.security,
     )
     total_bytes = 2 * wanted.block_calls * wanted.maximum_bytes
+    calibration = calibration.among([asset.host])
     seconds = (
         calibration.start_seconds
         + wanted.block_calls * calibration.round_seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,8 @@ from atoll.crypto.document import Document, Name
 from atoll.errors import AtollError
 from atoll.functions import compiling
 from atoll.functions.compiling import DEFAULT_CALIBRATION, Calibration, Json, OneRun, clear_edge, operator
+from atoll.functions.join import choice
+from atoll.functions.join.choice import Case, Choice
 from atoll.plan.operators import psi
 
 Steps = Annotated[tuple[Name, ...], Field(max_length=16)]
@@ -22,7 +25,8 @@ class Side(Document):
 
     `party` (key or name) may be left out where the asset's name is unique in the agreement. `select` names
     the columns of its own rows that this side is given where it receives rows; null means all of them.
-    `rows` is the expected number of rows, for the estimate only.
+    `rows` is the expected number of distinct keys, for the choice of a protocol and the estimate; null where the node
+    shall look what it knows.
     """
 
     asset: Name
@@ -36,7 +40,8 @@ class Request(compiling.Request):
     """A join.
 
     `receivers`: `me`, `peer`, `both`, or a list of keys or names. `normalise`: steps for each key column, by
-    the column's name on the left side. `reveal`: matched rows, or only how many keys match.
+    the column's name on the left side. `reveal`: matched rows, or only how many keys match. `protocol`, `security`,
+    `variant`: see `choice`; null leaves the choice to the node.
     """
 
     left: Side
@@ -48,6 +53,9 @@ class Request(compiling.Request):
     duplicates: Literal["sql", "refuse"] = "sql"
     normalise: Annotated[dict[Name, Steps], Field(max_length=16)] = Field(default_factory=dict)
     shape: OneRun = "one-shot"
+    protocol: choice.ProtocolId | None = None
+    security: choice.Security | None = None
+    variant: psi.Variant | None = None
 
 
 def _receivers(request: Request, agreement: Agreement, me: str, owners: tuple[str, str]) -> list[str]:
@@ -64,20 +72,41 @@ def _receivers(request: Request, agreement: Agreement, me: str, owners: tuple[st
     return sorted(keys)
 
 
-def _estimate(request: Request, calibration: Calibration) -> Json:
-    """Bytes: 32 for each blinded key and at most 16 for its tag. Seconds: two multiplications for each key at
-    each of two parties who work at the same time, the line, six rounds, and the start."""
-    sizes = [request.left.rows, request.right.rows]
-    keys = sum(size or 0 for size in sizes)
-    total_bytes = keys * 48
-    seconds = (
-        calibration.start_seconds
-        + 6 * calibration.round_seconds
-        + keys * 2 * calibration.key_seconds
-        + total_bytes / calibration.bytes_per_second
-    )
-    known = [size for size in sizes if size is not None]
-    return compiling.estimate(min(known) if len(known) == 2 else None, 6, total_bytes, seconds)
+@dataclass(frozen=True)
+class _Join:
+    """A request with what it means in its agreement."""
+
+    request: Request
+    terms: Agreement
+    assets: tuple[Asset, Asset]
+    receivers: list[str]
+
+    def choose(self, me: str, calibration: Calibration) -> Choice:
+        """Protocol, security level and variant; `E_FORMAT` names a field that does not go with the others."""
+        wanted, hosts = self.request, [asset.host for asset in self.assets]
+        sides = zip((wanted.left, wanted.right), self.assets, strict=True)
+        left, right = (
+            side.rows if side.rows is not None else calibration.sizes.get((asset.host, asset.name))
+            for side, asset in sides
+        )
+        case = Case(
+            (left, right),
+            (hosts[0] in self.receivers, hosts[1] in self.receivers),
+            wanted.reveal == "size",
+            calibration.among(hosts),
+        )
+        option = choice.asked(wanted.protocol, wanted.security, wanted.variant)
+        return choice.choose(
+            option,
+            wanted.security,
+            case,
+            lambda o: choice.allowed(self.terms, self.assets, me, wanted.purpose, o),
+        )
+
+
+def _estimate(chosen: Choice) -> Json:
+    known = min(chosen.keys) if chosen.known else None
+    return compiling.estimate(known, chosen.cost.rounds, chosen.cost.bytes, chosen.cost.seconds)
 
 
 def _side(
@@ -103,6 +132,30 @@ def _side(
     }
 
 
+def _open(request: Any, agreement: Any, me: str) -> _Join:
+    """The request, checked against its agreement."""
+    wanted = Request.parse(request, what="request")
+    terms = compiling.open_agreement(agreement, wanted)
+    left = compiling.find_asset(terms, wanted.left.asset, wanted.left.party, "left.asset")
+    right = compiling.find_asset(terms, wanted.right.asset, wanted.right.party, "right.asset")
+    if len(wanted.left.keys) != len(wanted.right.keys):
+        raise AtollError("E_FORMAT", "right.keys: as many key columns are needed as on the left.")
+    unknown = sorted(wanted.normalise.keys() - set(wanted.left.keys))
+    if unknown:
+        raise AtollError("E_COLUMN", f"normalise: {unknown[0]!r} is no key column of the left side.")
+    if left.host == right.host:
+        raise AtollError("E_FORMAT", "right.asset: both tables are at the same party; join them there.")
+    return _Join(wanted, terms, (left, right), _receivers(wanted, terms, me, (left.host, right.host)))
+
+
+def explain(request: Any, agreement: Any, *, me: str, calibration: Calibration = DEFAULT_CALIBRATION) -> Json:
+    """Which protocol, security level and variant a request would run with, why, and how much memory it would take.
+
+    Arguments and errors as for `compile`.
+    """
+    return _open(request, agreement, me).choose(me, calibration).document()
+
+
 def compile(
     request: Any,
     agreement: Any,
@@ -124,24 +177,17 @@ def compile(
         now: the time of asking.
         job: `job-` and 32 hex digits, drawn by the caller.
         salt: 32 hex digits, drawn by the caller.
-        calibration: costs for the estimate.
+        calibration: costs for the choice of a protocol and for the estimate.
 
     Raises:
         AtollError: `E_FORMAT`, `E_NOT_FOUND`, `E_COLUMN` name the request's field; `E_TYPE` and `E_UNIT` the
             columns that cannot be joined.
     """
-    wanted = Request.parse(request, what="request")
-    terms = compiling.open_agreement(agreement, wanted)
-    left = compiling.find_asset(terms, wanted.left.asset, wanted.left.party, "left.asset")
-    right = compiling.find_asset(terms, wanted.right.asset, wanted.right.party, "right.asset")
-    if len(wanted.left.keys) != len(wanted.right.keys):
-        raise AtollError("E_FORMAT", "right.keys: as many key columns are needed as on the left.")
-    unknown = sorted(wanted.normalise.keys() - set(wanted.left.keys))
-    if unknown:
-        raise AtollError("E_COLUMN", f"normalise: {unknown[0]!r} is no key column of the left side.")
-    if left.host == right.host:
-        raise AtollError("E_FORMAT", "right.asset: both tables are at the same party; join them there.")
-    receivers = _receivers(wanted, terms, me, (left.host, right.host))
+    join = _open(request, agreement, me)
+    wanted, terms, receivers = join.request, join.terms, join.receivers
+    left, right = join.assets
+    chosen = join.choose(me, calibration)
+    option = chosen.option
     steps = [wanted.normalise.get(key, ()) for key in wanted.left.keys]
     rows = wanted.reveal == "rows"
     sides = [
@@ -160,9 +206,10 @@ def compile(
             "reveal": wanted.reveal,
             "duplicates": wanted.duplicates,
             "keys": [list(wanted.left.keys), list(wanted.right.keys)],
+            **({} if option.variant is None else {"variant": option.variant}),
         },
-        psi.PROTOCOL.id,
-        psi.PROTOCOL.security,
+        option.protocol,
+        option.security,
     )
     select = {left.host: sides[0]["select"], right.host: sides[1]["select"]}
     outputs = [
@@ -182,5 +229,5 @@ def compile(
         inputs=[side["input"] for side in sides],
         operators=[op for side in sides for op in side["operators"]] + [joint],
         outputs=outputs,
-        estimate=_estimate(wanted, calibration),
+        estimate=_estimate(chosen),
     )

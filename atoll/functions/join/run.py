@@ -11,10 +11,11 @@ import pyarrow as pa
 from atoll.crypto.psi import Learns, Side
 from atoll.data.read import take_batches
 from atoll.errors import AtollError
-from atoll.functions.context import Context, LocalInput, Outcome
+from atoll.functions.context import Channel, Context, LocalInput, Outcome
 from atoll.functions.join.keys import PreparedKeys, cache_name, load_keys
+from atoll.plan.operators import psi
+from atoll.protocols import ecdh_psi, vole_psi
 from atoll.protocols.ecdh_psi import Intersection
-from atoll.protocols.ecdh_psi import run as intersect
 from atoll.protocols.rows import rows_in_order
 
 I64 = npt.NDArray[np.int64]
@@ -24,10 +25,10 @@ def _operators(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {op["id"]: op for op in plan["operators"]}
 
 
-def _side(plan: dict[str, Any], psi: dict[str, Any], side: int) -> tuple[str, dict[str, list[str]]]:
+def _side(plan: dict[str, Any], joint: dict[str, Any], side: int) -> tuple[str, dict[str, list[str]]]:
     """Input id and normalisation steps of one side of the psi operator."""
     operators = _operators(plan)
-    at = operators[psi["inputs"][side]]
+    at = operators[joint["inputs"][side]]
     steps: dict[str, list[str]] = {}
     while at["kind"] != "read/v1":
         if at["kind"] == "normalise/v1":
@@ -38,21 +39,28 @@ def _side(plan: dict[str, Any], psi: dict[str, Any], side: int) -> tuple[str, di
 
 def sides(plan: dict[str, Any], me: str) -> dict[str, Any]:
     """Which side of the plan's join is mine: inputs, key columns, normalisation, and who learns what."""
-    psi = next(op for op in plan["operators"] if op["kind"] == "psi/v1")
+    joint = next(op for op in plan["operators"] if op["kind"] == psi.RULE.kind)
     owners = {i["id"]: i["party"] for i in plan["inputs"]}
     found = []
     for side in (0, 1):
-        input_id, steps = _side(plan, psi, side)
+        input_id, steps = _side(plan, joint, side)
         found.append(
             {
                 "input": input_id,
                 "party": owners[input_id],
-                "columns": psi["parameters"]["keys"][side],
+                "columns": joint["parameters"]["keys"][side],
                 "steps": steps,
             }
         )
     mine, theirs = found if found[0]["party"] == me else reversed(found)
-    return {"mine": mine, "theirs": theirs, "parameters": psi["parameters"], "step": psi["id"]}
+    return {
+        "mine": mine,
+        "theirs": theirs,
+        "parameters": joint["parameters"],
+        "step": joint["id"],
+        "protocol": joint["protocol"],
+        "security": joint["security"],
+    }
 
 
 def expand(mine: I64, my_counts: I64, their_counts: I64, first: bool) -> I64:
@@ -86,6 +94,22 @@ def _result(
     output = next(o for o in context.plan["outputs"] if o["receiver"] == context.me)
     columns = output["columns"]
     return (take_batches(local.data, rows, columns), len(rows)) if columns else (pa.table({}), 0)
+
+
+def _intersect(how: dict[str, Any], side: Side, channel: Channel, **options: Any) -> Intersection:
+    """Runs the protocol that the plan names."""
+    if how["protocol"] == psi.FAST:
+        variant = how["parameters"]["variant"]
+        return vole_psi.run(side, channel, security=how["security"], variant=variant, **options)
+    return ecdh_psi.run(side, channel, **options)
+
+
+def _presented(how: dict[str, Any], me: str, mine: int, theirs: int) -> int:
+    """Keys that I present; the bound on what I could test, where the disclosure statement gives one."""
+    receivers = how["parameters"]["receivers"]
+    if how["security"] != "malicious" or me not in receivers:
+        return mine
+    return psi.presented_at_most(psi.EXTRA_KEYS, mine, theirs, alone=len(receivers) == 1)
 
 
 def run(context: Context) -> Outcome:
@@ -128,7 +152,8 @@ def run(context: Context) -> Outcome:
         i_learn=i_learn,
         peer_learns=peer_learns,
     )
-    found = intersect(
+    found = _intersect(
+        how,
         side,
         context.channel(peer, how["step"]),
         seed=context.seed,
@@ -140,7 +165,8 @@ def run(context: Context) -> Outcome:
         checkpoint=context.restored(),
         save=context.checkpoint,
     )
-    meters = {"rows": len(keys.rows), "keys": keys.count}
+    presented = _presented(how, context.me, keys.count, peer_keys)
+    meters = {"rows": len(keys.rows), "keys": presented}
     if i_learn == "nothing" or found.size is None:
         return Outcome(meters=meters)
     if i_learn == "size":

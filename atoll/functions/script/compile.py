@@ -98,6 +98,7 @@ def compile(
         visit.PROTOCOL.security,
     )
     total_bytes = wanted.block_calls * 600
+    calibration = calibration.among([wanted.host])
     return compiling.frame(
         wanted,
         terms,

@@ -218,6 +218,7 @@ def compile(
     )
     # 16 bytes for each cell, and a key and signature to and from each holder.
     total_bytes = len(hosts) * (len(domain) * len(columns) * 16 + len(hosts) * 160)
+    calibration = calibration.among({*hosts, receiver})
     seconds = (
         calibration.start_seconds
         + 4 * calibration.round_seconds

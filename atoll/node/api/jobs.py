@@ -56,7 +56,7 @@ def ask(node: Here, who: Who, body: dict[str, Any]) -> dict[str, Any]:
 
 @router.on("POST", "/jobs/estimate", "analyst")
 def estimate(node: Here, who: Who, body: dict[str, Any]) -> dict[str, Any]:
-    """The plan with its estimate and disclosure statement; nothing is proposed."""
+    """The plan with its estimate, the chosen protocol and the disclosure statement; nothing is proposed."""
     return node.jobs.estimate(body, who.person)
 
 

@@ -20,6 +20,7 @@ from atoll.errors import AtollError
 from atoll.node.agreements import Agreements
 from atoll.node.clock import Clock, stamp
 from atoll.node.config import Config
+from atoll.node.lines import Lines
 from atoll.node.memo import Memo
 from atoll.node.metrics import Metrics
 from atoll.node.partners import Partners
@@ -60,6 +61,7 @@ class Desk:
     """Raises for an agreement in which nothing may be signed and recorded now."""
     receipted: Callable[[Session, dsse.Envelope], None]
     """Called in the transaction that stores a receipt which all have signed."""
+    lines: Lines = field(default_factory=Lines)
     # A fixed number of locks, since peers choose the names of jobs.
     _locks: tuple[threading.RLock, ...] = field(
         default_factory=lambda: tuple(threading.RLock() for _ in range(256))

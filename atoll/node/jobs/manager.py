@@ -15,10 +15,11 @@ from atoll.agreements import grants_to, parse_receipt
 from atoll.crypto import dsse
 from atoll.disclosure import render
 from atoll.errors import AtollError
-from atoll.functions import compilers
+from atoll.functions import compilers, explainers
 from atoll.node.clock import parse, stamp
 from atoll.node.jobs.desk import ENDED, Desk
 from atoll.node.jobs.facts import gather
+from atoll.node.jobs.known import calibration
 from atoll.node.jobs.propose import Proposals
 from atoll.node.jobs.receipts import Receipts
 from atoll.node.jobs.release import Releases
@@ -76,6 +77,10 @@ class Jobs:
 
     def compile(self, request: dict[str, Any], person: str) -> dict[str, Any]:
         """The plan of a request: function, agreement, purpose and the function's own fields."""
+        return self._compile(request, person)[0]
+
+    def _compile(self, request: dict[str, Any], person: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """The plan of a request; and which protocol was chosen and why, for a function that chooses."""
         desk = self._desk
         function = request.get("function")
         known = compilers()
@@ -90,15 +95,20 @@ class Jobs:
         refusal = state.refusal(desk.clock())
         if refusal is not None:
             raise refusal
-        return known[function](
-            {k: v for k, v in request.items() if k != "function"},
+        fields = {k: v for k, v in request.items() if k != "function"}
+        costs = calibration(desk, state.agreement)
+        plan = known[function](
+            fields,
             state.agreement.document(),
             me=desk.me,
             person=person,
             now=desk.clock(),
             job=f"job-{secrets.token_hex(16)}",
             salt=secrets.token_hex(16),
+            calibration=costs,
         )
+        explainer = explainers().get(function)
+        return plan, explainer and explainer(fields, state.agreement, me=desk.me, calibration=costs)
 
     def ask(self, request: dict[str, Any], person: str, schedule: str | None = None) -> dict[str, Any]:
         """Proposes a job. An own refusal is raised; the job is kept with its reason."""
@@ -106,9 +116,14 @@ class Jobs:
         return self.describe(self._desk.job(self.proposals.propose(plan, request, schedule).id))
 
     def estimate(self, request: dict[str, Any], person: str) -> dict[str, Any]:
-        """The plan of a request with its estimate and disclosure statement; nothing is proposed."""
-        plan = self.compile(request, person)
-        return {"plan": plan, "estimate": plan["estimate"], "statement": self._statement(plan)}
+        """The plan of a request with its estimate, what was chosen and disclosure statement; nothing is proposed."""
+        plan, choice = self._compile(request, person)
+        return {
+            "plan": plan,
+            "estimate": plan["estimate"],
+            "choice": choice,
+            "statement": self._statement(plan),
+        }
 
     def explain(self, request: dict[str, Any], person: str) -> dict[str, Any]:
         """What each column would be used for, and the one grant that would make the plan pass."""

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from atoll.crypto import dsse
 from atoll.errors import AtollError
+from atoll.net.line import Measured
 from atoll.net.link import Peer as Remote
 from atoll.net.listener import job_name
 from atoll.node.clock import parse, stamp
@@ -300,6 +301,8 @@ class Runs:
                 self.fail(job, error, attempt=attempt)
             return
         try:
+            for peer, found in result["measured"].items():
+                desk.lines.note(peer, Measured(**found))
             with desk.locked(job):
                 row = desk.job(job)
                 if row.state not in ("running", "released") or row.attempt != attempt:

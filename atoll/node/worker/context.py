@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -365,6 +366,11 @@ class WorkerContext:
     def transcripts(self) -> dict[str, Any]:
         """Transcripts of all channels, by peer."""
         return {peer: session.transcripts() for peer, session in self._sessions.items()}
+
+    def measured(self) -> dict[str, Any]:
+        """What was measured of the connections to peers: round trip, rate and bytes sent, by peer."""
+        found = {peer: session.measure() for peer, session in self._sessions.items()}
+        return {peer: asdict(measured) for peer, measured in found.items() if measured is not None}
 
     def close(self) -> None:
         """Ends all sessions in order: what was sent is delivered first."""

@@ -64,6 +64,7 @@ def _run(spec: dict[str, Any], pipe: Pipe) -> dict[str, Any]:
     try:
         outcome = runners()[spec["plan"]["function"]](context)
         output = write_result(Path(spec["folder"]), outcome.table) if outcome.table is not None else None
+        measured = context.measured()
         context.close()
     except AtollError as error:
         context.abort(error)
@@ -78,6 +79,7 @@ def _run(spec: dict[str, Any], pipe: Pipe) -> dict[str, Any]:
         "rows": outcome.rows,
         "transcripts": context.transcripts(),
         "execution": context.execution(),
+        "measured": measured,
         "meters": {
             **outcome.meters,
             "cpu_ms": int((used.ru_utime + used.ru_stime) * 1000),
