@@ -24,6 +24,14 @@ ASSUMPTION: Final = "ristretto255-dual-lpn-random-oracle"
 PARTIES: Final = 2
 BUCKET_ITEMS: Final = split.BUCKET_ITEMS
 STEP: Final = "vole-psi"
+CHUNK: Final = 1 << 15
+# Of the VOLE: blocks of noise, checks of its transfers, least number of rows.
+_NOISE = 555
+_CHECKS = 4
+_MIN_ROWS = 1 << 13
+# Heads of a VOLE's messages, and the bytes of the coin with its hello.
+_PARTS = 16
+_HELLO = 74 + 49
 _CHECKPOINT = b"atoll vole-psi checkpoint v1"
 
 
@@ -302,3 +310,69 @@ def presented_at_most(receiver: int, sender: int, security: Security, variant: V
         return receiver if sender else 0
     number = split.count(receiver, sender)
     return number * slots(split.capacity(receiver, number), variant)
+
+
+def _vole_bytes(size: int, width: int, security: Security) -> tuple[int, int]:
+    """Bytes of the VOLE of so many places and bytes a value: of its sender, and of its receiver.
+
+    Base transfers, then for each of the noisy blocks a tree of sums at the sender, and at the receiver a column for
+    each of 128 base transfers (docs/protocols/vole.md).
+    """
+    leaves = max(-(-2 * max(size, _MIN_ROWS) // _NOISE), 2)
+    depth = (leaves - 1).bit_length()
+    checked = security == "malicious"
+    sender = 128 * 64 + _NOISE * (2 * depth + 1) * 16 + 32 * checked
+    column = -(-_NOISE * depth // 8) + _NOISE * width + 16 * (1 + _CHECKS) * checked
+    return sender, 128 * 32 + 128 * column + 32 * (1 + _CHECKS) * checked
+
+
+def wire_bytes(
+    mine: int,
+    peer: int,
+    *,
+    role: Role,
+    both: bool,
+    security: Security = "malicious",
+    variant: Variant = "fast",
+    multiplicities: bool = False,
+    bucket_items: int = BUCKET_ITEMS,
+) -> int:
+    """Upper bound of the payload bytes that this party sends; exact but for the number of matches.
+
+    Of two sides of one size that both learn, the coin decides which is the receiver: ask for both roles.
+    """
+    if not mine or not peer:
+        return 0
+    number = split.count(mine, peer, bucket_items)
+    own, other = (split.capacity(n, number) for n in (mine, peer))
+    receiver, sender = (own, other) if role == "receiver" else (other, own)
+    malicious = security == "malicious"
+    size = slots(receiver, variant)
+    width = 16 if variant == "fast" else value_bits(receiver, sender) // 8
+    vole = _vole_bytes(size, width, security)
+
+    def chunked(count: int, each: int) -> int:
+        return count * each + -(-count // CHUNK)
+
+    # Matches over all buckets, and a last message of each bucket that is not full.
+    matches = chunked(min(mine, peer), 1) - min(mine, peer) + number
+    told = 4 * min(mine, peer) + matches if multiplicities and both else 0
+    if role == "sender":
+        tag = 16 if malicious else tag_bytes(receiver, sender)
+        each = vole[0] + _PARTS + 2 * 33 * malicious + chunked(own, tag)
+    else:
+        each = vole[1] + _PARTS + 17 * malicious + chunked(size, width) + 5 * both
+        told += (16 if malicious else 4) * min(mine, peer) + matches if both else 0
+    return _HELLO + number * each + told
+
+
+def value_bits(receiver: int, sender: int) -> int:
+    """Bits of a store's value in the low-communication variant."""
+    bits = 40 + sum(max(n - 1, 0).bit_length() for n in (receiver, sender))
+    return min(-(-bits // 8) * 8, 128)
+
+
+def tag_bytes(receiver: int, sender: int) -> int:
+    """Bytes of a semi-honest tag: 40 bits over the pairs across the sides."""
+    larger = max(receiver, sender, 1)
+    return min(max(-(-(40 + (larger * larger - 1).bit_length()) // 8), 10), 16)

@@ -487,3 +487,27 @@ def test_the_receivers_bound_is_disclosed():
     assert vole_psi.presented_at_most(0, 5, "malicious") == vole_psi.presented_at_most(5, 0, "malicious") == 0
     many = vole_psi.presented_at_most(1 << 22, 1 << 22, "malicious")
     assert 1 << 22 < many < 2 << 22
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize(("mine", "peers"), [(1, 1), (9, 20), (20_000, 30_000), (40_000, 300)])
+def test_the_size_estimate_bounds_what_is_sent_within_five_percent(mine, peers, how):
+    # The smaller set is in the larger one, so that there are as many matches as can be.
+    for modes in MODES:
+        for bucket_items in (1 << 20, max(mine, peers) // 2 + 1):
+            pair = sides(ones(mine), ones(peers), modes, multiplicity=True)
+            _, channels, _ = run(pair, how, bucket_items=bucket_items)
+            for i, (own, other) in enumerate(((mine, peers), (peers, mine))):
+                tags = any("/tags/" in step for step, _ in channels[i].sent)
+                bound = vole_psi.wire_bytes(
+                    own,
+                    other,
+                    role="sender" if tags else "receiver",
+                    both=modes == ("rows", "rows"),
+                    security=how[0],
+                    variant=how[1],
+                    multiplicities=True,
+                    bucket_items=bucket_items,
+                )
+                used = sum(len(payload) for _, payload in channels[i].sent)
+                assert used <= bound <= 1.05 * used

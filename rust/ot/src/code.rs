@@ -1,8 +1,8 @@
 //! The expand-convolute code (Raghuraman, Rindal & Tanguy, eprint 2023/882) at rate one half, systematic, transposed: what
 //! makes `rows` pseudo-random values of a sparse vector.
 //!
-//! `output = first rows + B (C rest)`. C is a convolution: each value takes in its predecessor and each of the 23 before
-//! that by a random bit. B adds seven values, one from each seventh of the whole. Bits and places are public, from AES-128 in counter mode.
+//! `output = first rows + B (C rest)`. C is a convolution: values go in groups of four, and each takes in its
+//! predecessor, and by a random bit each of the 24 values of the six groups before and what else is before it in its own. B adds seven values, one from each seventh of the whole. Bits and places are public, from AES-128 in counter mode.
 
 use rayon::prelude::*;
 
@@ -10,8 +10,10 @@ use crate::prg::{Counter, key};
 
 /// Values that each output gathers.
 pub(crate) const EXPAND: usize = 7;
-/// How far back the convolution reaches.
+/// How far back the convolution reaches at least.
 pub(crate) const WIDTH: usize = 24;
+/// Values of which the convolution tables the subset sums.
+const GROUP: usize = 4;
 /// Outputs whose places are drawn together.
 const CHUNK: usize = 1024;
 
@@ -105,26 +107,37 @@ impl Code {
         values.truncate(size);
     }
 
+    /// Values go in groups of four. The sums of each subset of a group are tabled once, and serve the six groups that follow.
     fn convolve<T: Element>(&self, values: &mut [T]) {
         let mut draws = Counter::new(&self.bits);
-        let mut coefficients = vec![0u128; CHUNK / 4];
-        // Zeros stand before the first value.
-        let mut window = [T::default(); WIDTH + CHUNK];
+        let mut coefficients = [0u128; CHUNK / 4];
+        let mut tables = [[T::default(); 1 << GROUP]; WIDTH / GROUP];
+        let mut oldest = 0;
+        let mut last = T::default();
         for chunk in values.chunks_mut(CHUNK) {
             draws.blocks(&mut coefficients);
-            window.copy_within(CHUNK.., 0);
-            window[WIDTH..WIDTH + chunk.len()].copy_from_slice(chunk);
-            for i in 0..chunk.len() {
-                let bits = (coefficients[i / 4] >> (32 * (i % 4))) as u32;
-                let before: &[T; WIDTH] = window[i..i + WIDTH].try_into().expect("so long");
-                let mut sum = window[WIDTH + i];
-                for (j, value) in before[..WIDTH - 1].iter().enumerate() {
-                    sum = sum.plus(value.and(0u64.wrapping_sub(u64::from(bits >> j & 1))));
+            for (group, bits) in chunk.chunks_mut(GROUP).zip(&coefficients) {
+                let mut own = [T::default(); GROUP];
+                for (i, value) in group.iter_mut().enumerate() {
+                    let bits = (bits >> (32 * i)) as u32;
+                    let mut sum = value.plus(last);
+                    for (j, table) in tables.iter().enumerate() {
+                        sum = sum.plus(table[(bits >> (GROUP * j)) as usize % (1 << GROUP)]);
+                    }
+                    for (j, before) in own[..i.saturating_sub(1)].iter().enumerate() {
+                        let bit = u64::from(bits >> (WIDTH + j) & 1);
+                        sum = sum.plus(before.and(0u64.wrapping_sub(bit)));
+                    }
+                    (own[i], last, *value) = (sum, sum, sum);
                 }
-                sum = sum.plus(before[WIDTH - 1]);
-                window[WIDTH + i] = sum;
+                let table = &mut tables[oldest];
+                oldest = (oldest + 1) % (WIDTH / GROUP);
+                for (i, value) in own.iter().enumerate() {
+                    for j in 0..1 << i {
+                        table[(1 << i) + j] = table[j].plus(*value);
+                    }
+                }
             }
-            chunk.copy_from_slice(&window[WIDTH..WIDTH + chunk.len()]);
         }
     }
 
@@ -150,7 +163,7 @@ impl Code {
                         } else {
                             part
                         };
-                        let at = (u64::from(*place) * wide as u64 >> 32) as usize;
+                        let at = ((u64::from(*place) * wide as u64) >> 32) as usize;
                         sum = sum.plus(values[j * part + at]);
                     }
                     *output = sum;
