@@ -16,7 +16,7 @@ from atoll.disclosure import at_least
 from atoll.errors import AtollError
 from atoll.functions.compiling import Calibration, Json
 from atoll.plan.operators import psi
-from atoll.protocols import ecdh_psi
+from atoll.protocols import ecdh_psi, vole_psi
 
 ProtocolId = Literal["ecdh-psi/v1", "vole-psi/v1"]
 Security = Literal["semi-honest", "malicious"]
@@ -31,10 +31,6 @@ Measured (benchmarks/join_choice.py): 45 ms of processor time, 1.3 MB and about 
 _WORTH = 0.8
 _ROUNDS = {"ecdh-psi/v1": 6, "vole-psi/v1": 15}
 _WORKER_BYTES = 120 << 20
-# Of the fast join: slots of an encoding for each key, bytes of a slot or tag in full width, bytes of its set-up.
-_FAST_SLOTS, _DENSE_SLOTS = 1.17, 1.07
-_FULL_BYTES = 16
-_FAST_SETUP, _DENSE_SETUP = 1_300_000, 660_000
 
 
 @dataclass(frozen=True)
@@ -161,20 +157,12 @@ def _fast(option: Option, case: Case) -> tuple[int, float, int]:
 
 
 def fast_bytes(option: Option, left: int, right: int, learns: tuple[bool, bool]) -> int:
-    """Payload bytes of the fast join in both directions, within a tenth.
-
-    The side that learns first sends its encoded keys; the other one a tag for each of its keys; where both learn, the
-    tags that matched go back.
-    """
+    """Most payload bytes of the fast join in both directions; less only where both learn and not all keys match."""
     both = all(learns)
     first, other = sorted((left, right)) if both else (left, right) if learns[0] else (right, left)
-    # 40 bits, and as many as there are pairs of keys.
-    narrow = -(-(40 + max(left - 1, 0).bit_length() + max(right - 1, 0).bit_length()) // 8)
-    tag = _FULL_BYTES if option.security == "malicious" else narrow
-    dense = option.variant == "low-communication"
-    slot, slots = (narrow, _DENSE_SLOTS) if dense else (_FULL_BYTES, _FAST_SLOTS)
-    setup = _DENSE_SETUP if dense else _FAST_SETUP
-    return setup + int(first * slots) * slot + (other + (first if both else 0)) * tag
+    how: Json = {"both": both, "security": option.security, "variant": option.variant}
+    sent: int = vole_psi.wire_bytes(first, other, role="receiver", **how)
+    return sent + vole_psi.wire_bytes(other, first, role="sender", **how)
 
 
 def _grants(agreement: Agreement, asset: Asset, partners: set[str], purpose: str) -> list[list[Grant]]:
