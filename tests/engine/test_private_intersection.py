@@ -157,7 +157,9 @@ def test_less_memory_means_smaller_buckets_and_the_same_rows():
     assert caught.value.code == "E_MEMORY"
 
 
-@pytest.mark.parametrize("keys", [[1, 2], np.array([1.5]), np.array([object()])], ids=str)
+@pytest.mark.parametrize(
+    "keys", [[1, 2], np.array([1.5]), np.array([object()])], ids=["list", "floats", "objects"]
+)
 def test_unfit_keys(keys):
     with pytest.raises(AtollError) as caught:
         private_intersection(keys, pair()[0])

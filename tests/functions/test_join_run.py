@@ -25,19 +25,36 @@ from atoll.testing import nodes
 PARTIES = ("alice", "bob")
 
 
+Named = tuple[str, str, str | None]
+PROTOCOLS: dict[str, Named] = {
+    "ecdh": ("ecdh-psi/v1", "semi-honest", None),
+    "malicious": ("vole-psi/v1", "malicious", "fast"),
+    "semi-honest": ("vole-psi/v1", "semi-honest", "fast"),
+    "low communication": ("vole-psi/v1", "semi-honest", "low-communication"),
+}
+chosen: Named = PROTOCOLS["ecdh"]
+
+
+@pytest.fixture(autouse=True, params=PROTOCOLS)
+def protocol(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs by every protocol."""
+    monkeypatch.setitem(globals(), "chosen", PROTOCOLS[request.param])
+
+
 def _plan(columns: list[str], receivers: list[str], duplicates: str) -> dict[str, Any]:
     ids = [f"in-{party}" for party in PARTIES]
     psi = {
         "id": "psi",
         "kind": "psi/v1",
         "inputs": ["r0", "r1"],
+        "protocol": chosen[0],
+        "security": chosen[1],
         "parameters": {
             "keys": [columns, columns],
             "reveal": "rows",
             "receivers": receivers,
             "duplicates": duplicates,
-            # The protocol that is right in the first minute of a test.
-            "protocol": "ecdh-psi/v1",
+            "variant": chosen[2],
         },
     }
     reads = [{"id": f"r{i}", "kind": "read/v1", "inputs": [ids[i]], "parameters": {}} for i in range(2)]

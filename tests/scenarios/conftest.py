@@ -25,6 +25,7 @@ def _load(name: str, file: str) -> None:
 _load("atoll_scenario_drivers", "drivers.py")
 _load("atoll_scenario_world", "world.py")
 _load("atoll_scenario_table", "table.py")
+_load("atoll_scenario_join_table", "join_table.py")
 _load("atoll_scenario_data_actions", "data_actions.py")
 _load("atoll_scenario_data_table", "data_table.py")
 _load("atoll_scenario_evidence_actions", "evidence_actions.py")

@@ -1,0 +1,109 @@
+"""Scenarios of private joins: what each side gets, by which protocol."""
+
+from __future__ import annotations
+
+from atoll_scenario_world import Play, ids, numbers, scenario
+
+from atoll.client import verify_ledger
+from atoll.testing import until
+
+
+@scenario("a join gives the asker its matched rows")
+def _(p: Play) -> None:
+    job = p.run(p.join(p.both()))
+    found = p.do.rows(p.alice, job)
+    assert sorted(r["id"] for r in found) == sorted(ids(60, 120))
+    assert {r["id"]: str(r["debt"]) for r in found}["s77"] == "77.25"
+    seen = p.do.job(p.alice, job)
+    assert seen["result"] == {"rows": 60, "matched_rows": 60, "matched_keys": 60}
+
+
+@scenario("a join gives chosen columns only", heavy=True)
+def _(p: Play) -> None:
+    job = p.run(p.join(p.both(), left_select=["segment"]))
+    assert {tuple(r) for r in p.do.rows(p.alice, job)} == {("segment",)}
+
+
+@scenario("a join gives both sides their rows in one order")
+def _(p: Play) -> None:
+    job = p.run(p.join(p.both(), receivers="both"))
+    mine = [r["id"] for r in p.do.rows(p.alice, job)]
+    until("bob has completed", lambda: p.do.job(p.bob, job)["state"] == "completed")
+    assert mine == [r["id"] for r in p.do.rows(p.bob, job)]
+    assert len(mine) == 60
+
+
+@scenario("a join may be for the peer alone", error="E_NOT_FOUND")
+def _(p: Play) -> None:
+    job = p.run(p.join(p.both(), receivers="peer"))
+    until("bob has completed", lambda: p.do.job(p.bob, job)["state"] == "completed")
+    assert len(p.do.rows(p.bob, job)) == 60
+    p.do.rows(p.alice, job)
+
+
+@scenario("a join may tell the size alone")
+def _(p: Play) -> None:
+    job = p.run(p.join(p.both(), reveal="size"))
+    assert p.do.job(p.alice, job)["result"] == {"rows": 1, "intersection_size": 60}
+
+
+@scenario("keys are normalised alike on both sides")
+def _(p: Play) -> None:
+    agreement = p.agree(alice={"dirty": "*"}, bob={"taxes": "*"})
+    job = p.run(p.join(agreement, "dirty", normalise={"id": ["trim", "lower"]}))
+    assert len(p.do.rows(p.alice, job)) == 10
+
+
+@scenario("several key columns", heavy=True)
+def _(p: Play) -> None:
+    agreement = p.agree(alice={"pairs": "*"}, bob={"years": "*"})
+    job = p.run(p.join(agreement, "pairs", "years", on=["id", "year"]))
+    assert sorted((r["id"], str(r["year"])) for r in p.do.rows(p.alice, job)) == [
+        ("s1", "2025"),
+        ("s2", "2024"),
+    ]
+
+
+@scenario("duplicates multiply as in SQL where both learn rows")
+def _(p: Play) -> None:
+    agreement = p.agree(alice={"twice": "*"}, bob={"again": "*"})
+    job = p.run(p.join(agreement, "twice", "again", receivers="both"))
+    # s60 stands twice here and three times there, s61 once on each side.
+    assert len(p.do.rows(p.alice, job)) == 7
+
+
+@scenario("duplicates are refused by choice", error="E_DUPLICATE")
+def _(p: Play) -> None:
+    agreement = p.agree(alice={"twice": "*"}, bob={"taxes": "*"})
+    p.run(p.join(agreement, "twice", duplicates="refuse"))
+
+
+@scenario("an estimate comes with the statement in two languages, and proposes nothing")
+def _(p: Play) -> None:
+    found = p.do.estimate(p.alice, p.join(p.both()))
+    assert float(found["estimate"]["seconds"]) > 0
+    assert any("taxes" in line for line in found["statement"]["en"])
+    choice = found["choice"]
+    assert (
+        choice["protocol"] == next(o for o in found["plan"]["operators"] if o["kind"] == "psi/v1")["protocol"]
+    )
+    assert choice["memory_bytes"] > 0
+    assert choice["why"]["en"]
+    assert choice["why"]["zh"]
+    assert len(found["statement"]["zh"]) == len(found["statement"]["en"])
+
+
+@scenario("all sign the receipt, and the exported ledger verifies until a byte is changed", error="E_LEDGER")
+def _(p: Play) -> None:
+    agreement = p.both()
+    job = p.run(p.join(agreement))
+    assert p.do.receipt(p.alice, job)["missing"] == []
+    file = p.world.folder / f"export{next(numbers)}"
+    p.do.export(p.alice, agreement, file)
+    keys = {node.name: node.identity for node in (p.alice, p.bob)}
+    report = verify_ledger(file, keys)
+    assert report.ok, report.lines()
+    body = bytearray(file.read_bytes())
+    body[len(body) // 2] ^= 1
+    file.write_bytes(bytes(body))
+    verify_ledger(file, keys).require()
