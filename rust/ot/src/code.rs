@@ -14,8 +14,10 @@ pub(crate) const EXPAND: usize = 7;
 pub(crate) const WIDTH: usize = 24;
 /// Values of which the convolution tables the subset sums.
 const GROUP: usize = 4;
-/// Outputs whose places are drawn together.
+/// Values whose bits or places are drawn together.
 const CHUNK: usize = 1024;
+/// Outputs that stay near while they gather.
+const TILE: usize = 32 * CHUNK;
 
 /// What the code adds up.
 pub(crate) trait Element: Copy + Default + Send + Sync {
@@ -105,6 +107,7 @@ impl Code {
         self.convolve(rest);
         self.expand(rest, &mut outputs[..size]);
         values.truncate(size);
+        values.shrink_to_fit();
     }
 
     /// Values go in groups of four. The sums of each subset of a group are tabled once, and serve the six groups that follow.
@@ -141,34 +144,34 @@ impl Code {
         }
     }
 
+    /// A tile of outputs gathers from one part of the values after the other: its pages and much of its lines stay near.
     fn expand<T: Element>(&self, values: &[T], outputs: &mut [T]) {
-        const BLOCKS: usize = CHUNK * EXPAND / 4;
         let part = values.len() / EXPAND;
-        outputs
-            .par_chunks_mut(CHUNK)
-            .enumerate()
-            .for_each(|(c, outputs)| {
-                let mut draws = [0u128; BLOCKS];
-                Counter::at(&self.places, (c * BLOCKS) as u128).blocks(&mut draws);
-                let mut places = [0u32; CHUNK * EXPAND];
-                for (four, draw) in places.as_chunks_mut::<4>().0.iter_mut().zip(draws) {
-                    *four = std::array::from_fn(|i| (draw >> (32 * i)) as u32);
-                }
-                for (output, places) in outputs.iter_mut().zip(places.as_chunks::<EXPAND>().0) {
-                    let mut sum = *output;
-                    for (j, place) in places.iter().enumerate() {
-                        // The last part takes what does not divide by seven.
-                        let wide = if j + 1 == EXPAND {
-                            values.len() - j * part
-                        } else {
-                            part
-                        };
-                        let at = ((u64::from(*place) * wide as u64) >> 32) as usize;
-                        sum = sum.plus(values[j * part + at]);
+        (outputs.par_chunks_mut(TILE).enumerate()).for_each(|(tile, outputs)| {
+            let mut draws = Counter::new(&self.places);
+            let mut places = [0u128; CHUNK / 4];
+            for j in 0..EXPAND {
+                // The last part takes what does not divide by seven.
+                let end = if j + 1 == EXPAND {
+                    values.len()
+                } else {
+                    (j + 1) * part
+                };
+                let values = &values[j * part..end];
+                let wide = values.len() as u64;
+                for (c, outputs) in outputs.chunks_mut(CHUNK).enumerate() {
+                    let chunk = tile * (TILE / CHUNK) + c;
+                    draws.seek(((chunk * EXPAND + j) * (CHUNK / 4)) as u128);
+                    draws.blocks(&mut places);
+                    for (outputs, draw) in outputs.chunks_mut(4).zip(places) {
+                        for (i, output) in outputs.iter_mut().enumerate() {
+                            let draw = u64::from((draw >> (32 * i)) as u32);
+                            *output = output.plus(values[((draw * wide) >> 32) as usize]);
+                        }
                     }
-                    *output = sum;
                 }
-            });
+            }
+        });
     }
 }
 

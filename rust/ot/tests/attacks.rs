@@ -51,7 +51,7 @@ fn wrong(outputs: &Outputs) -> usize {
 }
 
 #[test]
-fn a_wrong_tree_is_caught() {
+fn trees_that_are_not_what_was_sent_are_caught() {
     let p = parameters(500, 128, Security::Malicious);
     // Both sums of a level, so that either path meets it; then the sum of all leaves.
     for places in [vec![1, 17], vec![1 + 4 * 16, 1 + 5 * 16]] {
@@ -65,24 +65,6 @@ fn a_wrong_tree_is_caught() {
 }
 
 #[test]
-fn a_guess_of_a_path_passes_where_it_is_right() {
-    // What a cheating sender learns from an abort: one of the two sums of a level is not used.
-    let p = parameters(500, 128, Security::Malicious);
-    let passed: Vec<bool> = [1, 17]
-        .iter()
-        .map(|at| {
-            run(&p, |m| {
-                if m[0] == TREES {
-                    m[*at] ^= 1;
-                }
-            })
-            .is_ok_and(|outputs| wrong(&outputs) == 0)
-        })
-        .collect();
-    assert_eq!(passed.iter().filter(|p| **p).count(), 1);
-}
-
-#[test]
 fn without_the_check_a_wrong_tree_spoils_the_result() {
     let p = parameters(500, 128, Security::SemiHonest);
     let outputs = run(&p, |m| {
@@ -91,7 +73,8 @@ fn without_the_check_a_wrong_tree_spoils_the_result() {
             m[17] ^= 1;
         }
     });
-    assert!(wrong(&outputs.ok().unwrap()) > 100);
+    // Half of the leaves of the first block, which are in the systematic part.
+    assert!((5..100).contains(&wrong(&outputs.ok().unwrap())));
 }
 
 #[test]
@@ -217,7 +200,10 @@ fn fingerprint(p: &Parameters) -> String {
 
 #[test]
 fn vectors() {
-    let vectors: serde_json::Value = serde_json::from_str(include_str!("vectors.json")).unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let vectors: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut wrong = Vec::new();
     for vector in vectors.as_array().unwrap() {
         let number = |name: &str| vector[name].as_u64().unwrap();
         let security = match vector["security"].as_str().unwrap() {
@@ -229,13 +215,13 @@ fn vectors() {
                 threads,
                 ..parameters(number("size") as usize, number("bits") as u32, security)
             };
-            assert_eq!(
-                fingerprint(&p),
-                vector["sha256"].as_str().unwrap(),
-                "{vector}"
-            );
+            let found = fingerprint(&p);
+            if found != vector["sha256"].as_str().unwrap() {
+                wrong.push(format!("{threads} threads: {vector} is {found}"));
+            }
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
