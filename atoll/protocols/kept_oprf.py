@@ -255,9 +255,9 @@ class Estimate:
     asker_core_seconds: float
 
 
-SETUP_MICROSECONDS: Final = 30.0
-ANSWER_MICROSECONDS: Final = 35.0
-ASK_MICROSECONDS: Final = 50.0
+SETUP_MICROSECONDS: Final = 25.0
+ANSWER_MICROSECONDS: Final = 22.0
+ASK_MICROSECONDS: Final = 55.0
 _UPDATE_CHUNK: Final = 1 << 14
 _HEADER: Final = 5
 
