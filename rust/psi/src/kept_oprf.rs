@@ -172,10 +172,7 @@ impl<D: AsRef<[u8]> + Send + Sync> Asker<D> {
         }
         let (public, store) = (&self.public, &self.store);
         let inputs = &self.items()[batch.from..batch.from + evaluated.len()];
-        let block = |((i, blinds), (inputs, elements)): (
-            (usize, &Blinds),
-            (&[Point], &[RistrettoPoint]),
-        )| {
+        let look_up = |i: usize, blinds: &Blinds, inputs: &[Point], elements: &[RistrettoPoint]| {
             let first = batch.from + i * BLOCK;
             let mut found = Vec::new();
             for (j, (input, element)) in inputs
@@ -196,7 +193,7 @@ impl<D: AsRef<[u8]> + Send + Sync> Asker<D> {
                 .par_iter()
                 .enumerate()
                 .zip(parts)
-                .map(block)
+                .map(|((i, blinds), (inputs, elements))| look_up(i, blinds, inputs, elements))
                 .collect()
         });
         self.received += evaluated.len();
