@@ -1,14 +1,20 @@
-//! Private set intersection: key encoding, the ECDH protocol and the one from VOLE, as pure steps without I/O or clock.
+//! Private set intersection: key encoding, the ECDH protocol, the one from VOLE and the kept OPRF, as pure steps without I/O or clock.
 
 pub mod distinct;
 pub mod ecdh;
 pub mod group;
+pub mod kept_messages;
+pub mod kept_oprf;
+pub mod kept_store;
+pub mod kept_update;
 pub mod keys;
 mod messages;
 pub mod normalise;
 pub mod partition;
 pub mod vole_psi;
+pub mod voprf;
 
+pub use atoll_ot::Party;
 pub use atoll_primitives::refusal::Refusal;
 
 /// A worker pool of exactly `threads` threads.

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 mod canonical;
 mod confine;
+mod kept;
 mod keys;
 mod masks;
 mod psi;
@@ -35,6 +36,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     canonical::register(m)?;
     confine::register(m)?;
     sign::register(m)?;
+    kept::register(m)?;
     keys::register(m)?;
     psi::register(m)?;
     rows::register(m)?;
