@@ -45,7 +45,7 @@ fn stream(seed: &[u8], attempt: u32, channel: &str, step: &str) -> PyResult<Stre
 enum Side {
     Holder(Holder),
     Keeper(Keeper),
-    Asker(Asker<PyBackedBytes>),
+    Asker(Box<Asker<PyBackedBytes>>),
     Evaluator(Evaluator),
 }
 
@@ -54,7 +54,7 @@ impl Side {
         match self {
             Self::Holder(side) => side,
             Self::Keeper(side) => side,
-            Self::Asker(side) => side,
+            Self::Asker(side) => side.as_mut(),
             Self::Evaluator(side) => side,
         }
     }
@@ -124,7 +124,7 @@ impl KeptOprf {
             .detach(|| Asker::new(Store::parse(store)?, digests, randomness, chunk, threads))
             .map_err(refused)?;
         Ok(Self {
-            side: Side::Asker(asker),
+            side: Side::Asker(Box::new(asker)),
         })
     }
 
