@@ -1,5 +1,6 @@
 //! Private set intersection: key encoding and the ECDH protocol, as pure steps without I/O or clock.
 
+pub mod circuit;
 pub mod distinct;
 pub mod ecdh;
 pub mod group;

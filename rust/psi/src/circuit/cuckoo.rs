@@ -139,7 +139,13 @@ mod tests {
                 + (c - u32::from(c > a) - u32::from(c > b)) as usize] += 1.0;
         }
         // Chi-square with 59 degrees of freedom: above 109 once in 10,000.
-        assert!(counts.iter().map(|c| (c - 1e3) * (c - 1e3) / 1e3).sum::<f64>() < 109.0);
+        assert!(
+            counts
+                .iter()
+                .map(|c| (c - 1e3) * (c - 1e3) / 1e3)
+                .sum::<f64>()
+                < 109.0
+        );
     }
 
     #[test]

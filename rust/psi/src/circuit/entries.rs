@@ -33,9 +33,8 @@ pub(crate) fn entry(coin: &[u8; 16], digest: &KeyDigest, copy: u32) -> Entry {
 
 /// For every row how many rows with the same digest stand before it. `E_DUPLICATE` if one reaches `copies`.
 pub(crate) fn copies(digests: &[KeyDigest], copies: u32) -> Result<Vec<u32>, Refusal> {
-    let hash = |digest: &KeyDigest| {
-        u64::from_le_bytes(digest[..8].try_into().expect("eight bytes"))
-    };
+    let hash =
+        |digest: &KeyDigest| u64::from_le_bytes(digest[..8].try_into().expect("eight bytes"));
     // Of every digest the last row so far.
     let mut last: HashTable<u32> = HashTable::with_capacity(digests.len());
     let mut out = vec![0u32; digests.len()];
@@ -58,9 +57,13 @@ pub(crate) fn copies(digests: &[KeyDigest], copies: u32) -> Result<Vec<u32>, Ref
 }
 
 /// Keys of the stores: each entry's name and the number of the position it is looked up at.
-pub(crate) fn keys(masks: &Masks, of: impl IndexedParallelIterator<Item = (u128, usize)>) -> Vec<u128> {
+pub(crate) fn keys(
+    masks: &Masks,
+    of: impl IndexedParallelIterator<Item = (u128, usize)>,
+) -> Vec<u128> {
     let mut keys: Vec<u128> = of.map(|(name, position)| name ^ position as u128).collect();
-    keys.par_chunks_mut(BATCH).for_each(|part| masks.compress(part));
+    keys.par_chunks_mut(BATCH)
+        .for_each(|part| masks.compress(part));
     keys
 }
 

@@ -51,7 +51,14 @@ impl Known {
 
     /// The message for `bin`, appended to `out`. `values` are replaced by this side's shares; `half` is its half of the
     /// bit, `flip` what the peer sent: its half and its choice, added.
-    pub(crate) fn send(&self, bin: usize, half: u64, flip: u64, values: &mut [u64], out: &mut Vec<u8>) {
+    pub(crate) fn send(
+        &self,
+        bin: usize,
+        half: u64,
+        flip: u64,
+        values: &mut [u64],
+        out: &mut Vec<u8>,
+    ) {
         let (mut zero, mut one) = (Vec::new(), Vec::new());
         let with = |choice: u64| {
             self.output.b[bin] ^ (self.output.delta & 0u128.wrapping_sub(u128::from(choice)))
