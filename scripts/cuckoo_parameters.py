@@ -23,7 +23,32 @@ from math import exp, expm1, inf, lgamma, log
 SECURITY = 40
 LN2 = log(2)
 # Numbers of entries at which rows of the table begin; from the last on the ratio is LAST.
-STARTS = (1, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384)
+STARTS = (
+    1,
+    3,
+    4,
+    6,
+    8,
+    12,
+    16,
+    24,
+    32,
+    48,
+    64,
+    96,
+    128,
+    192,
+    256,
+    384,
+    512,
+    768,
+    1024,
+    1536,
+    2048,
+    4096,
+    8192,
+    16384,
+)
 LAST = 1.30
 LARGEST = 1 << 24
 

@@ -6,6 +6,7 @@
 use pyo3::prelude::*;
 
 mod canonical;
+mod circuit;
 mod confine;
 mod keys;
 mod masks;
@@ -32,6 +33,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("CoreError", m.py().get_type::<CoreError>())?;
     m.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     canonical::register(m)?;
+    circuit::register(m)?;
     confine::register(m)?;
     sign::register(m)?;
     keys::register(m)?;
