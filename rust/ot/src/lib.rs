@@ -1,5 +1,18 @@
 //! Correlated randomness of two parties: oblivious transfer and vector oblivious linear evaluation, as pure steps.
 
+pub mod base;
+mod code;
+pub mod cot;
+mod extend;
+pub mod field;
+mod ggm;
+pub mod lpn;
+mod prg;
+mod silent;
+mod simd;
+pub mod vole;
+pub mod wire;
+
 pub use atoll_primitives::refusal::Refusal;
 
 /// What a protocol step withstands.

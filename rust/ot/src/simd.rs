@@ -1,0 +1,159 @@
+//! The carry-less products and wide moves of the processor, chosen at run time. Nothing else in this crate is unsafe.
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    const LOW: i64 = 0x87;
+
+    pub(super) fn has() -> bool {
+        is_x86_feature_detected!("pclmulqdq") && is_x86_feature_detected!("sse2")
+    }
+
+    pub(super) fn has_wide() -> bool {
+        is_x86_feature_detected!("vpclmulqdq") && is_x86_feature_detected!("avx512f")
+    }
+
+    #[inline(always)]
+    fn load(x: u128) -> __m128i {
+        // SAFETY: both types are 16 plain bytes.
+        unsafe { std::mem::transmute(x) }
+    }
+
+    #[inline(always)]
+    fn store(x: __m128i) -> u128 {
+        // SAFETY: both types are 16 plain bytes.
+        unsafe { std::mem::transmute(x) }
+    }
+
+    /// The 256 bits of the product: low and high half.
+    #[target_feature(enable = "pclmulqdq,sse2")]
+    #[inline]
+    fn product(a: __m128i, b: __m128i) -> (__m128i, __m128i) {
+        let low = _mm_clmulepi64_si128::<0x00>(a, b);
+        let high = _mm_clmulepi64_si128::<0x11>(a, b);
+        let middle = _mm_xor_si128(
+            _mm_clmulepi64_si128::<0x10>(a, b),
+            _mm_clmulepi64_si128::<0x01>(a, b),
+        );
+        (
+            _mm_xor_si128(low, _mm_slli_si128::<8>(middle)),
+            _mm_xor_si128(high, _mm_srli_si128::<8>(middle)),
+        )
+    }
+
+    /// Folds the high half down, 64 bits at a time: x^128 is x^7 + x^2 + x + 1.
+    #[target_feature(enable = "pclmulqdq,sse2")]
+    #[inline]
+    fn reduce(low: __m128i, high: __m128i) -> __m128i {
+        let modulus = _mm_set_epi64x(0, LOW);
+        let top = _mm_clmulepi64_si128::<0x01>(high, modulus);
+        let low = _mm_xor_si128(low, _mm_slli_si128::<8>(top));
+        let high = _mm_xor_si128(high, _mm_srli_si128::<8>(top));
+        _mm_xor_si128(low, _mm_clmulepi64_si128::<0x00>(high, modulus))
+    }
+
+    #[target_feature(enable = "pclmulqdq,sse2")]
+    pub(super) fn mul(a: u128, b: u128) -> u128 {
+        let (low, high) = product(load(a), load(b));
+        store(reduce(low, high))
+    }
+
+    #[target_feature(enable = "pclmulqdq,sse2")]
+    pub(super) fn scale(values: &mut [u128], by: u128) {
+        let by = load(by);
+        for v in values {
+            let (low, high) = product(load(*v), by);
+            *v = store(reduce(low, high));
+        }
+    }
+
+    #[target_feature(enable = "pclmulqdq,sse2")]
+    pub(super) fn inner(a: &[u128], b: &[u128]) -> u128 {
+        let (mut low, mut high) = (_mm_setzero_si128(), _mm_setzero_si128());
+        for (x, y) in a.iter().zip(b) {
+            let (l, h) = product(load(*x), load(*y));
+            low = _mm_xor_si128(low, l);
+            high = _mm_xor_si128(high, h);
+        }
+        store(reduce(low, high))
+    }
+
+    #[target_feature(enable = "avx512f,vpclmulqdq")]
+    #[inline]
+    fn load_four(x: &[u128; 4]) -> __m512i {
+        // SAFETY: four u128 are 64 readable bytes, and the load needs no alignment.
+        unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
+    }
+
+    #[target_feature(enable = "avx512f,vpclmulqdq")]
+    #[inline]
+    fn unpack(x: __m512i) -> [u128; 4] {
+        // SAFETY: both types are 64 plain bytes.
+        unsafe { std::mem::transmute(x) }
+    }
+
+    #[target_feature(enable = "pclmulqdq,sse2,avx512f,vpclmulqdq")]
+    pub(super) fn inner_wide(a: &[u128], b: &[u128]) -> u128 {
+        let count = a.len().min(b.len());
+        let ((a, rest_a), (b, rest_b)) = (a[..count].as_chunks::<4>(), b[..count].as_chunks::<4>());
+        let zero = _mm512_setzero_si512();
+        let (mut low, mut middle, mut high) = (zero, zero, zero);
+        for (x, y) in a.iter().zip(b) {
+            let (x, y) = (load_four(x), load_four(y));
+            low = _mm512_xor_si512(low, _mm512_clmulepi64_epi128::<0x00>(x, y));
+            high = _mm512_xor_si512(high, _mm512_clmulepi64_epi128::<0x11>(x, y));
+            middle = _mm512_ternarylogic_epi64::<0x96>(
+                middle,
+                _mm512_clmulepi64_epi128::<0x10>(x, y),
+                _mm512_clmulepi64_epi128::<0x01>(x, y),
+            );
+        }
+        let sum = |x: __m512i| unpack(x).iter().fold(0, |s, v| s ^ v);
+        let (low, middle, high) = (sum(low), sum(middle), sum(high));
+        let folded = reduce(load(low ^ (middle << 64)), load(high ^ (middle >> 64)));
+        store(folded) ^ inner(rest_a, rest_b)
+    }
+}
+
+/// The product, where the processor has carry-less multiplication.
+#[inline]
+pub(crate) fn mul(a: u128, b: u128) -> Option<u128> {
+    #[cfg(target_arch = "x86_64")]
+    if x86::has() {
+        // SAFETY: the features were found.
+        return Some(unsafe { x86::mul(a, b) });
+    }
+    let _ = (a, b);
+    None
+}
+
+/// Multiplies all values; false where the processor has no carry-less multiplication.
+pub(crate) fn scale(values: &mut [u128], by: u128) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if x86::has() {
+        // SAFETY: the features were found.
+        unsafe { x86::scale(values, by) };
+        return true;
+    }
+    let _ = (values, by);
+    false
+}
+
+/// The inner product, where the processor has carry-less multiplication.
+pub(crate) fn inner(a: &[u128], b: &[u128]) -> Option<u128> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if x86::has() && x86::has_wide() {
+            // SAFETY: the features were found.
+            return Some(unsafe { x86::inner_wide(a, b) });
+        }
+        if x86::has() {
+            // SAFETY: the features were found.
+            return Some(unsafe { x86::inner(a, b) });
+        }
+    }
+    let _ = (a, b);
+    None
+}
