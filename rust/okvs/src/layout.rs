@@ -40,6 +40,18 @@ impl Layout {
         }
     }
 
+    /// A shape of its own, for measurements.
+    #[cfg(test)]
+    pub fn reduced(weight: usize, windows: u64, length: u64) -> Self {
+        Self {
+            weight,
+            windows,
+            length,
+            seed: [0; 2],
+            factor: [1; 2],
+        }
+    }
+
     /// Sparse slots.
     pub fn sparse(&self) -> usize {
         (self.windows as usize + self.weight - 1) * self.length as usize
@@ -99,23 +111,29 @@ fn shape(items: usize, kind: Kind) -> (usize, u64, u64) {
     (weight, windows, sparse.div_ceil(segments))
 }
 
-/// Largest number of items, weight, windows, sparse slots in thousandths of the items.
+/// Items below this number, weight, windows, sparse slots in thousandths of the items. Failure bounds of the tables are
+/// derived by scripts/okvs_parameters.py.
 type Bracket = (u64, usize, u64, u64);
 
 fn bracket(table: &[Bracket], items: u64) -> (usize, u64, u64) {
-    let row = table.iter().find(|row| items <= row.0);
+    let row = table.iter().find(|row| items < row.0);
     let (_, weight, windows, permille) = *row.unwrap_or(&table[table.len() - 1]);
     (weight, windows, permille)
 }
 
+#[rustfmt::skip]
 const FAST: [Bracket; 3] = [
-    (1 << 12, 3, 1, 1300),
+    (1 << 14, 3, 1, 1300),
     (1 << 16, 3, 30, 1200),
-    (1 << 22, 3, 100, 1150),
+    (1 << 23, 3, 100, 1150),
 ];
 
-const DENSER: [Bracket; 3] = [
-    (1 << 12, 3, 1, 1300),
-    (1 << 15, 4, 60, 1100),
-    (1 << 22, 4, 300, 1047),
+#[rustfmt::skip]
+const DENSER: [Bracket; 6] = [
+    (1 << 14, 3, 1, 1300),
+    (1 << 16, 4, 60, 1100),
+    (1 << 17, 4, 150, 1062),
+    (1 << 18, 4, 150, 1048),
+    (1 << 21, 4, 300, 1047),
+    (1 << 23, 4, 500, 1047),
 ];

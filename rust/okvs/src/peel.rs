@@ -157,4 +157,60 @@ mod tests {
             }
         }
     }
+
+    /// Rows less rank over GF(2) of random sparse rows of `layout`.
+    fn missing<const K: usize>(layout: &Layout, items: usize, stream: &mut Stream) -> usize {
+        let words = layout.sparse().div_ceil(64);
+        let mut basis: Vec<Option<Vec<u64>>> = vec![None; layout.sparse()];
+        let mut missing = 0;
+        for _ in 0..items {
+            let mut row = vec![0u64; words];
+            for slot in layout.row::<K>(u128::from_le_bytes(stream.bytes())).slots {
+                row[slot as usize / 64] ^= 1 << (slot % 64);
+            }
+            loop {
+                let Some(word) = row.iter().position(|&word| word != 0) else {
+                    missing += 1;
+                    break;
+                };
+                let lead = word * 64 + row[word].trailing_zeros() as usize;
+                match &basis[lead] {
+                    Some(other) => row.iter_mut().zip(other).for_each(|(to, from)| *to ^= from),
+                    None => {
+                        basis[lead] = Some(row);
+                        break;
+                    }
+                }
+            }
+        }
+        missing
+    }
+
+    #[test]
+    #[ignore = "prints how often sparse rows of reduced stores depend on each other"]
+    fn missing_rank() {
+        for (weight, windows, thousandths) in
+            [(3, 30, 1200), (3, 100, 1150), (4, 60, 1100), (4, 200, 1047)]
+        {
+            for items in [1000usize, 2000, 4000] {
+                let sparse = items * thousandths / 1000;
+                let length = sparse.div_ceil(windows + weight - 1) as u64;
+                let layout = Layout::reduced(weight, windows as u64, length);
+                let mut stream = Stream::derive(b"rank", &[&items.to_be_bytes()]);
+                let mut counts = [0usize; 64];
+                for _ in 0..400_000 / items {
+                    let found = match weight {
+                        3 => missing::<3>(&layout, items, &mut stream),
+                        _ => missing::<4>(&layout, items, &mut stream),
+                    };
+                    counts[found.min(63)] += 1;
+                }
+                let most = counts.iter().rposition(|&count| count > 0).unwrap();
+                println!(
+                    "weight {weight}, windows {windows}, {thousandths}, items {items}: {:?}",
+                    &counts[..=most]
+                );
+            }
+        }
+    }
 }

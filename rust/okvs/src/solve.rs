@@ -68,11 +68,16 @@ fn solve_core<const K: usize>(
     slots: &mut [u128],
 ) -> Result<(), Refusal> {
     let free = free_slots(plan);
-    // A few free slots more than equations give full rank, unless rows depend on each other in all sparse columns.
-    let mut words = plan.aside.len().div_ceil(64);
+    // Unknowns a few more than equations give full rank, unless rows depend on each other in all sparse columns.
+    let mut words = plan.aside.len().saturating_sub(16).div_ceil(64);
     while words <= MOST_WORDS {
         let step = free.len().div_ceil((words * 64).max(1)).max(1);
-        let chosen: Vec<u32> = free.iter().copied().step_by(step).collect();
+        let chosen: Vec<u32> = free
+            .iter()
+            .copied()
+            .step_by(step)
+            .take(words * 64)
+            .collect();
         let mut system = System::new(1 + words);
         gather(layout, plan, placed, &chosen, slots, &mut system);
         if system.reduce() {
@@ -86,7 +91,7 @@ fn solve_core<const K: usize>(
         if chosen.len() == free.len() {
             break;
         }
-        words = 4 * words;
+        words = (4 * words).max(1);
     }
     Err(Refusal::new(
         "E_STATE",
@@ -124,27 +129,27 @@ fn gather<const K: usize>(
         slots[slot as usize] = 0;
     }
     let mut mask = vec![0u64; words];
-    let mut sum_up = |index: u32, skip: Option<u32>, slots: &[u128], masks: &[u64]| {
+    let sum_up = |index: u32, pivot: Option<u32>, slots: &[u128], masks: &[u64], to: &mut [u64]| {
         let row = &plan.rows[index as usize];
         let mut sum = placed[index as usize];
-        mask.fill(0);
-        mask[0] = row.dense;
-        for slot in row.slots.into_iter().filter(|&slot| Some(slot) != skip) {
+        to.fill(0);
+        to[0] = row.dense;
+        for slot in row.slots.into_iter().filter(|&slot| Some(slot) != pivot) {
             let slot = slot as usize;
             sum ^= slots[slot];
-            for (to, from) in mask.iter_mut().zip(&masks[slot * words..]) {
+            for (to, from) in to.iter_mut().zip(&masks[slot * words..]) {
                 *to ^= from;
             }
         }
-        (sum, mask.clone())
+        sum
     };
     for &(index, slot) in plan.peeled[plan.core..].iter().rev() {
-        let (sum, mask) = sum_up(index, Some(slot), slots, &masks);
+        let sum = sum_up(index, Some(slot), slots, &masks, &mut mask);
         slots[slot as usize] = sum;
         masks[slot as usize * words..][..words].copy_from_slice(&mask);
     }
     for &index in &plan.aside {
-        let (sum, mask) = sum_up(index, None, slots, &masks);
+        let sum = sum_up(index, None, slots, &masks, &mut mask);
         system.rows.extend_from_slice(&mask);
         system.right.push(sum);
     }

@@ -17,7 +17,7 @@ const PIECE: usize = 1 << 14;
 pub enum Kind {
     /// Three sparse slots a key: the fastest.
     Fast,
-    /// Four sparse slots a key: at most 1.05 slots an item from 2^16 items on.
+    /// Four sparse slots a key: at most 1.065 slots an item from 2^16 items on, 1.05 from 2^17 on.
     Dense,
 }
 
