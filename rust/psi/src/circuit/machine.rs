@@ -1,6 +1,8 @@
 //! The machine of one party: messages in their agreed order, checked before anything looks into them.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 
 use atoll_okvs::slots;
 use atoll_primitives::stream::Secret;
@@ -13,7 +15,7 @@ use super::parameters::{Parameters, Role, Shape};
 use super::placer::Placer;
 use super::products::pack;
 use super::schedule::{HEADER, Kind, Step, TURN_PIECE, schedule};
-use super::side::{Coin, Randomness};
+use super::side::{Coin, Randomness, Use, correlations, groups};
 use super::turns::Turns;
 use crate::ecdh::Outgoing;
 use crate::{Refusal, pool};
@@ -52,6 +54,10 @@ pub struct Machine<D> {
     at: usize,
     /// Units of the current step that went by.
     units: usize,
+    /// Use, size and bits of all correlations, the groups still to be made, and the one that is being made.
+    correlations: Vec<(Use, usize, u32)>,
+    groups: VecDeque<Range<usize>>,
+    group: Range<usize>,
     turns: Option<Turns>,
     turn_of: Role,
     speech: Option<(Vec<u8>, usize)>,
@@ -133,8 +139,14 @@ impl<D: AsRef<[u8]> + Send + Sync> Machine<D> {
             ));
         }
         copies(keys, most)?;
-        let fast = |items| slots(items, atoll_okvs::Kind::Fast);
-        let steps = schedule(&shape, fast(shape.entries), fast(3 * shape.rows));
+        let entry_slots = slots(shape.entries, atoll_okvs::Kind::Fast);
+        let store_slots = slots(3 * shape.rows, atoll_okvs::Kind::Fast);
+        let steps = schedule(&shape, entry_slots, store_slots);
+        let correlations = if shape.empty() {
+            Vec::new()
+        } else {
+            correlations(&shape, entry_slots)
+        };
         let binding = binding(&parameters);
         let randomness = Randomness {
             seed: seed.clone(),
@@ -169,8 +181,11 @@ impl<D: AsRef<[u8]> + Send + Sync> Machine<D> {
             steps,
             at: 0,
             units: 0,
+            groups: groups(&correlations).into(),
+            group: 0..0,
+            correlations,
             turns: None,
-            turn_of: Role::Mapper,
+            turn_of: Role::Placer,
             speech: None,
             turn: 0,
             workers: pool(threads)?,
@@ -259,13 +274,29 @@ impl<D: AsRef<[u8]> + Send + Sync> Machine<D> {
         self.turn += 1;
         let done = self.turns.as_mut().is_some_and(Turns::done);
         if done && let Some(turns) = self.turns.take() {
-            let side = &mut self.side;
+            let (side, all) = (&mut self.side, &self.correlations[self.group.clone()]);
             self.workers.install(|| match side {
-                Side::Placer(side) => side.correlated(turns.into_halves()),
-                Side::Mapper(side) => side.correlated(turns.into_halves()),
+                Side::Placer(side) => side.correlated(all, turns.into_halves()),
+                Side::Mapper(side) => side.correlated(all, turns.into_halves()),
             })?;
-            self.at += 1;
+            self.next_group()?;
         }
+        Ok(())
+    }
+
+    /// Begins the next group of correlations; after the last the turns are over.
+    fn next_group(&mut self) -> Result<(), Refusal> {
+        let Some(group) = self.groups.pop_front() else {
+            self.at += 1;
+            return Ok(());
+        };
+        let halves = match &self.side {
+            Side::Placer(side) => side.halves(&self.correlations, group.clone())?,
+            Side::Mapper(side) => side.halves(&self.correlations, group.clone())?,
+        };
+        self.group = group;
+        self.turns = Some(Turns::new(halves));
+        self.turn_of = Role::Placer;
         Ok(())
     }
 
@@ -340,11 +371,11 @@ impl<D: AsRef<[u8]> + Send + Sync> Machine<D> {
                 Role::Mapper => (&self.heard, &self.share),
             };
             let coin = Coin::new(&self.binding, placer, mapper);
-            let halves = match &mut self.side {
-                Side::Placer(side) => side.halves(coin)?,
-                Side::Mapper(side) => side.halves(coin)?,
-            };
-            self.turns = Some(Turns::new(halves));
+            match &mut self.side {
+                Side::Placer(side) => side.tossed(coin),
+                Side::Mapper(side) => side.tossed(coin),
+            }
+            self.next_group()?;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The mapper's side: every row in each of its three bins, and the chooser of the equality tests.
 
+use std::ops::Range;
+
 use atoll_ot::{field, vole};
 use rayon::prelude::*;
 
@@ -31,7 +33,10 @@ pub(crate) struct Mapper<D> {
     pub(crate) strings: Vec<u64>,
     /// Masks of the own words of every bin; in the end this side's shares of all words, the placer's first.
     pub(crate) values: Vec<u64>,
-    halves: Vec<Half>,
+    /// Leaves whose masks are known.
+    leaves: usize,
+    placer_half: Option<Half>,
+    mapper_half: Option<Half>,
     known: Option<Known>,
     chosen: Option<Chosen>,
     outbox: Vec<u8>,
@@ -57,7 +62,9 @@ impl<D: AsRef<[u8]> + Send + Sync> Mapper<D> {
             coin: None,
             entries: None,
             slots: Vec::new(),
-            halves: Vec::new(),
+            leaves: 0,
+            placer_half: None,
+            mapper_half: None,
             known: None,
             chosen: None,
             outbox: Vec::new(),
@@ -70,37 +77,47 @@ impl<D: AsRef<[u8]> + Send + Sync> Mapper<D> {
             .ok_or_else(|| Refusal::new("E_STATE", "there is no coin yet"))
     }
 
-    pub(crate) fn halves(&mut self, coin: Coin) -> Result<Vec<Half>, Refusal> {
+    /// The coin has fallen.
+    pub(crate) fn tossed(&mut self, coin: Coin) {
         self.coin = Some(coin);
-        let slots = side::entry_store(&self.shape, &coin, 1)?.slots();
+    }
+
+    /// Halves of one group of the correlations.
+    pub(crate) fn halves(
+        &self,
+        all: &[(Use, usize, u32)],
+        group: Range<usize>,
+    ) -> Result<Vec<Half>, Refusal> {
         let receives = |purpose| matches!(purpose, Use::Leaves | Use::PlacerWords);
         side::halves(
-            &self.shape,
-            slots,
-            &coin,
+            all,
+            group,
+            self.coin()?,
             &self.randomness,
             self.threads,
             receives,
         )
     }
 
-    /// Works out all that does not depend on keys.
-    pub(crate) fn correlated(&mut self, halves: Vec<Half>) -> Result<(), Refusal> {
+    /// Works out what does not depend on keys, of one group of the correlations.
+    pub(crate) fn correlated(
+        &mut self,
+        all: &[(Use, usize, u32)],
+        halves: Vec<Half>,
+    ) -> Result<(), Refusal> {
         let masks = self.coin()?.masks("leaves");
-        let mut halves = halves.into_iter();
-        let mut first = 0;
-        for bins in std::iter::once(None).chain(self.shape.chunks().map(Some)) {
-            let Some(half) = halves.next() else { break };
-            match bins {
-                None => self.entries = Some(half.sender()?),
-                Some(bins) => {
+        for ((purpose, size, _), half) in all.iter().zip(halves) {
+            match purpose {
+                Use::Entries => self.entries = Some(half.sender()?),
+                Use::Leaves => {
                     self.choices
-                        .push(equality::chooser(&masks, half.receiver()?, first));
-                    first += bins * self.shape.leaves();
+                        .push(equality::chooser(&masks, half.receiver()?, self.leaves));
+                    self.leaves += size;
                 }
+                Use::PlacerWords => self.placer_half = Some(half),
+                Use::MapperWords => self.mapper_half = Some(half),
             }
         }
-        self.halves = halves.rev().collect();
         Ok(())
     }
 
@@ -183,15 +200,11 @@ impl<D: AsRef<[u8]> + Send + Sync> Mapper<D> {
     }
 
     fn prepare_words(&mut self) -> Result<(), Refusal> {
-        if self.chosen.is_none()
-            && let Some(half) = self.halves.pop()
-        {
+        if let Some(half) = self.placer_half.take() {
             let masks = self.coin()?.masks("placer-words");
             self.chosen = Some(Chosen::new(masks, half.receiver()?, self.shape.words()));
         }
-        if self.known.is_none()
-            && let Some(half) = self.halves.pop()
-        {
+        if let Some(half) = self.mapper_half.take() {
             let masks = self.coin()?.masks("mapper-words");
             self.known = Some(Known::new(masks, half.sender()?, self.shape.mapper_words));
         }

@@ -1,5 +1,7 @@
 //! The placer's side: cuckoo hashing, and the holder of the equality tests.
 
+use std::ops::Range;
+
 use atoll_ot::vole;
 use rayon::prelude::*;
 
@@ -37,7 +39,10 @@ pub(crate) struct Placer<D> {
     pub(crate) strings: Vec<u64>,
     /// Values of every bin, own words first; in the end this side's shares.
     pub(crate) values: Vec<u64>,
-    halves: Vec<Half>,
+    /// Leaves whose masks are known.
+    leaves: usize,
+    placer_half: Option<Half>,
+    mapper_half: Option<Half>,
     known: Option<Known>,
     chosen: Option<Chosen>,
     bits: Option<atoll_primitives::stream::Stream>,
@@ -68,7 +73,9 @@ impl<D: AsRef<[u8]> + Send + Sync> Placer<D> {
                 keys: Vec::new(),
             },
             slots: Vec::new(),
-            halves: Vec::new(),
+            leaves: 0,
+            placer_half: None,
+            mapper_half: None,
             known: None,
             chosen: None,
             bits: None,
@@ -82,37 +89,47 @@ impl<D: AsRef<[u8]> + Send + Sync> Placer<D> {
             .ok_or_else(|| Refusal::new("E_STATE", "there is no coin yet"))
     }
 
-    pub(crate) fn halves(&mut self, coin: Coin) -> Result<Vec<Half>, Refusal> {
+    /// The coin has fallen.
+    pub(crate) fn tossed(&mut self, coin: Coin) {
         self.coin = Some(coin);
-        let slots = side::entry_store(&self.shape, &coin, 1)?.slots();
+    }
+
+    /// Halves of one group of the correlations.
+    pub(crate) fn halves(
+        &self,
+        all: &[(Use, usize, u32)],
+        group: Range<usize>,
+    ) -> Result<Vec<Half>, Refusal> {
         let receives = |purpose| matches!(purpose, Use::Entries | Use::MapperWords);
         side::halves(
-            &self.shape,
-            slots,
-            &coin,
+            all,
+            group,
+            self.coin()?,
             &self.randomness,
             self.threads,
             receives,
         )
     }
 
-    /// Works out all that does not depend on keys.
-    pub(crate) fn correlated(&mut self, halves: Vec<Half>) -> Result<(), Refusal> {
+    /// Works out what does not depend on keys, of one group of the correlations.
+    pub(crate) fn correlated(
+        &mut self,
+        all: &[(Use, usize, u32)],
+        halves: Vec<Half>,
+    ) -> Result<(), Refusal> {
         let masks = self.coin()?.masks("leaves");
-        let mut halves = halves.into_iter();
-        let mut first = 0;
-        for bins in std::iter::once(None).chain(self.shape.chunks().map(Some)) {
-            let Some(half) = halves.next() else { break };
-            match bins {
-                None => self.entries = Some(half.receiver()?),
-                Some(bins) => {
+        for ((purpose, size, _), half) in all.iter().zip(halves) {
+            match purpose {
+                Use::Entries => self.entries = Some(half.receiver()?),
+                Use::Leaves => {
                     self.pads
-                        .push(equality::holder(&masks, &half.sender()?, first));
-                    first += bins * self.shape.leaves();
+                        .push(equality::holder(&masks, &half.sender()?, self.leaves));
+                    self.leaves += size;
                 }
+                Use::PlacerWords => self.placer_half = Some(half),
+                Use::MapperWords => self.mapper_half = Some(half),
             }
         }
-        self.halves = halves.rev().collect();
         Ok(())
     }
 
@@ -250,15 +267,11 @@ impl<D: AsRef<[u8]> + Send + Sync> Placer<D> {
     }
 
     fn prepare_words(&mut self) -> Result<(), Refusal> {
-        if self.known.is_none()
-            && let Some(half) = self.halves.pop()
-        {
+        if let Some(half) = self.placer_half.take() {
             let masks = self.coin()?.masks("placer-words");
             self.known = Some(Known::new(masks, half.sender()?, self.shape.words()));
         }
-        if self.chosen.is_none()
-            && let Some(half) = self.halves.pop()
-        {
+        if let Some(half) = self.mapper_half.take() {
             let masks = self.coin()?.masks("mapper-words");
             self.chosen = Some(Chosen::new(
                 masks,

@@ -125,7 +125,7 @@ pub(crate) fn schedule(shape: &Shape, entry_slots: usize, store_slots: usize) ->
     if shape.empty() {
         return steps;
     }
-    add(Mapper, Turn, 0, 1, 0);
+    add(Placer, Turn, 0, 1, 0);
     add(Placer, Entries, 0, 16, entry_slots);
     add(Mapper, Store, 0, shape.store_bytes(), store_slots);
     for (level, leaves) in shape.levels.iter().enumerate() {

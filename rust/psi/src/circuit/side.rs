@@ -101,18 +101,38 @@ pub(crate) fn correlations(shape: &Shape, entry_slots: usize) -> Vec<(Use, usize
     out
 }
 
-/// This side's halves of all correlations; `receives` says of which it is the receiver.
+/// Most values of correlations that are made side by side: what is not yet finished lies in memory whole.
+const GROUP: usize = 1 << 22;
+
+/// The correlations that are made together, in order; each group holds at least one.
+pub(crate) fn groups(all: &[(Use, usize, u32)]) -> Vec<Range<usize>> {
+    let mut out: Vec<Range<usize>> = Vec::new();
+    let mut values = GROUP;
+    for (number, (_, size, _)) in all.iter().enumerate() {
+        values += size;
+        match out.last_mut() {
+            Some(group) if values <= GROUP => group.end = number + 1,
+            _ => {
+                out.push(number..number + 1);
+                values = *size;
+            }
+        }
+    }
+    out
+}
+
+/// This side's halves of the correlations of a group; `receives` says of which it is the receiver.
 pub(crate) fn halves(
-    shape: &Shape,
-    entry_slots: usize,
+    all: &[(Use, usize, u32)],
+    group: Range<usize>,
     coin: &Coin,
     randomness: &Randomness,
     threads: usize,
     receives: impl Fn(Use) -> bool,
 ) -> Result<Vec<Half>, Refusal> {
     let mut out = Vec::new();
-    for (number, (purpose, size, bits)) in correlations(shape, entry_slots).into_iter().enumerate()
-    {
+    for number in group {
+        let (purpose, size, bits) = all[number];
         let parameters = vole::Parameters {
             size,
             bits,
