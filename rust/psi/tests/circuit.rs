@@ -316,7 +316,9 @@ fn broken_messages_are_refused_wherever_they_come() {
             &|m, _| vec![[&[m[0], m[1] ^ 64][..], &m[2..]].concat()],
             &|m, _| vec![m.to_vec(), m.to_vec()],
         ];
-        for (number, change) in changes.iter().enumerate() {
+        // Every run makes its correlations anew: each message takes two of the changes, so that all kinds meet all.
+        for number in [at % 6, (at + 3) % 6] {
+            let change = changes[number];
             let refusal = cheat(at, change)
                 .err()
                 .unwrap_or_else(|| panic!("message {at}, change {number}"));

@@ -9,7 +9,7 @@ use super::cuckoo::{POSITIONS, positions};
 use super::entries::{all_keys, copies, entry};
 use super::equality;
 use super::parameters::Shape;
-use super::products::{Chosen, Known, bit, pack};
+use super::products::{Chosen, Known, Place, pack};
 use super::schedule::{Kind, Step};
 use super::side::{self, Coin, Leaves, Randomness, Use, bins_of, word_bytes};
 use super::turns::Half;
@@ -199,14 +199,37 @@ impl<D: AsRef<[u8]> + Send + Sync> Mapper<D> {
         self.strings[bin] & 1
     }
 
+    /// The words that a product is about.
+    fn place(&self, purpose: Use) -> Place {
+        let row = self.shape.words();
+        let first = if purpose == Use::MapperWords {
+            self.shape.placer_words
+        } else {
+            0
+        };
+        Place {
+            row,
+            first,
+            words: row - first,
+        }
+    }
+
     fn prepare_words(&mut self) -> Result<(), Refusal> {
         if let Some(half) = self.placer_half.take() {
             let masks = self.coin()?.masks("placer-words");
-            self.chosen = Some(Chosen::new(masks, half.receiver()?, self.shape.words()));
+            self.chosen = Some(Chosen::new(
+                masks,
+                half.receiver()?,
+                self.place(Use::PlacerWords),
+            ));
         }
         if let Some(half) = self.mapper_half.take() {
             let masks = self.coin()?.masks("mapper-words");
-            self.known = Some(Known::new(masks, half.sender()?, self.shape.mapper_words));
+            self.known = Some(Known::new(
+                masks,
+                half.sender()?,
+                self.place(Use::MapperWords),
+            ));
         }
         Ok(())
     }
@@ -295,7 +318,6 @@ impl<D: AsRef<[u8]> + Send + Sync> Mapper<D> {
             }
             Kind::PlacerFlips => {
                 self.prepare_words()?;
-                let own = self.shape.mapper_words;
                 let flips: Vec<u64> = body
                     .as_chunks()
                     .0
@@ -304,26 +326,19 @@ impl<D: AsRef<[u8]> + Send + Sync> Mapper<D> {
                     .collect();
                 let mut values = std::mem::take(&mut self.values);
                 if let Some(known) = &self.known {
-                    for (k, bin) in bins_of(from..to, self.shape.bins).enumerate() {
-                        let values = &mut values[(bin + 1) * words - own..(bin + 1) * words];
-                        known.send(
-                            bin,
-                            self.half(bin),
-                            bit(&flips, k),
-                            values,
-                            &mut self.outbox,
-                        );
-                    }
+                    let bins = bins_of(from..to, self.shape.bins);
+                    let values = &mut values[bins.start * words..bins.end * words];
+                    let half = |bin| self.half(bin);
+                    self.outbox
+                        .extend(known.send(bins.start, half, &flips, values));
                 }
                 self.values = values;
             }
             _ => {
                 let mut values = std::mem::take(&mut self.values);
                 if let Some(chosen) = &self.chosen {
-                    for (bin, message) in (from..to).zip(body.chunks_exact(step.unit)) {
-                        let shares = &mut values[bin * words..(bin + 1) * words];
-                        chosen.receive(bin, self.half(bin), message, shares);
-                    }
+                    let values = &mut values[from * words..to * words];
+                    chosen.receive(from, |bin| self.half(bin), body, values);
                 }
                 self.values = values;
             }

@@ -2,8 +2,9 @@
 //! of the bit, `(p ^ q) v = p v + q (1 - 2 p) v`, and the second term is one transfer with choice q.
 
 use atoll_ot::vole;
+use rayon::prelude::*;
 
-use super::hash::{BATCH, Masks};
+use super::hash::Masks;
 
 /// Bit `at` of packed bits.
 pub(crate) fn bit(bits: &[u64], at: usize) -> u64 {
@@ -20,58 +21,99 @@ pub(crate) fn pack(count: usize, of: impl Fn(usize) -> u64) -> Vec<u64> {
         .collect()
 }
 
-/// Hashes one block to `words` words.
-fn expand(masks: &Masks, at: usize, block: u128, words: usize, out: &mut Vec<u64>) {
-    out.clear();
+/// Bins that one thread works on at a time.
+const PART: usize = 128;
+
+/// Where the words of a bin stand among values: rows of `row` words, of which `words` from `first` on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) row: usize,
+    pub(crate) first: usize,
+    pub(crate) words: usize,
+}
+
+/// Hashes a block of each bin from `first` on to `words` words, an even number of words each.
+fn expand(
+    masks: &Masks,
+    first: usize,
+    words: usize,
+    blocks: impl Iterator<Item = u128>,
+) -> Vec<u64> {
     let lanes = words.div_ceil(2);
-    let mut blocks = [0u128; BATCH];
-    blocks[..lanes].fill(block);
-    masks.hash(&mut blocks[..lanes], |lane| (at * lanes + lane) as u128);
-    for block in &blocks[..lanes] {
-        out.extend([*block as u64, (block >> 64) as u64]);
-    }
-    out.truncate(words);
+    let mut out: Vec<u128> = blocks
+        .flat_map(|block| std::iter::repeat_n(block, lanes))
+        .collect();
+    masks.hash(&mut out, |k| (first * lanes + k) as u128);
+    out.iter()
+        .flat_map(|block| [*block as u64, (block >> 64) as u64])
+        .collect()
 }
 
 /// Words of one side that are multiplied with a shared bit, one group for each bin.
 pub(crate) struct Known {
     masks: Masks,
     output: vole::SenderOutput,
-    words: usize,
+    place: Place,
 }
 
 impl Known {
-    pub(crate) fn new(masks: Masks, output: vole::SenderOutput, words: usize) -> Self {
+    pub(crate) fn new(masks: Masks, output: vole::SenderOutput, place: Place) -> Self {
         Self {
             masks,
             output,
-            words,
+            place,
         }
     }
 
-    /// The message for `bin`, appended to `out`. `values` are replaced by this side's shares; `half` is its half of the
-    /// bit, `flip` what the peer sent: its half and its choice, added.
+    /// The message for the bins from `first` on whose `values` these are. The words are replaced by this side's shares;
+    /// `half` is its half of a bin's bit, `flips` what the peer sent: its half and its choice, added.
     pub(crate) fn send(
         &self,
-        bin: usize,
-        half: u64,
-        flip: u64,
+        first: usize,
+        half: impl Fn(usize) -> u64 + Sync,
+        flips: &[u64],
         values: &mut [u64],
-        out: &mut Vec<u8>,
-    ) {
-        let (mut zero, mut one) = (Vec::new(), Vec::new());
-        let with = |choice: u64| {
-            self.output.b[bin] ^ (self.output.delta & 0u128.wrapping_sub(u128::from(choice)))
-        };
-        expand(&self.masks, bin, with(flip), self.words, &mut zero);
-        expand(&self.masks, bin, with(flip ^ 1), self.words, &mut one);
-        for ((value, zero), one) in values.iter_mut().zip(zero).zip(one) {
-            let own = value.wrapping_mul(half);
-            let term = value.wrapping_sub(own.wrapping_mul(2));
-            let message = zero.wrapping_add(term).wrapping_sub(one);
-            out.extend_from_slice(&message.to_le_bytes());
-            *value = own.wrapping_sub(zero);
-        }
+    ) -> Vec<u8> {
+        let Place {
+            row,
+            first: offset,
+            words,
+        } = self.place;
+        let mut out = vec![0u8; values.len() / row * words * 8];
+        values
+            .par_chunks_mut(PART * row)
+            .zip(out.par_chunks_mut(PART * words * 8))
+            .enumerate()
+            .for_each(|(part, (values, out))| {
+                let start = part * PART;
+                let bins = first + start..first + start + values.len() / row;
+                let with = |other: u64| {
+                    let block = move |bin: usize| {
+                        let choice = bit(flips, bin - first) ^ other;
+                        self.output.b[bin] ^ self.output.delta & 0u128.wrapping_sub(choice.into())
+                    };
+                    expand(&self.masks, bins.start, words, bins.clone().map(block))
+                };
+                let width = words.next_multiple_of(2);
+                let (zero, one) = (with(0), with(1));
+                let masks = zero.chunks_exact(width).zip(one.chunks_exact(width));
+                let rows = values
+                    .chunks_exact_mut(row)
+                    .zip(out.chunks_exact_mut(words * 8));
+                for ((bin, (zero, one)), (values, out)) in bins.clone().zip(masks).zip(rows) {
+                    let half = half(bin);
+                    let values = values[offset..offset + words].iter_mut();
+                    let masks = zero.iter().zip(one);
+                    for ((value, (zero, one)), out) in values.zip(masks).zip(out.as_chunks_mut().0)
+                    {
+                        let own = value.wrapping_mul(half);
+                        let term = value.wrapping_sub(own.wrapping_mul(2));
+                        *out = zero.wrapping_add(term).wrapping_sub(*one).to_le_bytes();
+                        *value = own.wrapping_sub(*zero);
+                    }
+                }
+            });
+        out
     }
 }
 
@@ -79,15 +121,15 @@ impl Known {
 pub(crate) struct Chosen {
     masks: Masks,
     output: vole::ReceiverOutput,
-    words: usize,
+    place: Place,
 }
 
 impl Chosen {
-    pub(crate) fn new(masks: Masks, output: vole::ReceiverOutput, words: usize) -> Self {
+    pub(crate) fn new(masks: Masks, output: vole::ReceiverOutput, place: Place) -> Self {
         Self {
             masks,
             output,
-            words,
+            place,
         }
     }
 
@@ -96,15 +138,41 @@ impl Chosen {
         (half ^ self.output.a[bin] as u64) & 1
     }
 
-    /// Adds the shares for `bin` to `shares`.
-    pub(crate) fn receive(&self, bin: usize, half: u64, message: &[u8], shares: &mut [u64]) {
-        let mut own = Vec::new();
-        expand(&self.masks, bin, self.output.c[bin], self.words, &mut own);
-        let message = message.as_chunks::<8>().0;
-        for ((share, own), message) in shares.iter_mut().zip(own).zip(message) {
-            let term = u64::from_le_bytes(*message).wrapping_mul(half);
-            *share = share.wrapping_add(own).wrapping_add(term);
-        }
+    /// Adds the shares for the bins from `first` on to their `values`.
+    pub(crate) fn receive(
+        &self,
+        first: usize,
+        half: impl Fn(usize) -> u64 + Sync,
+        message: &[u8],
+        values: &mut [u64],
+    ) {
+        let Place {
+            row,
+            first: offset,
+            words,
+        } = self.place;
+        values
+            .par_chunks_mut(PART * row)
+            .zip(message.par_chunks(PART * words * 8))
+            .enumerate()
+            .for_each(|(part, (values, message))| {
+                let start = first + part * PART;
+                let bins = start..start + values.len() / row;
+                let blocks = self.output.c[bins.clone()].iter().copied();
+                let masks = expand(&self.masks, start, words, blocks);
+                let masks = masks.chunks_exact(words.next_multiple_of(2));
+                let rows = values
+                    .chunks_exact_mut(row)
+                    .zip(message.chunks_exact(words * 8));
+                for ((bin, masks), (values, message)) in bins.zip(masks).zip(rows) {
+                    let half = half(bin);
+                    let values = values[offset..offset + words].iter_mut();
+                    for ((value, mask), message) in values.zip(masks).zip(message.as_chunks().0) {
+                        let term = u64::from_le_bytes(*message).wrapping_mul(half);
+                        *value = value.wrapping_add(*mask).wrapping_add(term);
+                    }
+                }
+            });
     }
 }
 
@@ -123,14 +191,16 @@ mod tests {
             b in any::<u128>(),
         ) {
             let masks = || Masks::new(&[1; 16], b"p");
+            let place = Place { row: values.len() + 1, first: 1, words: values.len() };
             let c = b ^ if choice == 1 { delta } else { 0 };
-            let known = Known::new(masks(), vole::SenderOutput { delta, b: vec![b] }, values.len());
+            let known = Known::new(masks(), vole::SenderOutput { delta, b: vec![b] }, place);
             let output = vole::ReceiverOutput { a: vec![choice.into()], c: vec![c] };
-            let chosen = Chosen::new(masks(), output, values.len());
-            let (mut mine, mut message) = (values.clone(), Vec::new());
-            known.send(0, halves.0, chosen.flip(0, halves.1), &mut mine, &mut message);
-            let mut theirs = vec![0; values.len()];
-            chosen.receive(0, halves.1, &message, &mut theirs);
+            let chosen = Chosen::new(masks(), output, place);
+            let mut mine = [&[9], values.as_slice()].concat();
+            let message = known.send(0, |_| halves.0, &[chosen.flip(0, halves.1)], &mut mine);
+            let mut theirs = vec![9; values.len() + 1];
+            chosen.receive(0, |_| halves.1, &message, &mut theirs);
+            prop_assert_eq!((mine.remove(0), theirs.remove(0)), (9, 9));
             for ((mine, theirs), value) in mine.iter().zip(theirs).zip(values) {
                 prop_assert_eq!(mine.wrapping_add(theirs), value * (halves.0 ^ halves.1));
             }
