@@ -151,6 +151,31 @@ class EcdhPsi:
     def progress(self) -> tuple[int, int]: ...
     def checkpoint(self) -> bytes: ...
 
+@final
+class CircuitPsi:
+    def __init__(
+        self,
+        seed: bytes,
+        attempt: int,
+        channel: str,
+        context: bytes,
+        digests: bytes,
+        payload: bytes,
+        role: Literal["placer", "mapper"],
+        placer_items: int,
+        mapper_items: int,
+        multiplicity: int,
+        placer_words: int,
+        mapper_words: int,
+        threads: int,
+    ) -> None: ...
+    def next_message(self) -> tuple[bytes, str, bool] | None: ...
+    def receive(self, message: bytes) -> None: ...
+    @property
+    def done(self) -> bool: ...
+    def progress(self) -> tuple[int, int]: ...
+    def output(self) -> tuple[int, bytes, bytes, bytes | None]: ...
+
 # vole_psi
 
 def psi_partition(digests: bytes, key: bytes, buckets: int, threads: int) -> tuple[bytes, list[int]]: ...

@@ -1,5 +1,6 @@
 //! Private set intersection: key encoding, the ECDH protocol, the one from VOLE and the kept OPRF, as pure steps without I/O or clock.
 
+pub mod circuit;
 pub mod distinct;
 pub mod ecdh;
 pub mod group;

@@ -6,6 +6,7 @@
 use pyo3::prelude::*;
 
 mod canonical;
+mod circuit;
 mod confine;
 mod kept;
 mod keys;
@@ -34,6 +35,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("CoreError", m.py().get_type::<CoreError>())?;
     m.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     canonical::register(m)?;
+    circuit::register(m)?;
     confine::register(m)?;
     sign::register(m)?;
     kept::register(m)?;
