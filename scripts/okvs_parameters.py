@@ -1,13 +1,13 @@
 """Failure bounds of the key-value stores in rust/okvs, from the table of shapes in rust/okvs/src/layout.rs.
 
-`python scripts/okvs_parameters.py` prints, for item counts from 1 to 2^22, base-2 logarithms of the failure probability.
+`python scripts/okvs_parameters.py` prints, for item counts from 1 to 2^22, logarithms (base 2) of the failure bound.
 An encoding fails with probability at most E[2^D] * 2^-64, where D is the rank that the sparse rows lack: each of the at
 most 2^D - 1 dependencies among them survives 64 uniform dense bits with probability 2^-64.
 
 One window: E[2^D] is computed exactly, as the expected number of sets of rows whose sum is zero.
 Several windows: D beyond `TOLERATED` needs an interval of windows with more rows than its columns bear at the threshold
-where random rows of that weight lose full rank; the binomial tail of that, over all intervals, is a Chernoff bound. That
-no other structure matters is an assumption that the measurement in rust/okvs/src/peel.rs (`missing_rank`) supports.
+where random rows of that weight lose full rank; the binomial tail of that, over all intervals, is a Chernoff bound.
+That no other structure matters is an assumption; `missing_rank` in rust/okvs/src/peel.rs measures.
 """
 
 import math

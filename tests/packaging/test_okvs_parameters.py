@@ -7,7 +7,8 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "okvs_parameters.py"
 SPEC = importlib.util.spec_from_file_location("okvs_parameters", SCRIPT)
-assert SPEC is not None and SPEC.loader is not None
+assert SPEC is not None
+assert SPEC.loader is not None
 parameters = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(parameters)
 

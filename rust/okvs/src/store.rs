@@ -190,7 +190,7 @@ impl Store {
         lanes: usize,
         out: &mut [u128],
     ) -> Result<(), Refusal> {
-        if lanes == 0 || slots.len() % lanes != 0 || out.len() % lanes != 0 {
+        if lanes == 0 || !slots.len().is_multiple_of(lanes) || !out.len().is_multiple_of(lanes) {
             return Err(format("whole rows of lanes are needed"));
         }
         let mut column = vec![0; slots.len() / lanes];
