@@ -176,7 +176,10 @@ mod tests {
         Stream::derive(b"base", &[name.as_bytes()])
     }
 
-    fn run() -> (Vec<[Key; 2]>, Vec<Key>, u128, Vec<u8>, Vec<u8>) {
+    /// Both keys, the chosen ones, the choices, and both messages.
+    type Run = (Vec<[Key; 2]>, Vec<Key>, u128, Vec<u8>, Vec<u8>);
+
+    fn run() -> Run {
         let choices = u128::from_le_bytes(stream("choices").bytes());
         let receiver = Receiver::new(choices, [1; 16], &mut stream("r"));
         let message = receiver.message().to_vec();

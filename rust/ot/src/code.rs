@@ -1,8 +1,8 @@
 //! The expand-convolute code (Raghuraman, Rindal & Tanguy, eprint 2023/882) at rate one half, systematic, transposed: what
 //! makes `rows` pseudo-random values of a sparse vector.
 //!
-//! `output = first rows + B (C rest)`. C is a convolution: each value takes in its predecessor and each of the 23 before
-//! that by a random bit. B adds seven values, one from each seventh of the whole. Bits and places are public, from AES-128 in counter mode.
+//! `output = first rows + B (C rest)`. C is a convolution: values go in groups of four, and each takes in its
+//! predecessor, and by a random bit each of the 24 values of the six groups before and what else is before it in its own. B adds seven values, one from each seventh of the whole. Bits and places are public, from AES-128 in counter mode.
 
 use rayon::prelude::*;
 
@@ -10,10 +10,14 @@ use crate::prg::{Counter, key};
 
 /// Values that each output gathers.
 pub(crate) const EXPAND: usize = 7;
-/// How far back the convolution reaches.
+/// How far back the convolution reaches at least.
 pub(crate) const WIDTH: usize = 24;
-/// Outputs whose places are drawn together.
+/// Values of which the convolution tables the subset sums.
+const GROUP: usize = 4;
+/// Values whose bits or places are drawn together.
 const CHUNK: usize = 1024;
+/// Outputs that stay near while they gather.
+const TILE: usize = 32 * CHUNK;
 
 /// What the code adds up.
 pub(crate) trait Element: Copy + Default + Send + Sync {
@@ -103,59 +107,71 @@ impl Code {
         self.convolve(rest);
         self.expand(rest, &mut outputs[..size]);
         values.truncate(size);
+        values.shrink_to_fit();
     }
 
+    /// Values go in groups of four. The sums of each subset of a group are tabled once, and serve the six groups that follow.
     fn convolve<T: Element>(&self, values: &mut [T]) {
         let mut draws = Counter::new(&self.bits);
-        let mut coefficients = vec![0u128; CHUNK / 4];
-        // Zeros stand before the first value.
-        let mut window = [T::default(); WIDTH + CHUNK];
+        let mut coefficients = [0u128; CHUNK / 4];
+        let mut tables = [[T::default(); 1 << GROUP]; WIDTH / GROUP];
+        let mut oldest = 0;
+        let mut last = T::default();
         for chunk in values.chunks_mut(CHUNK) {
             draws.blocks(&mut coefficients);
-            window.copy_within(CHUNK.., 0);
-            window[WIDTH..WIDTH + chunk.len()].copy_from_slice(chunk);
-            for i in 0..chunk.len() {
-                let bits = (coefficients[i / 4] >> (32 * (i % 4))) as u32;
-                let before: &[T; WIDTH] = window[i..i + WIDTH].try_into().expect("so long");
-                let mut sum = window[WIDTH + i];
-                for (j, value) in before[..WIDTH - 1].iter().enumerate() {
-                    sum = sum.plus(value.and(0u64.wrapping_sub(u64::from(bits >> j & 1))));
+            for (group, bits) in chunk.chunks_mut(GROUP).zip(&coefficients) {
+                let mut own = [T::default(); GROUP];
+                for (i, value) in group.iter_mut().enumerate() {
+                    let bits = (bits >> (32 * i)) as u32;
+                    let mut sum = value.plus(last);
+                    for (j, table) in tables.iter().enumerate() {
+                        sum = sum.plus(table[(bits >> (GROUP * j)) as usize % (1 << GROUP)]);
+                    }
+                    for (j, before) in own[..i.saturating_sub(1)].iter().enumerate() {
+                        let bit = u64::from(bits >> (WIDTH + j) & 1);
+                        sum = sum.plus(before.and(0u64.wrapping_sub(bit)));
+                    }
+                    (own[i], last, *value) = (sum, sum, sum);
                 }
-                sum = sum.plus(before[WIDTH - 1]);
-                window[WIDTH + i] = sum;
+                let table = &mut tables[oldest];
+                oldest = (oldest + 1) % (WIDTH / GROUP);
+                for (i, value) in own.iter().enumerate() {
+                    for j in 0..1 << i {
+                        table[(1 << i) + j] = table[j].plus(*value);
+                    }
+                }
             }
-            chunk.copy_from_slice(&window[WIDTH..WIDTH + chunk.len()]);
         }
     }
 
+    /// A tile of outputs gathers from one part of the values after the other: its pages and much of its lines stay near.
     fn expand<T: Element>(&self, values: &[T], outputs: &mut [T]) {
-        const BLOCKS: usize = CHUNK * EXPAND / 4;
         let part = values.len() / EXPAND;
-        outputs
-            .par_chunks_mut(CHUNK)
-            .enumerate()
-            .for_each(|(c, outputs)| {
-                let mut draws = [0u128; BLOCKS];
-                Counter::at(&self.places, (c * BLOCKS) as u128).blocks(&mut draws);
-                let mut places = [0u32; CHUNK * EXPAND];
-                for (four, draw) in places.as_chunks_mut::<4>().0.iter_mut().zip(draws) {
-                    *four = std::array::from_fn(|i| (draw >> (32 * i)) as u32);
-                }
-                for (output, places) in outputs.iter_mut().zip(places.as_chunks::<EXPAND>().0) {
-                    let mut sum = *output;
-                    for (j, place) in places.iter().enumerate() {
-                        // The last part takes what does not divide by seven.
-                        let wide = if j + 1 == EXPAND {
-                            values.len() - j * part
-                        } else {
-                            part
-                        };
-                        let at = (u64::from(*place) * wide as u64 >> 32) as usize;
-                        sum = sum.plus(values[j * part + at]);
+        (outputs.par_chunks_mut(TILE).enumerate()).for_each(|(tile, outputs)| {
+            let mut draws = Counter::new(&self.places);
+            let mut places = [0u128; CHUNK / 4];
+            for j in 0..EXPAND {
+                // The last part takes what does not divide by seven.
+                let end = if j + 1 == EXPAND {
+                    values.len()
+                } else {
+                    (j + 1) * part
+                };
+                let values = &values[j * part..end];
+                let wide = values.len() as u64;
+                for (c, outputs) in outputs.chunks_mut(CHUNK).enumerate() {
+                    let chunk = tile * (TILE / CHUNK) + c;
+                    draws.seek(((chunk * EXPAND + j) * (CHUNK / 4)) as u128);
+                    draws.blocks(&mut places);
+                    for (outputs, draw) in outputs.chunks_mut(4).zip(places) {
+                        for (i, output) in outputs.iter_mut().enumerate() {
+                            let draw = u64::from((draw >> (32 * i)) as u32);
+                            *output = output.plus(values[((draw * wide) >> 32) as usize]);
+                        }
                     }
-                    *output = sum;
                 }
-            });
+            }
+        });
     }
 }
 

@@ -220,3 +220,128 @@ pub(crate) fn correlate(
     sums.truncate(layout.used());
     Ok(sums)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAYOUT: Layout = Layout {
+        choices: 21,
+        values: 5,
+        bits: 80,
+        wide: 1,
+        security: Security::Malicious,
+    };
+
+    fn keys() -> Vec<[Key; 2]> {
+        let mut stream = Stream::derive(b"extend", &[b"keys"]);
+        (0..COUNT)
+            .map(|_| [stream.bytes(), stream.bytes()])
+            .collect()
+    }
+
+    fn data() -> (Vec<bool>, Vec<u128>, Vec<u128>) {
+        let mut stream = Stream::derive(b"extend", &[b"data"]);
+        let mut value = || u128::from_le_bytes(stream.bytes());
+        (
+            (0..21).map(|_| value() & 1 == 1).collect(),
+            (0..5).map(|_| value() >> 48).collect(),
+            vec![value()],
+        )
+    }
+
+    fn chosen_keys(delta: u128) -> Vec<Key> {
+        keys()
+            .iter()
+            .enumerate()
+            .map(|(i, k)| k[(delta >> i & 1) as usize])
+            .collect()
+    }
+
+    /// The chooser's message; where `lie` names a column and a byte, another value stands in that column, and the check
+    /// is computed over what is sent, as a cheat would.
+    fn message(layout: &Layout, lie: Option<(usize, usize)>) -> (Vec<u8>, Vec<u128>) {
+        let (choices, values, wide) = data();
+        let chosen = Chosen {
+            choices: &choices,
+            values: &values,
+            wide: &wide,
+        };
+        let mut randomness = Stream::derive(b"extend", &[b"randomness"]);
+        let masks: Vec<u128> = (0..layout.checks())
+            .map(|_| u128::from_le_bytes(randomness.bytes()))
+            .collect();
+        let mut randomness = Stream::derive(b"extend", &[b"randomness"]);
+        let (mut message, sums) = choose(layout, &keys(), &chosen, &[1; 16], b"t", &mut randomness);
+        let Some((column, byte)) = lie else {
+            return (message, sums);
+        };
+        let length = layout.column();
+        let mut all = vec![0u128; layout.used() + layout.checks()];
+        let mut bytes = vec![0u8; length];
+        for pair in keys().iter().rev() {
+            Counter::new(&pair[0]).bytes(&mut bytes);
+            layout.absorb(&mut all, &bytes);
+        }
+        message[column * length + byte] ^= 1;
+        message.truncate(COUNT * length);
+        let honest: Vec<u128> = (choices.iter().map(|c| u128::from(*c)))
+            .chain(values)
+            .chain(wide)
+            .collect();
+        let bound = layout.bind(&[1; 16], b"t", &message);
+        for (check, mask) in masks.iter().enumerate() {
+            let coefficients = layout.coefficients(&bound, check);
+            let a = mask ^ field::inner(&honest, &coefficients);
+            let c = all[layout.used() + check] ^ field::inner(&all[..layout.used()], &coefficients);
+            message.extend([a, c].iter().flat_map(|v| v.to_le_bytes()));
+        }
+        (message, sums)
+    }
+
+    #[test]
+    fn every_value_is_correlated() {
+        for security in [Security::SemiHonest, Security::Malicious] {
+            for delta in [0, 1, u128::MAX, 0x1234_5678_9abc_def0 << 60] {
+                let layout = Layout { security, ..LAYOUT };
+                let (sent, c) = message(&layout, None);
+                assert_eq!(sent.len(), layout.length());
+                let b =
+                    correlate(&layout, &chosen_keys(delta), delta, &[1; 16], b"t", &sent).unwrap();
+                let (choices, values, wide) = data();
+                let a = choices
+                    .iter()
+                    .map(|c| u128::from(*c))
+                    .chain(values)
+                    .chain(wide);
+                assert!(a.zip(b).zip(c).all(|((a, b), c)| c == mul(a, delta) ^ b));
+            }
+        }
+    }
+
+    #[test]
+    fn a_column_with_another_value_is_caught_unless_its_bit_of_delta_is_guessed() {
+        // A bit, a value, a wide value.
+        for byte in [0, 5, 3 + 50 + 2] {
+            let (sent, _) = message(&LAYOUT, Some((77, byte)));
+            let run =
+                |delta: u128| correlate(&LAYOUT, &chosen_keys(delta), delta, &[1; 16], b"t", &sent);
+            assert_eq!(run(1 << 77 | 5).unwrap_err().code, "E_PROTOCOL");
+            assert_eq!(run(u128::MAX).unwrap_err().code, "E_PROTOCOL");
+            // The column is not read where the bit is zero: a guess of k bits passes with probability 2^-k.
+            assert!(run(5).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_check_is_bound_to_context_and_transcript() {
+        let (sent, _) = message(&LAYOUT, None);
+        for (context, transcript) in [([2; 16], b"t"), ([1; 16], b"u")] {
+            let refused = correlate(&LAYOUT, &chosen_keys(9), 9, &context, transcript, &sent);
+            assert_eq!(refused.unwrap_err().code, "E_PROTOCOL");
+        }
+        for bad in [&sent[1..], &[&sent[..], &[0]].concat()] {
+            assert!(correlate(&LAYOUT, &chosen_keys(9), 9, &[1; 16], b"t", bad).is_err());
+        }
+    }
+}

@@ -81,15 +81,15 @@ pub(crate) struct Counter {
 
 impl Counter {
     pub(crate) fn new(key: &[u8; 16]) -> Self {
-        Self::at(key, 0)
-    }
-
-    /// The stream from block `first` on.
-    pub(crate) fn at(key: &[u8; 16], first: u128) -> Self {
         Self {
             cipher: Permutation::new(key),
-            next: first,
+            next: 0,
         }
+    }
+
+    /// Goes to block `next`.
+    pub(crate) fn seek(&mut self, next: u128) {
+        self.next = next;
     }
 
     /// The next blocks, little-endian. Every call starts at a new block.

@@ -537,3 +537,6 @@ impl<T: Element> Receiver<T> {
         Ok(leaves)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,44 +69,66 @@ fn sizes_and_widths() {
     }
 }
 
+/// CPU milliseconds of this process, all threads; the clock ticks every 10 ms.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    fields[11..13]
+        .iter()
+        .map(|f| f.parse::<f64>().unwrap() * 10.0)
+        .sum()
+}
+
 /// Cost of each step on one core: `cargo test --release -p atoll-ot cost -- --ignored --nocapture --test-threads 1`.
 #[test]
 #[ignore = "a measurement, not a check"]
 fn cost_of_vole() {
     let p = parameters(1_350_000, 128, Security::Malicious, 1);
-    for _ in 0..3 {
-        let (mut total, mut at) = ([0.0; 2], std::time::Instant::now());
-        let mut step = |side: usize, name: &str| {
-            let now = at.elapsed().as_secs_f64() * 1e3;
-            total[side] += now;
-            println!(
-                "{} {name}: {now:.1} ms (sum {:.1})",
-                ["sender", "receiver"][side],
-                total[side]
-            );
-            at = std::time::Instant::now();
+    let mut stages: Vec<(usize, String, f64)> = Vec::new();
+    const REPEATS: usize = 10;
+    for _ in 0..REPEATS {
+        let mut at = cpu();
+        let mut step = |side: usize, name: String| {
+            let now = cpu();
+            match stages.iter_mut().find(|s| s.0 == side && s.1 == name) {
+                Some(stage) => stage.2 += now - at,
+                None => stages.push((side, name, now - at)),
+            }
+            at = now;
         };
         let mut sender = Sender::new(p.clone(), stream(1, "sender")).unwrap();
-        step(0, "base transfers");
+        step(0, "base transfers".into());
         let mut receiver = Receiver::new(p.clone(), stream(1, "receiver")).unwrap();
-        step(1, "noise");
-        let mut bytes = 0;
+        step(1, "noise".into());
         while !(sender.done() && receiver.done()) {
             while let Some(m) = sender.next_message().unwrap() {
-                bytes += m.len();
                 receiver.receive(&m).unwrap();
-                step(1, &format!("message {} of {} bytes", m[0], m.len()));
+                step(1, format!("message {}", m[0]));
             }
             while let Some(m) = receiver.next_message().unwrap() {
-                bytes += m.len();
                 sender.receive(&m).unwrap();
-                step(0, &format!("message {} of {} bytes", m[0], m.len()));
+                step(0, format!("message {}", m[0]));
             }
         }
         let b = sender.finish().unwrap();
-        step(0, "code");
+        step(0, "code".into());
         let c = receiver.finish().unwrap();
-        step(1, "code");
-        println!("{bytes} bytes; {} correlations", b.b.len().min(c.c.len()));
+        step(1, "code".into());
+        assert_eq!(b.b.len(), c.c.len());
+    }
+    for side in 0..2 {
+        let own = stages.iter().filter(|s| s.0 == side);
+        let total: f64 = own.clone().map(|s| s.2).sum();
+        println!(
+            "{}: {:.0} ms CPU",
+            ["sender", "receiver"][side],
+            total / REPEATS as f64
+        );
+        own.for_each(|s| println!("  {}: {:.0} ms", s.1, s.2 / REPEATS as f64));
     }
 }
