@@ -271,11 +271,11 @@ fn each_share_alone_is_uniform() {
     }
 }
 
+/// What is sent in place of a message, given the ones before.
+type Change = dyn Fn(&[u8], &[Vec<u8>]) -> Vec<Vec<u8>>;
+
 /// Runs honestly up to message `at`, which `change` replaces by others; what the receiver says.
-fn cheat(
-    at: usize,
-    change: &dyn Fn(&[u8], &[Vec<u8>]) -> Vec<Vec<u8>>,
-) -> Result<[Machine<Vec<u8>>; 2], Refusal> {
+fn cheat(at: usize, change: &Change) -> Result<[Machine<Vec<u8>>; 2], Refusal> {
     let mut sides = sides([&table(0, 40, 1), &table(20, 60, 1)], [1, 1], 1, 1);
     let (mut count, mut seen) = (0, Vec::new());
     while !(sides[0].done() && sides[1].done()) {
@@ -308,7 +308,7 @@ fn broken_messages_are_refused_wherever_they_come() {
     let count = run(&mut honest).len();
     assert!(count > 15);
     for at in 0..count {
-        let changes: [&dyn Fn(&[u8], &[Vec<u8>]) -> Vec<Vec<u8>>; 6] = [
+        let changes: [&Change; 6] = [
             &|_, _| vec![Vec::new()],
             &|m, _| vec![m[..m.len() - 1].to_vec()],
             &|m, _| vec![[m, &[0][..]].concat()],
@@ -325,7 +325,7 @@ fn broken_messages_are_refused_wherever_they_come() {
             assert_eq!(refusal.code, "E_PROTOCOL", "message {at}, change {number}");
         }
         if at > 0 {
-            let replay: &dyn Fn(&[u8], &[Vec<u8>]) -> Vec<Vec<u8>> = &|m, seen| {
+            let replay: &Change = &|m, seen| {
                 vec![
                     seen.iter()
                         .rev()

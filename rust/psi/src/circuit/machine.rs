@@ -36,8 +36,8 @@ pub struct Output {
 }
 
 enum Side<D> {
-    Placer(Placer<D>),
-    Mapper(Mapper<D>),
+    Placer(Box<Placer<D>>),
+    Mapper(Box<Mapper<D>>),
 }
 
 /// One party's side of the protocol. `D` holds digests of keys, 32 bytes each: the placer's all different, the mapper's one
@@ -156,20 +156,20 @@ impl<D: AsRef<[u8]> + Send + Sync> Machine<D> {
         let share = randomness.stream("coin").bytes();
         let threads = parameters.threads;
         let side = match parameters.role {
-            Role::Placer => Side::Placer(Placer::new(
+            Role::Placer => Side::Placer(Box::new(Placer::new(
                 shape.clone(),
                 randomness,
                 digests,
                 payload,
                 threads,
-            )),
-            Role::Mapper => Side::Mapper(Mapper::new(
+            ))),
+            Role::Mapper => Side::Mapper(Box::new(Mapper::new(
                 shape.clone(),
                 randomness,
                 digests,
                 payload,
                 threads,
-            )),
+            ))),
         };
         Ok(Self {
             role: parameters.role,

@@ -167,7 +167,8 @@ impl<D: AsRef<[u8]> + Send + Sync> Mapper<D> {
                 for word in 0..own {
                     let value =
                         self.payload[row * own + word].wrapping_sub(random[bin * own + word]);
-                    record[(1 + word) / 2] ^= u128::from(value) << (64 * ((1 + word) % 2));
+                    let at = 1 + word;
+                    record[at / 2] ^= u128::from(value) << (64 * (at % 2));
                 }
             }
         };

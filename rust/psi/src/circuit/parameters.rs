@@ -226,7 +226,7 @@ mod tests {
     fn strings_are_long_enough_for_every_number_of_bins() {
         for entries in [1, 2, 10, 1000, 1 << 16, 1 << 22] {
             let shape = shape(entries, 5, 1).unwrap();
-            assert!(shape.bits <= 64 && shape.bits % 4 == 0);
+            assert!(shape.bits <= 64 && shape.bits.is_multiple_of(4));
             assert!((shape.bins as f64).log2() + 40.0 <= shape.bits.into());
             assert_eq!(shape.chunks().sum::<usize>(), shape.bins);
             assert_eq!(shape.levels.last(), Some(&1));
