@@ -37,13 +37,12 @@ class KeptOprf:
     def holder(
         seed: bytes,
         info: bytes,
-        from_: int,
-        to: int,
+        from_version: int,
+        to_version: int,
         removed: bytes,
         added: bytes,
         width: int,
         threads: int,
-        /,
     ) -> KeptOprf: ...
     @staticmethod
     def keeper(store: bytes | None, max_items: int) -> KeptOprf: ...

@@ -33,7 +33,9 @@ def _moving(node: NodeProcess, job: Job) -> bool:
 @pytest.mark.parametrize("shape", ["one-shot", "long"])
 def test_a_revocation_stops_a_job_before_it_opens_anything(net: Net, records: Any, shape: str) -> None:
     agreement = net.agreement({"alice": {"loans": "*"}, "bob": {"taxes": "*"}}, grace_seconds=60)
-    job = net.alice.analyst.join(agreement, "loans", "taxes", on="id", purpose="test", shape=shape)
+    job = net.alice.analyst.join(
+        agreement, "loans", "taxes", on="id", purpose="test", shape=shape, protocol="ecdh-psi/v1"
+    )
     until("the job runs at bob's", lambda: _state(net.bob, job.id) == "running", 60)
     if shape == "long":
         until("it has come some way", lambda: _moving(net.bob, job), 60)

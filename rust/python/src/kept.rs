@@ -82,8 +82,8 @@ impl KeptOprf {
         py: Python<'_>,
         seed: &[u8],
         info: &[u8],
-        from: u64,
-        to: u64,
+        from_version: u64,
+        to_version: u64,
         removed: PyBackedBytes,
         added: PyBackedBytes,
         width: usize,
@@ -92,7 +92,16 @@ impl KeptOprf {
         let key = key(seed, info)?;
         let (removed, added) = (points(&removed)?, points(&added)?);
         let holder = py
-            .detach(|| Holder::new(&key, (from, to), removed, added, width, threads))
+            .detach(|| {
+                Holder::new(
+                    &key,
+                    (from_version, to_version),
+                    removed,
+                    added,
+                    width,
+                    threads,
+                )
+            })
             .map_err(refused)?;
         Ok(Self {
             side: Side::Holder(holder),

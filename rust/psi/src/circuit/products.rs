@@ -198,7 +198,8 @@ mod tests {
             let chosen = Chosen::new(masks(), output, place);
             let mut mine = [&[9], values.as_slice()].concat();
             let message = known.send(0, |_| halves.0, &[chosen.flip(0, halves.1)], &mut mine);
-            let mut theirs = vec![9; values.len() + 1];
+            // What stands there is added to.
+            let mut theirs = [&[9][..], &vec![0; values.len()]].concat();
             chosen.receive(0, |_| halves.1, &message, &mut theirs);
             prop_assert_eq!((mine.remove(0), theirs.remove(0)), (9, 9));
             for ((mine, theirs), value) in mine.iter().zip(theirs).zip(values) {
