@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Generic, Literal, TypeVar
 
 from atoll import _core
 from atoll.crypto.keys import KeySet
@@ -60,7 +61,69 @@ class Side:
         return cls(keys.digests, multiplicity, peer_items, i_learn, peer_learns, context)
 
 
-class EcdhPsi:
+Core = TypeVar("Core", _core.EcdhPsi, _core.VolePsi)
+
+
+class _Machine(Generic[Core]):
+    """What the machines of the protocols have in common. Every method that takes peer bytes raises `E_PROTOCOL` for a
+    message that breaks the protocol, and `E_STATE` ever after.
+    """
+
+    _STEP: ClassVar[str]
+    _core: Core
+
+    def _begin(self, make: Callable[[], Core]) -> None:
+        self._lock = threading.Lock()
+        with kernel_errors(step=self._STEP):
+            self._core = make()
+        self._progress = self._core.progress()
+
+    def next_message(self) -> tuple[bytes, str, bool] | None:
+        """`(bytes, step, opens)` of the next message; `None` while the peer's comes first, and at the end.
+
+        `opens` is true for messages that let the peer open (part of) its result.
+        """
+        with self._lock, kernel_errors(step=self._STEP):
+            message = self._core.next_message()
+            self._progress = self._core.progress()
+            return message
+
+    def receive(self, message: bytes) -> None:
+        """Takes the peer's next message; may come at any time."""
+        with self._lock, kernel_errors(step=self._STEP):
+            self._core.receive(message)
+            self._progress = self._core.progress()
+
+    @property
+    def done(self) -> bool:
+        """True when nothing is left to send or to receive."""
+        with self._lock:
+            return self._core.done
+
+    def matched(self) -> bytes:
+        """u32 little-endian indices of the matched keys among this party's, in the order that both share.
+
+        Raises `E_STATE` before the end or if this party does not learn rows.
+        """
+        with self._lock, kernel_errors(step=self._STEP):
+            return self._core.matched()
+
+    def peer_multiplicity(self) -> bytes | None:
+        """u32 little-endian per matched key: the peer's rows that have it; `None` if not exchanged."""
+        with self._lock, kernel_errors(step=self._STEP):
+            return self._core.peer_multiplicity()
+
+    def size(self) -> int | None:
+        """Number of keys that both sides have; `None` if this party does not learn it."""
+        with self._lock, kernel_errors(step=self._STEP):
+            return self._core.size()
+
+    def progress(self) -> tuple[int, int]:
+        """Units of work done and to do (multiplications, or slots and tags); never waits for a step that runs."""
+        return self._progress
+
+
+class EcdhPsi(_Machine[_core.EcdhPsi]):
     """The protocol machine of one party (semi-honest; Meadows 1986, Huberman, Franklin and Hogg 1999).
 
     All bytes it sends follow from seed, attempt, channel and `side`, whatever the timing and the number of
@@ -80,6 +143,8 @@ class EcdhPsi:
             for a message that breaks the protocol, and `E_STATE` ever after.
     """
 
+    _STEP = "ecdh-psi"
+
     def __init__(
         self,
         seed: bytes,
@@ -95,9 +160,8 @@ class EcdhPsi:
             raise AtollError("E_FORMAT", "The peer's number of keys or the chunk size is out of range.")
         if not 1 <= threads <= 1024:
             raise AtollError("E_FORMAT", f"threads is 1 to 1024, got {threads}.")
-        self._lock = threading.Lock()
-        with kernel_errors(step="ecdh-psi"):
-            self._core = _core.EcdhPsi(
+        self._begin(
+            lambda: _core.EcdhPsi(
                 seed,
                 attempt,
                 channel,
@@ -111,7 +175,7 @@ class EcdhPsi:
                 side.chunk_items,
                 checkpoint,
             )
-        self._progress = self._core.progress()
+        )
 
     @classmethod
     def restore(
@@ -120,57 +184,13 @@ class EcdhPsi:
         """A machine that goes on from `checkpoint`, with byte-identical messages."""
         return cls(seed, attempt, channel, side, threads=threads, checkpoint=checkpoint)
 
-    def next_message(self) -> tuple[bytes, str, bool] | None:
-        """`(bytes, step, opens)` of the next message; `None` while the peer's comes first, and at the end.
-
-        `opens` is true for messages that let the peer open (part of) its result.
-        """
-        with self._lock, kernel_errors(step="ecdh-psi"):
-            message = self._core.next_message()
-            self._progress = self._core.progress()
-            return message
-
-    def receive(self, message: bytes) -> None:
-        """Takes the peer's next message; may come at any time."""
-        with self._lock, kernel_errors(step="ecdh-psi"):
-            self._core.receive(message)
-            self._progress = self._core.progress()
-
-    @property
-    def done(self) -> bool:
-        """True when nothing is left to send or to receive."""
-        with self._lock:
-            return self._core.done
-
-    def matched(self) -> bytes:
-        """u32 little-endian indices of the matched keys among this party's, in the order that both share.
-
-        Raises `E_STATE` before the end or if this party does not learn rows.
-        """
-        with self._lock, kernel_errors(step="ecdh-psi"):
-            return self._core.matched()
-
-    def peer_multiplicity(self) -> bytes | None:
-        """u32 little-endian per matched key: the peer's rows that have it; `None` if not exchanged."""
-        with self._lock, kernel_errors(step="ecdh-psi"):
-            return self._core.peer_multiplicity()
-
-    def size(self) -> int | None:
-        """Number of keys that both sides have; `None` if this party learns nothing."""
-        with self._lock, kernel_errors(step="ecdh-psi"):
-            return self._core.size()
-
-    def progress(self) -> tuple[int, int]:
-        """Scalar multiplications done and to do; never waits for a step that runs."""
-        return self._progress
-
     def checkpoint(self) -> bytes:
         """The state between two messages, without seed and inputs. Secret: keep it encrypted, mode 0600."""
-        with self._lock, kernel_errors(step="ecdh-psi"):
+        with self._lock, kernel_errors(step=self._STEP):
             return self._core.checkpoint()
 
 
-class VolePsi:
+class VolePsi(_Machine[_core.VolePsi]):
     """The machine of one party for one bucket, from VOLE and a key-value store (eprint 2021/266, 2022/320).
 
     The receiver learns first which of its keys match; the sender afterwards, if both learn. All bytes it sends
@@ -198,6 +218,8 @@ class VolePsi:
             with probability below 2^-40 if the coin fell badly.
     """
 
+    _STEP = "vole-psi"
+
     def __init__(
         self,
         seed: bytes,
@@ -219,9 +241,8 @@ class VolePsi:
             raise AtollError(
                 "E_FORMAT", "The peer's number of keys or the number of threads is out of range."
             )
-        self._lock = threading.Lock()
-        with kernel_errors(step="vole-psi"):
-            self._core = _core.VolePsi(
+        self._begin(
+            lambda: _core.VolePsi(
                 seed,
                 attempt,
                 channel,
@@ -235,48 +256,7 @@ class VolePsi:
                 variant,
                 threads,
             )
-        self._progress = self._core.progress()
-
-    def next_message(self) -> tuple[bytes, str, bool] | None:
-        """`(bytes, step, opens)` of the next message; `None` while the peer's comes first, and at the end."""
-        with self._lock, kernel_errors(step="vole-psi"):
-            message = self._core.next_message()
-            self._progress = self._core.progress()
-            return message
-
-    def receive(self, message: bytes) -> None:
-        """Takes the peer's next message; may come at any time."""
-        with self._lock, kernel_errors(step="vole-psi"):
-            self._core.receive(message)
-            self._progress = self._core.progress()
-
-    @property
-    def done(self) -> bool:
-        """True when nothing is left to send or to receive."""
-        with self._lock:
-            return self._core.done
-
-    def matched(self) -> bytes:
-        """u32 little-endian indices of the matched keys among this party's, in the order that both share.
-
-        Raises `E_STATE` before the end or if this party does not learn them.
-        """
-        with self._lock, kernel_errors(step="vole-psi"):
-            return self._core.matched()
-
-    def peer_multiplicity(self) -> bytes | None:
-        """u32 little-endian per matched key: the peer's rows that have it; `None` if not exchanged."""
-        with self._lock, kernel_errors(step="vole-psi"):
-            return self._core.peer_multiplicity()
-
-    def size(self) -> int | None:
-        """Number of keys that both sides have; `None` if this party does not learn it."""
-        with self._lock, kernel_errors(step="vole-psi"):
-            return self._core.size()
-
-    def progress(self) -> tuple[int, int]:
-        """Slots and tags done and to do; never waits for a step that runs."""
-        return self._progress
+        )
 
     def presented_at_most(self) -> int:
         """Most keys that the receiver can have entered, whether or not it follows the protocol."""

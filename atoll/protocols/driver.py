@@ -53,9 +53,10 @@ def drive(
 ) -> None:
     """Runs `machine` over `channel` to its end.
 
-    Incoming messages are taken before every send, and nothing is sent into a full channel, so two sides that
-    both send much never wait for each other. After the last message of the protocol the channel is left
-    alone: what follows on it belongs to the next step.
+    What can be sent is sent before a message is taken: after a restart the peer's answers to messages that are not
+    sent again yet wait already, and must not come before them. Nothing is sent into a full channel, so two sides that
+    both send much never wait for each other. After the last message of the protocol the channel is left alone:
+    what follows on it belongs to the next step.
 
     Args:
         before_open: called once, before the first message that lets the peer open a result; what it raises
@@ -67,28 +68,22 @@ def drive(
     opened = False
     message: tuple[bytes, str, bool] | None = None
     while not machine.done or message is not None:
-        if not machine.done and channel.readable():
-            machine.receive(channel.recv())
-            progress(*machine.progress())
-            if message is None:
-                between()
-            continue
         message = message or machine.next_message()
-        if message is None:
-            if not machine.done:
-                channel.wait(read=True, write=False)
+        if message is not None and channel.writable():
+            payload, step, opens = message
+            if opens and not opened:
+                before_open()
+                opened = True
+            channel.send(payload, step)
+            message = None
+        elif not machine.done and channel.readable():
+            machine.receive(channel.recv())
+        else:
+            channel.wait(read=not machine.done, write=message is not None)
             continue
-        if not channel.writable():
-            channel.wait(read=not machine.done, write=True)
-            continue
-        payload, step, opens = message
-        if opens and not opened:
-            before_open()
-            opened = True
-        channel.send(payload, step)
-        message = None
         progress(*machine.progress())
-        between()
+        if message is None:
+            between()
 
 
 def converse(

@@ -17,6 +17,7 @@ from atoll.crypto.keys import key_digests
 from atoll.crypto.psi import EcdhPsi, Side
 from atoll.errors import AtollError
 from atoll.protocols import ecdh_psi, memory
+from atoll.protocols.driver import drive
 
 MODES = [
     ("rows", "rows"),
@@ -146,6 +147,47 @@ def test_a_restored_machine_sends_identical_bytes():
                 machine.receive(incoming.pop(0))
         assert out == sent[0]
         assert ecdh_psi.result(machine, modes[0]) == results[0]
+
+
+class Replayed:
+    """A channel after a restart: all that the peer ever sent is there at once."""
+
+    def __init__(self, messages: list[bytes]) -> None:
+        self.left, self.sent = list(messages), []
+
+    def readable(self) -> bool:
+        return bool(self.left)
+
+    def writable(self) -> bool:
+        return True
+
+    def recv(self) -> bytes:
+        return self.left.pop(0)
+
+    def send(self, payload: bytes, step: str) -> None:
+        self.sent.append(payload)
+
+    def wait(self, read: bool, write: bool) -> None:
+        raise AssertionError("both sides wait")
+
+
+@pytest.mark.parametrize("modes", MODES)
+def test_a_restart_goes_on_however_old_its_checkpoint(modes):
+    pair = sides(
+        dict.fromkeys(range(40), 2), dict.fromkeys(range(20, 70), 3), modes, multiplicity=True, chunk=8
+    )
+    results, channels, _ = run(pair)
+    mine, theirs = ([payload for _, payload in channel.sent] for channel in channels)
+    machine = EcdhPsi(SEEDS[0], 0, "c", pair[0])
+    for number in range(len(mine)):
+        kept = machine.checkpoint()
+        replayed = Replayed(theirs)
+        restored = EcdhPsi.restore(SEEDS[0], 0, "c", pair[0], kept)
+        drive(restored, replayed, before_open=lambda: None)
+        assert replayed.sent == mine[number:]
+        assert ecdh_psi.result(restored, modes[0]) == results[0]
+        if machine.next_message() is None:
+            break
 
 
 def test_a_checkpoint_fits_its_own_run_only():

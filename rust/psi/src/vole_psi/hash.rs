@@ -1,4 +1,7 @@
 //! The random oracles of one run: SHA-256 whose first block names oracle and run, so that an item costs one block.
+//!
+//! The state after the first block is kept and the last block is filled here, since a copy of the library's own hasher
+//! takes up to twice as long for an item.
 
 use atoll_primitives::stream::Secret;
 use rayon::prelude::*;
