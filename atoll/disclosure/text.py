@@ -100,7 +100,8 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
         "{owner}'s table {asset} than it declared: at most {percent} % of their number, and {extra} more for each "
         "started 2^20 keys of the larger side. So many are charged to it, once for the same set of keys.",
         "zh": "若{to}在其先获知结果的情形下偏离协议，则可用多于其声明数量的键试探{owner}的表“{asset}”中的{columns}："
-        "至多为声明数量的 {percent}%，较大一方每满或不足 2^20 个键再加 {extra} 个；额度即按此数量计扣（同一键集只计一次）。",
+        "至多为声明数量的 {percent}%，较大一方每满或不足 2^20 个键再加 {extra} 个；"
+        "额度即按此数量计扣（同一键集只计一次）。",
     },
     "input_choice": {
         "en": "The protocol protects against parties that depart from it: they cannot corrupt the result unnoticed, "
