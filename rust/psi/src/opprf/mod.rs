@@ -238,3 +238,43 @@ impl<D: AsRef<[u8]> + Send + Sync> Machine<D> {
         (worked as u64, shape.slots() as u64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex<const N: usize>(value: &serde_json::Value) -> [u8; N] {
+        let text = value.as_str().unwrap();
+        std::array::from_fn(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap())
+    }
+
+    #[test]
+    fn keys_values_and_function_are_those_of_the_reference() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/star_psi.json");
+        let vectors: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        let cases = vectors["programmed"].as_array().unwrap();
+        assert_eq!(cases.len(), 3);
+        for case in cases {
+            let parameters = Parameters {
+                attempt: 0,
+                channel: "c".into(),
+                context: hex::<12>(&case["context"]).to_vec(),
+                peer_items: case["receiver"].as_u64().unwrap(),
+                bits: case["bits"].as_u64().unwrap() as u32,
+                threads: 1,
+            };
+            let mine = case["sender"].as_u64().unwrap() as usize;
+            let shape = Shape::new(&Secret::new([0; 32]), parameters, Role::Sender, mine).unwrap();
+            let number = |name: &str| u128::from_be_bytes(hex(&case[name]));
+            let digest = [hex(&case["digest"])];
+            let (keys, values) = shape.setup.item.items(&digest, u128::MAX);
+            assert_eq!((keys[0], values[0]), (number("key"), number("value")));
+            let element = [number("element")];
+            let (function, _) = shape.setup.tag.tags(&digest, &element, 0, false);
+            assert_eq!(function[0], number("function"));
+            let sent = (function[0] ^ number("target")) & shape.mask();
+            assert_eq!(sent, number("programmed"));
+        }
+    }
+}
