@@ -82,8 +82,9 @@ SETUP_SECONDS: Final = 0.012
 LEADER_MICROSECONDS: Final = 0.5
 PARTY_MICROSECONDS: Final = 0.4
 SHARE_MICROSECONDS: Final = 0.06
-NAME_MICROSECONDS: Final = 0.6
-POINT_MICROSECONDS: Final = 60.0
+NAME_MICROSECONDS: Final = 0.4
+TOLD_MICROSECONDS: Final = 0.8
+POINT_MICROSECONDS: Final = 22.0
 
 
 def estimate(
@@ -114,13 +115,14 @@ def estimate(
         return Estimate(0, tuple(sent[1:]), 0, 0.0, 0.0), 0.0
     leader, links = sizes[0], len(sizes) - 1
     points = POINT_MICROSECONDS * (leader + sizes[1]) * (learns == "size")
-    told = NAME_MICROSECONDS * (everyone and learns == "rows")
+    tells = everyone and learns == "rows"
     one = SETUP_SECONDS + (LEADER_MICROSECONDS + SHARE_MICROSECONDS) * leader / 1e6
-    first = links * (one + told * leader / 1e6) + points / 1e6
+    first = links * (one + SHARE_MICROSECONDS * tells * leader / 1e6) + points / 1e6
 
     def other(size: int) -> float:
-        work = PARTY_MICROSECONDS * (size + leader) + (SHARE_MICROSECONDS * links + told) * size
-        return SETUP_SECONDS + work / 1e6
+        work = PARTY_MICROSECONDS * (size + leader) + SHARE_MICROSECONDS * links * size
+        told = NAME_MICROSECONDS * size + TOLD_MICROSECONDS * min(sizes)
+        return SETUP_SECONDS + (work + told * tells) / 1e6
 
     longest = max(other(size) for size in sizes[1:])
     rounds = 10 + 2 * (learns == "size") + everyone
