@@ -207,6 +207,41 @@ class VolePsi:
     def progress(self) -> tuple[int, int]: ...
     def presented_at_most(self) -> int: ...
 
+# Several parties. Words have 16 bytes each, little-endian.
+@final
+class Opprf:
+    def __init__(
+        self,
+        seed: bytes,
+        attempt: int,
+        channel: str,
+        context: bytes,
+        digests: bytes,
+        targets: bytes | None,
+        peer_items: int,
+        bits: int,
+        threads: int,
+    ) -> None: ...
+    def next_message(self) -> tuple[bytes, str, bool] | None: ...
+    def receive(self, message: bytes) -> None: ...
+    @property
+    def done(self) -> bool: ...
+    def outputs(self) -> bytes: ...
+    def progress(self) -> tuple[int, int]: ...
+
+def star_pairwise(
+    seed: bytes,
+    attempt: int,
+    channel: str,
+    me: bytes,
+    peers: list[tuple[bytes, bytes]],
+    context: bytes,
+    of: Literal["share", "common"],
+    digests: bytes,
+    threads: int,
+) -> bytes: ...
+def star_blinds(seed: bytes, attempt: int, channel: str, digests: bytes, threads: int) -> bytes: ...
+
 # tls, wire
 
 _Frame = tuple[int, str, int, int, bool, str, bytes]

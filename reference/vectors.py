@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from reference import ecdh_psi, keys, pairwise_masks, vole_psi
+from reference import ecdh_psi, keys, pairwise_masks, star_psi, vole_psi
 from reference import ristretto255 as group
 from reference.row_tree_cases import row_tree
 
@@ -240,7 +240,69 @@ def vole() -> dict[str, Any]:
     }
 
 
+def star() -> dict[str, Any]:
+    """Functions of items under keys, shares of a few parties, and what stands in a programmed store."""
+    digests = [hashlib.sha256(bytes([i])).digest() for i in range(5)]
+    functions = [
+        {
+            "use": use,
+            "keys": [k.hex() for k in digests[:n]],
+            "digest": digests[4].hex(),
+            "output": f"{star_psi.keyed(use, digests[:n], digests[4]):032x}",
+        }
+        for use in star_psi.LABELS
+        for n in (1, 3)
+    ]
+    stars = []
+    for n, attempt in ((3, 0), (4, 2)):
+        parties = [
+            star_psi.Party(f"party-{i}", bytes([i + 1]) * 32, [d for k, d in enumerate(digests) if k != i])
+            for i in range(n)
+        ]
+        found = star_psi.Star(parties, attempt, "vectors", b"context")
+        stars.append(
+            {
+                "attempt": attempt,
+                "channel": "vectors",
+                "context": b"context".hex(),
+                "parties": [
+                    {
+                        "id": p.name,
+                        "seed": p.seed.hex(),
+                        "public": found.public[p.name].hex(),
+                        "digests": [d.hex() for d in p.items],
+                        "shares": [f"{found.share(p.name, d):032x}" for d in p.items],
+                    }
+                    for p in parties
+                ],
+                "blinds": [f"{found.blind(d):032x}" for d in parties[1].items],
+                "names_between_the_first_two": [
+                    f"{star_psi.keyed('common', [found.key('party-0', 'party-1', 'common')], d):032x}"
+                    for d in parties[1].items
+                ],
+            }
+        )
+    programmed = []
+    for receiver, sender, bits in ((3, 5, 80), (2**20, 7, 128), (1, 1, 8)):
+        element, target = 3**70, 5**50
+        found_slot = star_psi.slot(b"job and coin", receiver, sender, bits, digests[0], element, target)
+        programmed.append(
+            {
+                "context": b"job and coin".hex(),
+                "receiver": receiver,
+                "sender": sender,
+                "bits": bits,
+                "digest": digests[0].hex(),
+                "element": f"{element:032x}",
+                "target": f"{target:032x}",
+                **{name: f"{value:032x}" for name, value in found_slot.items()},
+            }
+        )
+    return {"functions": functions, "stars": stars, "programmed": programmed}
+
+
 FILES = {
+    "star_psi.json": star,
     "vole_psi.json": vole,
     "ecdh_psi.json": psi,
     "pairwise_masks.json": masks,

@@ -15,6 +15,7 @@ from atoll.crypto import masks
 from atoll.crypto.suite import PublicKey, SigningKey, digest
 from atoll.errors import AtollError
 from atoll.protocols.driver import Channel
+from atoll.protocols.pair_keys import Group, prefixed
 
 PROTOCOL: Final = "pairwise-masks/v1"
 SECURITY: Final[Literal["semi-honest"]] = "semi-honest"
@@ -24,35 +25,11 @@ MAX_HOLDERS: Final = 64
 MAX_VALUES: Final = 1 << 20
 _DOMAIN: Final = b"atoll pairwise-masks/v1 ephemeral key"
 _CHUNK: Final = 1 << 16
-_HELLO, _ROSTER, _MASKED = 1, 2, 3
+_MASKED: Final = 3
 
 
-def _prefixed(*fields: bytes) -> bytes:
-    return b"".join(struct.pack("<I", len(field)) + field for field in fields)
-
-
-STATEMENT_PREFIX: Final = _prefixed(_DOMAIN)
+STATEMENT_PREFIX: Final = prefixed(_DOMAIN)
 """How every statement that a holder signs begins: a signer can tell it from all other documents."""
-
-
-def _fields(body: bytes, count: int, party: str | None) -> list[bytes]:
-    """Exactly `count` length-prefixed fields and nothing after them."""
-    fields, at = [], 0
-    for _ in range(count):
-        if at + 4 > len(body):
-            raise _broken("a message is cut short", party)
-        (length,) = struct.unpack_from("<I", body, at)
-        if length > 1024 or at + 4 + length > len(body):
-            raise _broken("a field is longer than its message", party)
-        fields.append(body[at + 4 : at + 4 + length])
-        at += 4 + length
-    if at != len(body):
-        raise _broken("bytes follow the end of a message", party)
-    return fields
-
-
-def _broken(text: str, party: str | None) -> AtollError:
-    return AtollError("E_PROTOCOL", f"pairwise-masks: {text}.", party=party, step="pairwise-masks")
 
 
 @dataclass(frozen=True)
@@ -88,16 +65,21 @@ class Session:
         """Bytes that stand under every signature and mask of this session."""
         numbers = struct.pack("<IQ", self.attempt, self.length)
         holders = [holder.encode() for holder in self.holders]
-        return digest(_prefixed(_DOMAIN, self.job.encode(), self.label.encode(), numbers, *holders)).encode()
+        return digest(prefixed(_DOMAIN, self.job.encode(), self.label.encode(), numbers, *holders)).encode()
 
     @property
     def limit(self) -> int:
         """Largest absolute value of a single entry: the sum over all holders stays within 127 bits."""
         return (2**127 - 1) // len(self.holders)
 
+    @property
+    def group(self) -> Group:
+        """The holders as parties that agree on keys."""
+        return Group("pairwise-masks", _DOMAIN, self.context, self.holders)
+
     def statement(self, holder: str, ephemeral: bytes) -> bytes:
         """What a holder signs about its ephemeral key."""
-        return _prefixed(_DOMAIN, self.context, holder.encode(), ephemeral)
+        return self.group.statement(holder, ephemeral)
 
 
 class Holder:
@@ -120,12 +102,12 @@ class Holder:
         self._seed = seed
         self._channel = f"{session.job}/{session.label}"
         self._ephemeral = masks.public_key(seed, session.attempt, self._channel)
-        self._signature = key.sign(session.statement(self.me, self._ephemeral))
+        self._hello = session.group.hello(key, self._ephemeral)
         self._used = False
 
     def hello(self) -> bytes:
         """The signed ephemeral key."""
-        return bytes([_HELLO]) + _prefixed(self.me.encode(), self._ephemeral, self._signature)
+        return self._hello
 
     def masked(self, roster: bytes, values: Sequence[int]) -> bytes:
         """The masked vector, after every key in the hub's roster was checked.
@@ -143,9 +125,10 @@ class Holder:
             raise AtollError("E_FORMAT", f"{len(values)} values, agreed on were {self.session.length}.")
         if any(abs(value) > self.session.limit for value in values):
             raise AtollError("E_RANGE", "A value is too large to be summed over all holders.")
-        keys = _read_roster(self.session, roster)
+        group = self.session.group
+        keys = group.read_roster(roster)
         if keys.pop(self.me) != self._ephemeral:
-            raise _broken("the hub changed this holder's key", None)
+            raise group.broken("the hub changed this party's key", None)
         self._used = True
         return masks.masked(
             masks.encode(values),
@@ -157,42 +140,6 @@ class Holder:
             context=self.session.context,
             label=self.session.label,
         )
-
-
-def _read_hello(session: Session, holder: str, message: bytes) -> list[bytes]:
-    """The checked fields of a holder's hello: name, ephemeral key, signature."""
-    if message[:1] != bytes([_HELLO]):
-        raise _broken("a holder did not begin with its key", holder)
-    fields = _fields(message[1:], 3, holder)
-    if fields[0] != holder.encode():
-        raise _broken("a holder sent another one's name", holder)
-    _check_key(session, holder, fields[1], fields[2])
-    return fields
-
-
-def _check_key(session: Session, holder: str, ephemeral: bytes, signature: bytes) -> None:
-    if len(ephemeral) != masks.PUBLIC_BYTES:
-        raise _broken("an ephemeral key has a wrong length", holder)
-    if not PublicKey.parse(holder).verify(session.statement(holder, ephemeral), signature):
-        raise AtollError(
-            "E_SIGNATURE", "The holder did not sign this ephemeral key.", party=holder, step="pairwise-masks"
-        )
-
-
-def _read_roster(session: Session, message: bytes) -> dict[str, bytes]:
-    """Every holder's ephemeral key, each checked under the holder's identity key."""
-    if message[:1] != bytes([_ROSTER]):
-        raise _broken("the hub did not send the roster", None)
-    fields = _fields(message[1:], 3 * len(session.holders), None)
-    keys = {}
-    for holder, i in zip(session.holders, range(0, len(fields), 3), strict=True):
-        if fields[i] != holder.encode():
-            raise _broken("the roster does not name the agreed holders", None)
-        _check_key(session, holder, fields[i + 1], fields[i + 2])
-        keys[holder] = fields[i + 1]
-    if len(set(keys.values())) != len(keys):
-        raise _broken("two holders have the same ephemeral key", None)
-    return keys
 
 
 def run_holder(
@@ -230,11 +177,11 @@ def run_hub(
         raise AtollError("E_FORMAT", "The channels are not those of the agreed holders.")
     if own and own[0].session != session:
         raise AtollError("E_FORMAT", "The hub's own part belongs to another session.")
-    fields: list[bytes] = []
+    group, hellos = session.group, []
     for holder in session.holders:
         hello = own[0].hello() if own and holder in here else channels[holder].recv()
-        fields += _read_hello(session, holder, hello)
-    roster = bytes([_ROSTER]) + _prefixed(*fields)
+        hellos.append(group.read_hello(holder, hello))
+    roster = group.roster(hellos)
     for holder in sorted(channels):
         channels[holder].send(roster, "pairwise-masks/roster")
     total = own[0].masked(roster, own[1]) if own else None
@@ -251,6 +198,6 @@ def _read_vector(session: Session, holder: str, channel: Channel) -> bytes:
         message = channel.recv()
         want = min(_CHUNK * masks.WORD_BYTES, session.length * masks.WORD_BYTES - len(vector))
         if message[:1] != bytes([_MASKED]) or len(message) != 1 + want:
-            raise _broken("a masked vector has a wrong form or length", holder)
+            raise session.group.broken("a masked vector has a wrong form or length", holder)
         vector += message[1:]
     return vector

@@ -30,7 +30,7 @@ _NOISE = 555
 _CHECKS = 4
 _MIN_ROWS = 1 << 13
 # Heads of a VOLE's messages, and the bytes of the coin with its hello.
-_PARTS = 16
+PART_BYTES: Final = 16
 _HELLO = 74 + 49
 _CHECKPOINT = b"atoll vole-psi checkpoint v1"
 
@@ -312,7 +312,7 @@ def presented_at_most(receiver: int, sender: int, security: Security, variant: V
     return number * slots(split.capacity(receiver, number), variant)
 
 
-def _vole_bytes(size: int, width: int, security: Security) -> tuple[int, int]:
+def vole_bytes(size: int, width: int, security: Security) -> tuple[int, int]:
     """Bytes of the VOLE of so many places and bytes a value: of its sender, and of its receiver.
 
     Base transfers, then for each of the noisy blocks a tree of sums at the sender, and at the receiver a column for
@@ -349,7 +349,7 @@ def wire_bytes(
     malicious = security == "malicious"
     size = slots(receiver, variant)
     width = 16 if variant == "fast" else value_bits(receiver, sender) // 8
-    vole = _vole_bytes(size, width, security)
+    vole = vole_bytes(size, width, security)
 
     def chunked(count: int, each: int) -> int:
         return count * each + -(-count // CHUNK)
@@ -359,9 +359,9 @@ def wire_bytes(
     told = 4 * min(mine, peer) + matches if multiplicities and both else 0
     if role == "sender":
         tag = 16 if malicious else tag_bytes(receiver, sender)
-        each = vole[0] + _PARTS + 2 * 33 * malicious + chunked(own, tag)
+        each = vole[0] + PART_BYTES + 2 * 33 * malicious + chunked(own, tag)
     else:
-        each = vole[1] + _PARTS + 17 * malicious + chunked(size, width) + 5 * both
+        each = vole[1] + PART_BYTES + 17 * malicious + chunked(size, width) + 5 * both
         told += (16 if malicious else 4) * min(mine, peer) + matches if both else 0
     return _HELLO + number * each + told
 

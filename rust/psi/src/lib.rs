@@ -1,4 +1,5 @@
-//! Private set intersection: key encoding, the ECDH protocol, the one from VOLE and the kept OPRF, as pure steps without I/O or clock.
+//! Private set intersection: key encoding, the ECDH protocol, the one from VOLE, what several
+//! parties need, and the kept OPRF, as pure steps without I/O or clock.
 
 pub mod circuit;
 pub mod distinct;
@@ -11,9 +12,11 @@ pub mod kept_update;
 pub mod keys;
 mod messages;
 pub mod normalise;
+pub mod opprf;
 pub mod partition;
 pub mod vole_psi;
 pub mod voprf;
+pub mod zero_shares;
 
 pub use atoll_ot::Party;
 pub use atoll_primitives::refusal::Refusal;

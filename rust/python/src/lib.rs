@@ -14,6 +14,7 @@ mod masks;
 mod psi;
 mod rows;
 mod sign;
+mod star;
 mod tls;
 mod vole_psi;
 mod wire;
@@ -38,6 +39,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     circuit::register(m)?;
     confine::register(m)?;
     sign::register(m)?;
+    star::register(m)?;
     kept::register(m)?;
     keys::register(m)?;
     psi::register(m)?;

@@ -8,7 +8,7 @@ use pyo3::types::PyBytes;
 
 use crate::refuse;
 
-fn fixed(name: &str, bytes: &[u8]) -> PyResult<[u8; 32]> {
+pub(crate) fn fixed(name: &str, bytes: &[u8]) -> PyResult<[u8; 32]> {
     bytes.try_into().map_err(|_| {
         refuse(
             "E_FORMAT",
@@ -17,12 +17,23 @@ fn fixed(name: &str, bytes: &[u8]) -> PyResult<[u8; 32]> {
     })
 }
 
-fn key(seed: &[u8], attempt: u32, channel: &str) -> PyResult<EphemeralKey> {
+pub(crate) fn key(seed: &[u8], attempt: u32, channel: &str) -> PyResult<EphemeralKey> {
     Ok(EphemeralKey::draw(
         &Secret::new(fixed("seed", seed)?),
         attempt,
         channel,
     ))
+}
+
+/// Identifiers and ephemeral keys of others.
+pub(crate) fn parse_peers(peers: Vec<(Vec<u8>, Vec<u8>)>) -> PyResult<Vec<Peer>> {
+    let parse = |(id, public): (Vec<u8>, Vec<u8>)| {
+        Ok(Peer {
+            id,
+            public: fixed("an ephemeral key", &public)?,
+        })
+    };
+    peers.into_iter().map(parse).collect()
 }
 
 fn refused(refusal: atoll_shares::Refusal) -> PyErr {
@@ -53,15 +64,7 @@ fn masks_apply<'py>(
     label: &str,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let key = key(seed, attempt, channel)?;
-    let peers = peers
-        .into_iter()
-        .map(|(id, public)| {
-            Ok(Peer {
-                id,
-                public: fixed("an ephemeral key", &public)?,
-            })
-        })
-        .collect::<PyResult<Vec<_>>>()?;
+    let peers = parse_peers(peers)?;
     let out = py
         .detach(|| masked(&values, &key, me, &peers, context, label))
         .map_err(refused)?;

@@ -35,6 +35,24 @@ impl EphemeralKey {
         PublicKey::from(&self.0).to_bytes()
     }
 
+    /// A key that both of a pair have and nobody else; `label` names its use.
+    ///
+    /// # Errors
+    /// `E_PROTOCOL` for a peer's key of small order, `E_FORMAT` if the peer has this party's identifier.
+    pub fn pair_key(
+        &self,
+        me: &[u8],
+        peer: &Peer,
+        context: &[u8],
+        label: &str,
+    ) -> Result<Secret<32>, Refusal> {
+        if me == peer.id {
+            return Err(Refusal::new("E_FORMAT", "a pair has two parties"));
+        }
+        let mut stream = self.stream(me, peer, context, label)?;
+        Ok(Secret::new(stream.bytes()))
+    }
+
     /// The stream of masks shared with one peer; the same on both sides.
     fn stream(
         &self,
@@ -208,6 +226,36 @@ mod tests {
             EphemeralKey::draw(&Secret::new([0; 32]), 1, "sum").public(),
             keys[0].public()
         );
+    }
+
+    #[test]
+    fn a_pair_has_one_key_for_every_label_and_context() {
+        let keys = keys(3);
+        let key = |me: usize, other: usize, context: &[u8], label| {
+            let peer = Peer {
+                id: vec![other as u8],
+                public: keys[other].public(),
+            };
+            let key = keys[me].pair_key(&[me as u8], &peer, context, label);
+            key.map(|key| *key.expose())
+        };
+        let base = key(0, 1, b"c", "l").unwrap();
+        assert_eq!(key(1, 0, b"c", "l").unwrap(), base);
+        for other in [
+            key(0, 2, b"c", "l"),
+            key(1, 2, b"c", "l"),
+            key(0, 1, b"d", "l"),
+            key(0, 1, b"c", "m"),
+        ] {
+            assert_ne!(other.unwrap(), base);
+        }
+        assert_eq!(key(1, 1, b"c", "l").unwrap_err().code, "E_FORMAT");
+        let small = Peer {
+            id: vec![9],
+            public: [0; 32],
+        };
+        let refusal = keys[0].pair_key(&[0], &small, b"c", "l").unwrap_err();
+        assert_eq!(refusal.code, "E_PROTOCOL");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use atoll_primitives::stream::Secret;
 use rayon::prelude::*;
 use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroize;
 
 /// The state of SHA-256 (FIPS 180-4, 5.3.3) before the first block.
 const INITIAL: [u32; 8] = [
@@ -24,6 +25,12 @@ pub(crate) type Proof = [u8; PROOF];
 /// SHA-256 after a block of 32 bytes of label and the run's 32-byte name.
 #[derive(Clone, Copy)]
 pub(crate) struct Oracle([u32; 8]);
+
+impl Zeroize for Oracle {
+    fn zeroize(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl Oracle {
     /// The oracle of a label of at most 32 bytes.
@@ -109,6 +116,17 @@ impl Oracle {
             });
         }
         (tags, shown)
+    }
+
+    /// Adds to every `out` the oracle's first 16 bytes at the item.
+    pub(crate) fn add_words(&self, digests: &[[u8; 32]], out: &mut [u128]) {
+        out.par_chunks_mut(ITEMS)
+            .zip(digests.par_chunks(ITEMS))
+            .for_each(|(out, digests)| {
+                for (out, digest) in out.iter_mut().zip(digests) {
+                    *out ^= half(&self.hash(digest), 0);
+                }
+            });
     }
 
     /// Bucket of an item, below `buckets`, which is at most 2^16.

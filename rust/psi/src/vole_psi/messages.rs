@@ -1,4 +1,4 @@
-//! Messages of one run: a type byte and a body. How many items a message holds follows from its place in the run:
+//! Messages of one run, of PSI and of the programmed function: a type byte and a body. How many items a message holds follows from its place in the run:
 //! `CHUNK`, and what is left in the last one of a kind.
 
 use crate::Refusal;
@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     Returned = 8,
     /// Rows that each matched key stands on, u32 each.
     Multiplicities = 9,
+    /// Sender of a programmed function (`opprf`): slots of its store.
+    Programmed = 10,
 }
 
 impl Kind {
@@ -43,6 +45,7 @@ impl Kind {
             Self::Matches => "matches",
             Self::Returned => "returned",
             Self::Multiplicities => "multiplicities",
+            Self::Programmed => "programmed",
         }
     }
 }
@@ -62,6 +65,7 @@ pub(crate) fn split(bytes: &[u8]) -> Result<(Kind, &[u8]), Refusal> {
         7 => Kind::Matches,
         8 => Kind::Returned,
         9 => Kind::Multiplicities,
+        10 => Kind::Programmed,
         other => return Err(Refusal::protocol(format!("unknown message type {other}"))),
     };
     Ok((kind, body))
@@ -141,11 +145,11 @@ mod tests {
             match split(&[byte, 5]) {
                 Ok((kind, body)) => {
                     assert_eq!((kind as u8, body), (byte, &[5u8][..]));
-                    assert!((1..=9).contains(&byte));
+                    assert!((1..=10).contains(&byte));
                 }
                 Err(refusal) => {
                     assert_eq!(refusal.code, "E_PROTOCOL");
-                    assert!(!(1..=9).contains(&byte));
+                    assert!(!(1..=10).contains(&byte));
                 }
             }
         }

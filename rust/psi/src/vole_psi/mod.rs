@@ -16,10 +16,11 @@
 //! | multiplicities | |
 
 pub(crate) mod hash;
-mod messages;
+pub(crate) mod messages;
+pub(crate) mod multiply;
 mod receiver;
 mod sender;
-mod setup;
+pub(crate) mod setup;
 mod sorted;
 
 use std::fmt;
@@ -35,10 +36,10 @@ pub use setup::{
 };
 
 /// A message to send: bytes, kind, and number among its kind.
-type Next = Option<(Vec<u8>, Kind, usize)>;
+pub(crate) type Next = Option<(Vec<u8>, Kind, usize)>;
 
 /// A message of one body.
-fn out(kind: Kind, number: usize, body: &[u8]) -> Next {
+pub(crate) fn out(kind: Kind, number: usize, body: &[u8]) -> Next {
     Some(([&[kind as u8], body].concat(), kind, number))
 }
 

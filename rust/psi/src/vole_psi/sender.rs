@@ -1,20 +1,16 @@
 //! The side with the key: delta and b of the VOLE. It evaluates the oblivious pseudo-random function on its own keys
 //! and sends what comes out, sorted.
 
-use atoll_ot::{Party, field, vole};
+use atoll_ot::{Party, vole};
 use atoll_primitives::stream::Secret;
-use rayon::prelude::*;
 use zeroize::Zeroize;
 
 use super::hash::{PROOF, Proof};
 use super::messages::{self, CHUNK, Kind};
 use super::setup::{Setup, digests};
 use super::sorted::Sorted;
-use super::{Next, out};
+use super::{Next, multiply, out};
 use crate::Refusal;
-
-/// Elements that one thread multiplies at a time.
-const BLOCK: usize = 1024;
 
 pub(crate) struct Sender<D> {
     pub(crate) setup: Setup,
@@ -205,23 +201,9 @@ impl<D: AsRef<[u8]> + Send + Sync> Sender<D> {
         let (width, from) = (self.setup.width(), self.taken_masked);
         let count = messages::chunk(body, width, self.slots() - from)?.len();
         let (delta, slots) = (self.delta, &mut self.key[from..from + count]);
-        self.setup.workers.install(|| {
-            slots
-                .par_chunks_mut(BLOCK)
-                .zip(body.par_chunks(BLOCK * width))
-                .for_each(|(slots, body)| {
-                    let mut masked = [0; BLOCK];
-                    let masked = &mut masked[..slots.len()];
-                    for (value, bytes) in masked.iter_mut().zip(body.chunks_exact(width)) {
-                        *value = messages::value(bytes);
-                    }
-                    field::scale(masked, delta);
-                    slots
-                        .iter_mut()
-                        .zip(masked)
-                        .for_each(|(slot, value)| *slot ^= *value);
-                });
-        });
+        self.setup
+            .workers
+            .install(|| multiply::add_products(slots, delta, body, width));
         self.taken_masked += count;
         Ok(())
     }
@@ -258,16 +240,7 @@ impl<D: AsRef<[u8]> + Send + Sync> Sender<D> {
         let proofs = setup.malicious && setup.parameters.both;
         let digests = digests(self.digests.as_ref())?;
         let (own, proofs) = setup.workers.install(|| {
-            outputs
-                .par_chunks_mut(BLOCK)
-                .zip(values.par_chunks_mut(BLOCK))
-                .for_each(|(outputs, values)| {
-                    field::scale(values, delta);
-                    outputs
-                        .iter_mut()
-                        .zip(values)
-                        .for_each(|(output, value)| *output ^= *value);
-                });
+            multiply::add_multiples(&mut outputs, delta, &mut values);
             let (tags, proofs) = setup.tag.tags(digests, &outputs, offset, proofs);
             Ok::<_, Refusal>((Sorted::new(tags, setup.tag_mask())?, proofs))
         })?;
