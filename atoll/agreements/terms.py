@@ -66,8 +66,9 @@ class KeysPerPeriod(Document):
     days: Annotated[int, Field(ge=1, le=3660)]
 
 
-JoinVariant = Literal["semi-honest", "low-communication"]
-"""Variants of the fast join that are weaker than its default, which is secure against parties that cheat."""
+JoinVariant = Literal["semi-honest", "low-communication", "kept"]
+"""Variants of the fast join that are weaker than its default, which is secure against parties that cheat; and `kept`,
+the join in which the receiver keeps what it can recognise keys by from run to run."""
 
 
 class JoinBounds(Document):
@@ -75,15 +76,15 @@ class JoinBounds(Document):
 
     `minimum_rows` counts distinct keys on each side; `maximum_ratio` is larger side over smaller side;
     `minimum_change` is the least number of keys added plus removed between successive tables of a partner.
-    `variants` are the weaker variants of the fast join that a partner may choose. The field is absent where there are
-    none; `minimum_security` must allow them too.
+    `variants` are the weaker variants of the fast join, and the `kept` join, that a partner may choose. The field is
+    absent where there are none; `minimum_security` must allow them too.
     """
 
     minimum_rows: Positive
     maximum_ratio: Positive
     distinct_keys_per_period: KeysPerPeriod
     minimum_change: Positive
-    variants: Annotated[tuple[JoinVariant, ...], Field(min_length=1, max_length=2)] | None = None
+    variants: Annotated[tuple[JoinVariant, ...], Field(min_length=1, max_length=3)] | None = None
 
     @model_validator(mode="after")
     def _validate(self) -> JoinBounds:

@@ -41,6 +41,9 @@ def new(
         str, typer.Option(metavar="steward|automatic", help="Who decides on each run.")
     ] = "steward",
     minimum_group: Annotated[int, typer.Option(min=1, help="Distinct subjects in each released group.")] = 1,
+    maximum_ratio: Annotated[
+        int | None, typer.Option(min=1, help="Keys of the larger side of a join for each one of the smaller.")
+    ] = None,
     join_variant: JoinVariants = None,
     title: Annotated[str, typer.Option(help="What people call it.")] = "Agreement",
     days: Annotated[int, typer.Option(min=1, help="Validity from today.")] = 365,
@@ -67,8 +70,9 @@ def new(
             "purposes": purpose or ["credit-risk"], "functions": function or ["join", "totals"],
             "approval": approval, "minimum_group": minimum_group,
         }  # fmt: skip
-        if join_variant:
-            grant["join"] = {"variants": join_variant}
+        bounds = {"variants": join_variant, "maximum_ratio": maximum_ratio}
+        if any(bounds.values()):
+            grant["join"] = {name: value for name, value in bounds.items() if value}
         others = [key for key in people if key != me]
         document["assets"] += assets(client, table or [], service or [], me, others, grant)
     show.as_json(document)

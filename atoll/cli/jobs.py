@@ -45,7 +45,10 @@ def join(
     ] = None,
     right_select: Annotated[list[str] | None, typer.Option(help="The same on the right.")] = None,
     protocol: Annotated[
-        str | None, typer.Option(metavar="ecdh-psi/v1|vole-psi/v1", help="Default: by size and agreement.")
+        str | None,
+        typer.Option(
+            metavar="ecdh-psi/v1|vole-psi/v1|kept-oprf-psi/v1", help="Default: by size and agreement."
+        ),
     ] = None,
     security: Annotated[
         str | None, typer.Option(metavar="malicious|semi-honest", help="Against parties that cheat, or not.")

@@ -87,6 +87,9 @@ def publish(
     minimum_change: Annotated[
         int, typer.Option(min=1, help="Keys that change between successive tables of a partner.")
     ] = 100,
+    maximum_ratio: Annotated[
+        int, typer.Option(min=1, help="Keys of the larger side for each one of the smaller.")
+    ] = 100,
     join_variant: terms.JoinVariants = None,
     price: Annotated[
         list[str] | None,
@@ -140,7 +143,8 @@ def publish(
             facts = {"quality": quality or [], "findings": finding or []}
             asset, uses, usual = _asset(client, me, table, service, logic, file, facts)
             bounds = {
-                "minimum_rows": minimum_rows, "minimum_change": minimum_change, "variants": join_variant or (),
+                "minimum_rows": minimum_rows, "maximum_ratio": maximum_ratio, "minimum_change": minimum_change,
+                "variants": join_variant or (),
             }  # fmt: skip
             joins = any("join_key" in drafts.uses(words) for words in uses.values())
             offered = drafts.terms(

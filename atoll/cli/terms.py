@@ -19,8 +19,8 @@ Json = dict[str, Any]
 JoinVariants = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="semi-honest|low-communication",
-        help="A weaker variant of the fast join that may be chosen. Repeatable.",
+        metavar="semi-honest|low-communication|kept",
+        help="A weaker variant of the fast join, or the kept one, that may be chosen. Repeatable.",
     ),
 ]
 _PRICES = ("per_run", "per_call", "per_row", "per_hit", "per_month")

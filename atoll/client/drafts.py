@@ -20,6 +20,8 @@ DISCLOSED: dict[str, tuple[str, ...]] = {
     "echo": ("call", "value"),
     "script": ("outcome",),
 }
+KEPT_DISCLOSED = ("linkable", "changes")
+"""What a kept join discloses beside."""
 _COLUMN = {
     "precision": None, "scale": None, "unit": None, "label": None, "definition": None, "codes": None,
     "range": None, "as_of": None, "nullable": True,
@@ -66,7 +68,8 @@ def join_bounds(
         maximum_ratio: larger side over smaller side.
         keys, days: most distinct keys that a partner may present in any period of so many days.
         minimum_change: least keys added plus removed between successive tables of a partner.
-        variants: weaker variants of the fast join that a partner may choose: `semi-honest`, `low-communication`.
+        variants: weaker variants of the fast join that a partner may choose, `semi-honest` and `low-communication`;
+            and `kept`, of a small table with a large one again and again.
     """
     weaker = list(variants)
     return {
@@ -146,7 +149,7 @@ def grant(
     Args:
         to: keys of the grantees.
         columns: uses of each column, a list or words.
-        disclose: kinds; None for what the functions disclose.
+        disclose: kinds; None for what the functions disclose, and a kept join where it is allowed.
         approval: `steward` or `automatic`.
         rate: `{"most": 100, "seconds": 60}`: at most so many runs or calls in any so many seconds.
         join: keyword arguments of `join_bounds`; None for its defaults if a column is a join key.
@@ -158,6 +161,8 @@ def grant(
     functions = list(functions)
     if disclose is None:
         disclose = dict.fromkeys(kind for name in functions for kind in DISCLOSED.get(name, ()))
+        if "join" in functions and "kept" in ((join or {}).get("variants") or ()):
+            disclose |= dict.fromkeys(KEPT_DISCLOSED)
     joined = join is not None or any("join_key" in value for value in wanted.values())
     return {
         "to": sorted(to),

@@ -82,7 +82,8 @@ def join(
         left_select, right_select: columns of its own rows that a receiver is given; None means all of them.
         left_rows, right_rows: expected distinct keys, for the choice of a protocol and the estimate; None for what
             the node knows.
-        protocol: `ecdh-psi/v1` or `vole-psi/v1`; None lets the node choose by sizes, line and agreement.
+        protocol: `ecdh-psi/v1`, `vole-psi/v1` or `kept-oprf-psi/v1`; None lets the node choose by sizes, line and
+            agreement.
         security: `malicious` or `semi-honest`, against parties that cheat or not.
         variant: of `vole-psi/v1`: `fast`, or `low-communication`, which is semi-honest and sends least.
         options: `seconds`, `memory_bytes`, `expires_seconds`, `shape`.

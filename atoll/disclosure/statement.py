@@ -19,6 +19,8 @@ Kind = Literal[
     "membership",
     "intersection_size",
     "multiplicity",
+    "linkable",
+    "changes",
     "order",
     "timing",
     "call",
@@ -50,11 +52,12 @@ GRANTABLE: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in QUALIF
 Security = Literal["none", "semi-honest", "malicious"]
 _RANK: dict[str, int] = {"none": 0, "semi-honest": 1, "malicious": 2}
 
-Assumption = Literal["ddh-two-party", "lpn-two-party", "no-full-collusion", "transport"]
+Assumption = Literal["ddh-two-party", "lpn-two-party", "gap-dh-two-party", "no-full-collusion", "transport"]
 """What the security of a step rests on: the decisional Diffie-Hellman assumption in ristretto255 with a
 random oracle; that learning parity with noise is hard in expand-convolute codes, with the computational
-Diffie-Hellman assumption in ristretto255 and a random oracle; that not all other holders collude with the
-receiver; TLS 1.3 between the two nodes."""
+Diffie-Hellman assumption in ristretto255 and a random oracle; the one-more gap Diffie-Hellman assumption in
+ristretto255 with a random oracle; that not all other holders collude with the receiver; TLS 1.3 between the two
+nodes."""
 
 
 class Parameters(Document):
@@ -83,6 +86,8 @@ PARAMETERS: dict[Kind, frozenset[str]] = {
     "membership": frozenset({"columns"}),
     "intersection_size": frozenset({"columns"}),
     "multiplicity": frozenset({"columns"}),
+    "linkable": frozenset({"columns"}),
+    "changes": frozenset({"columns"}),
     "order": frozenset(),
     "timing": frozenset(),
     "call": frozenset({"maximum_bytes"}),

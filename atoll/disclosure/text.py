@@ -32,6 +32,18 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
         "{asset}.",
         "zh": "{to}获知每个匹配的{columns}取值在{owner}的表“{asset}”中出现的行数。",
     },
+    "linkable": {
+        "en": "{to} can recognise the values of {columns} that it asks for again in later runs: of each it learns "
+        "whether it comes into or leaves {owner}'s table {asset}, and in which run, without asking again, until "
+        "{owner} changes its key.",
+        "zh": "{to}在后续运行中可再次识别其查询过的{columns}取值：在{owner}更换密钥之前，无需再次查询，"
+        "即可获知每个取值是否以及在哪次运行中进入或离开{owner}的表“{asset}”。",
+    },
+    "changes": {
+        "en": "{to} {learns} how many values of {columns} came into {owner}'s table {asset} and how many left it "
+        "since the version that {to} keeps.",
+        "zh": "{to}获知自其留存的版本以来，{owner}的表“{asset}”中新增了多少个、移除了多少个{columns}取值。",
+    },
     "order": {
         "en": "{to} {learns} the order of the rows in {owner}'s table {asset}.",
         "zh": "{to}获知{owner}的表“{asset}”中各行的先后顺序。",
@@ -135,6 +147,10 @@ _ASSUMPTIONS: dict[Assumption, dict[Language, str]] = {
         "zh": "仅两方参与，无第三方；假设扩展卷积码上的带噪学习奇偶校验（LPN）问题与 ristretto255 上的"
         "计算性 Diffie-Hellman 问题困难，并采用随机预言模型",
     },
+    "gap-dh-two-party": {
+        "en": "two parties, no third party; assumes one-more gap Diffie-Hellman in ristretto255 and a random oracle",
+        "zh": "仅两方参与，无第三方；假设 ristretto255 上的 one-more gap Diffie-Hellman 问题困难，并采用随机预言模型",
+    },
     "no-full-collusion": {
         "en": "no third party; assumes that at least two of the institutions whose data are added do not "
         "collude",
@@ -155,6 +171,8 @@ _KIND_NAMES: dict[Kind, dict[Language, str]] = {
     "membership": {"en": "which of the receiver's keys match", "zh": "接收方的哪些键匹配"},
     "intersection_size": {"en": "number of matching keys", "zh": "匹配键的个数"},
     "multiplicity": {"en": "rows per matching key", "zh": "每个匹配键的行数"},
+    "linkable": {"en": "what became of keys asked before", "zh": "此前查询过的键的变化"},
+    "changes": {"en": "number of keys that came and went", "zh": "新增与移除键的个数"},
     "order": {"en": "order of rows", "zh": "行的顺序"},
     "timing": {"en": "time that a computation takes", "zh": "计算所用时间"},
     "call": {"en": "that a call was made", "zh": "发生了调用"},

@@ -12,6 +12,7 @@ import pyarrow as pa
 from atoll.crypto import dsse
 from atoll.errors import AtollError
 from atoll.functions.calls import CallBook
+from atoll.protocols.kept_oprf import Held
 from atoll.sandbox.host import End, Process
 
 
@@ -47,6 +48,33 @@ class LocalInput:
     version: str
     keys: int | None
     """Number of distinct keys that this party declared in its approval, where the function joins."""
+
+
+class Kept(Protocol):
+    """What stays at this party between the runs of a kept OPRF. What a call writes is durable when it returns."""
+
+    most_keys: int
+    """Keys that are answered under one key of the function, at most."""
+    fresh: bytes
+    """32 secret bytes for a new key, used by no other job."""
+
+    def held(self) -> Held | None:
+        """The holder's set; None where there is none yet, or its key has served its time."""
+
+    def hold(self, held: Held) -> None:
+        """Keeps the holder's set."""
+
+    def charge(self, held: Held, keys: int) -> None:
+        """Charges keys to the key of a set, before any of them is answered; `E_QUOTA` if there would be too many."""
+
+    def store(self) -> bytes | None:
+        """The receiver's outputs; None where nothing is kept."""
+
+    def keep(self, store: bytes) -> None:
+        """Keeps the receiver's outputs."""
+
+    def forget(self) -> None:
+        """Removes the receiver's outputs: the next run takes them anew."""
 
 
 class Context(Protocol):
@@ -105,6 +133,13 @@ class Context(Protocol):
 
     def close_block(self, book: CallBook, hits: int | None) -> None:
         """Standing services: reports a block whose end both sides know, for its receipt."""
+
+    def kept(self) -> Kept:
+        """Joins by a kept OPRF: what is kept for this plan, for this job alone until it ends.
+
+        Raises:
+            AtollError: `E_BUSY` if another job uses it.
+        """
 
     def deployed(self) -> dict[str, Any]:
         """Packages, at the host: the `package` envelope, and the `bounds` of the host's consent."""

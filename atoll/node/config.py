@@ -79,6 +79,23 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("jobs", "memory_bytes", 2_147_483_648, "Memory budget of one worker. Bytes.", 67_108_864, None),
     Setting("jobs", "seconds", 3600, "Time budget of one job. Seconds.", 1, 604_800),
     Setting(
+        "jobs",
+        "kept_runs",
+        1000,
+        "A key of a kept join is replaced after so many runs. The next run then sends all anew.",
+        1,
+        1_000_000,
+    ),
+    Setting("jobs", "kept_days", 90, "A key of a kept join is replaced after so many days. Days.", 1, 3660),
+    Setting(
+        "jobs",
+        "kept_keys",
+        10_000_000,
+        "Keys that are answered under one key of a kept join, at most. What is more is refused until it is replaced.",
+        1,
+        1_099_511_627_776,
+    ),
+    Setting(
         "data",
         "folders",
         [],

@@ -57,6 +57,35 @@ class Limits:
         return use.askings >= self.askings or now - use.since >= self.days * _DAY
 
 
+def pack(held: Held) -> bytes:
+    """A set as bytes, with its key: as secret as the key."""
+    before, old = held.before or (0, b"")
+    head = _HELD.pack(
+        held.seed,
+        held.version,
+        held.width,
+        len(held.info),
+        before,
+        len(old) // 32,
+        len(held.digests) // 32,
+    )
+    return head + held.info + held.digests + old
+
+
+def unpack(body: bytes) -> Held:
+    """A set from its bytes; `E_FORMAT` if they have another length than they say."""
+    if len(body) < _HELD.size:
+        raise AtollError("E_FORMAT", "The file of a kept set is cut short.")
+    seed, version, width, info_bytes, before, old, count = _HELD.unpack_from(body)
+    start = _HELD.size + info_bytes
+    info = body[_HELD.size : start]
+    digests = body[start : start + 32 * count]
+    rest = body[start + 32 * count :]
+    if len(digests) != 32 * count or len(rest) != 32 * old:
+        raise AtollError("E_FORMAT", "The file of a kept set has another length than it says.")
+    return Held(seed, info, version, width, digests, (before, rest) if before else None)
+
+
 def _read(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
@@ -79,30 +108,11 @@ class HolderFiles:
         sealed = _read(self._held)
         if sealed is None:
             return None
-        body = self._vault.open(f"{self._label}/held", sealed)
-        seed, version, width, info_bytes, before, old, count = _HELD.unpack_from(body)
-        start = _HELD.size + info_bytes
-        info = body[_HELD.size : start]
-        digests = body[start : start + 32 * count]
-        rest = body[start + 32 * count :]
-        if len(digests) != 32 * count or len(rest) != 32 * old:
-            raise AtollError("E_FORMAT", "The file of a kept set has another length than it says.")
-        return Held(seed, info, version, width, digests, (before, rest) if before else None)
+        return unpack(self._vault.open(f"{self._label}/held", sealed))
 
     def save(self, held: Held, now: int) -> None:
         """Keeps a set; a new key begins a new use at Unix time `now`."""
-        before, old = held.before or (0, b"")
-        head = _HELD.pack(
-            held.seed,
-            held.version,
-            held.width,
-            len(held.info),
-            before,
-            len(old) // 32,
-            len(held.digests) // 32,
-        )
-        body = head + held.info + held.digests + old
-        write_private(self._held, self._vault.seal(f"{self._label}/held", body))
+        write_private(self._held, self._vault.seal(f"{self._label}/held", pack(held)))
         if self._stored_use(held.state.public) is None:
             self._store_use(Use(held.state.public, now))
 

@@ -20,11 +20,16 @@ class Vault:
     def __init__(self, identity_seed: bytes) -> None:
         key = HKDF(SHA256(), 32, salt=None, info=b"atoll vault v1").derive(identity_seed)
         self._aead = AESGCM(key)
+        self._root = HKDF(SHA256(), 32, salt=None, info=b"atoll vault v1 keys").derive(identity_seed)
 
     def seal(self, label: str, secret: bytes) -> bytes:
         """Algorithm byte, nonce and ciphertext."""
         nonce = os.urandom(12)
         return _ALGORITHM + nonce + self._aead.encrypt(nonce, secret, label.encode())
+
+    def derive(self, label: str) -> bytes:
+        """The seed of a vault of its own, 32 bytes, for a worker that shall open what is sealed there and no more."""
+        return HKDF(SHA256(), 32, salt=None, info=label.encode()).derive(self._root)
 
     def open(self, label: str, sealed: bytes) -> bytes:
         """The secret; `E_PASSPHRASE` if it was sealed by another node or changed."""

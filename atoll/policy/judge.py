@@ -70,7 +70,7 @@ class Need:
     consent: ConsentMode
     """How the plan's calls show the data subject's authorisation."""
     variant: JoinVariant | None
-    """A variant of the fast join that the grant must name; None where it need not."""
+    """A variant of the join that the grant must name; None where it need not."""
     counters: Counters
 
     @property
@@ -123,7 +123,7 @@ def fits(need: Need, grant: Grant) -> bool:
 
 
 def _allowing(grant: Grant, variant: JoinVariant) -> dict[str, Any]:
-    """The change that lets a partner choose a variant of the fast join."""
+    """The change that lets a partner choose a variant of the join."""
     if grant.join is None:
         return {"join": build.join_bounds(variants=[variant])}
     return {"join": {"variants": [*(grant.join.variants or ()), variant]}}

@@ -41,9 +41,9 @@ _SENTENCES: dict[str, tuple[str, str, str]] = {
     ),
     "variant": (
         "E_POLICY",
-        "The plan joins by the {variant} variant of the fast join; the grant on {asset} to {partner} does not name it "
+        "The plan takes the {variant} variant of the join; the grant on {asset} to {partner} does not name it "
         "under `join.variants`.",
-        "计划采用快速匹配的 {variant} 变体，资产“{asset}”对{partner}的授权未在 join.variants 中列出该变体。",
+        "计划采用匹配的 {variant} 变体，资产“{asset}”对{partner}的授权未在 join.variants 中列出该变体。",
     ),
     "disclose": (
         "E_POLICY",

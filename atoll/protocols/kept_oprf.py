@@ -15,11 +15,17 @@ from atoll.crypto.kept_oprf import (
     KeptOprf,
     State,
     difference,
+    kept_items,
     output_bytes,
     public_key,
 )
 from atoll.errors import AtollError
 from atoll.protocols.driver import Channel, drive
+
+__all__ = [
+    "ASSUMPTION", "PARTIES", "PROTOCOL", "RATIO", "SECURITY", "Estimate", "Held", "answer", "ask", "estimate",
+    "kept_items", "output_bytes", "serve_update", "take_update",
+]  # fmt: skip
 
 PROTOCOL: Final = "kept-oprf-psi/v1"
 SECURITY: Final[Literal["semi-honest"]] = "semi-honest"

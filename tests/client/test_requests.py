@@ -30,6 +30,7 @@ def without_function(request):
         {"on": "id", "receivers": "bob"},
         {"on": "id", "receivers": ["alice", "bob"], "reveal": "size", "duplicates": "refuse"},
         {"on": "id", "protocol": "vole-psi/v1", "security": "semi-honest", "variant": "low-communication"},
+        {"on": "id", "protocol": "kept-oprf-psi/v1"},
         {"on": "id", "left_select": [], "left_rows": 10, "seconds": 60, "shape": "scheduled"},
     ],
 )
@@ -120,6 +121,17 @@ def test_a_draft_may_let_weaker_variants_of_the_fast_join_be_chosen() -> None:
     assert bounds(variants=["low-communication"])["variants"] == ["low-communication"]
     assert "variants" not in bounds()
     assert JoinBounds.parse(bounds(variants=["semi-honest"])).variants == ("semi-honest",)
+
+
+def test_a_draft_that_lets_a_join_be_kept_lets_its_disclosure_be_known() -> None:
+    def kinds(**how):
+        return drafts.grant([key()], purposes=["p"], functions=["join"], columns={"id": "join_key"}, **how)[
+            "disclose"
+        ]
+
+    assert {"linkable", "changes"} <= set(kinds(join={"variants": ["kept"]}))
+    assert not {"linkable", "changes"} & set(kinds(join={"variants": ["semi-honest"]}))
+    assert kinds(join={"variants": ["kept"]}, disclose=["size"]) == ["size"]
 
 
 def test_one_language_stands_for_both_and_codes_for_their_texts() -> None:

@@ -150,12 +150,18 @@ def test_levels_are_ordered_and_a_whole_is_as_strong_as_its_weakest_part() -> No
 
 
 def test_every_plan_says_what_a_cheating_party_can_do() -> None:
-    for plan in (w.join_plan(), w.fast_plan(security="semi-honest"), w.totals_plan(), w.echo_plan()):
+    for plan in (
+        w.join_plan(),
+        w.fast_plan(security="semi-honest"),
+        w.kept_plan(),
+        w.totals_plan(),
+        w.echo_plan(),
+    ):
         assert "corruptible" in {s.what for s in w.derive(plan).disclosures}
     cheating = {s.what for s in w.derive(w.fast_plan(receivers="both")).disclosures} & QUALIFIERS
     assert cheating == {"extra_keys", "input_choice", "omission"}
     assert cheating | {"corruptible", "collusion"} == QUALIFIERS
-    assert len(get_args(Assumption)) == 4
+    assert len(get_args(Assumption)) == 5
 
 
 def test_a_join_secure_against_cheating_says_what_is_left_to_a_cheat() -> None:
@@ -169,6 +175,18 @@ def test_a_join_secure_against_cheating_says_what_is_left_to_a_cheat() -> None:
     chinese = "\n".join(render(w.derive(w.fast_plan()).disclosures, NAMES, "zh"))
     assert "135%" in chinese
     assert "［恶意；" in chinese
+
+
+def test_a_kept_join_says_that_its_receiver_recognises_keys_until_the_holders_key_changes() -> None:
+    statements = w.derive(w.kept_plan()).disclosures
+    english = "\n".join(render(statements, NAMES, "en"))
+    assert "alice can recognise the values of id that it asks for again in later runs" in english
+    assert "until bob changes its key" in english
+    assert "how many values of id came into bob's table loans and how many left it" in english
+    assert "one-more gap Diffie-Hellman" in english
+    chinese = "\n".join(render(statements, NAMES, "zh"))
+    assert "在bob更换密钥之前" in chinese
+    assert "新增了多少个、移除了多少个" in chinese
 
 
 def test_statements_are_values() -> None:

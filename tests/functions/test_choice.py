@@ -14,7 +14,7 @@ from atoll.crypto.psi import Side
 from atoll.errors import AtollError
 from atoll.functions import explainers
 from atoll.functions.compiling import DEFAULT_CALIBRATION, Calibration, Line
-from atoll.functions.join.choice import DEFAULT, ECDH, SEMI_HONEST, SMALL_KEYS, THIN, Case, cost
+from atoll.functions.join.choice import DEFAULT, ECDH, KEPT, SEMI_HONEST, SMALL_KEYS, THIN, Case, cost
 from atoll.functions.join.compile import compile as compile_join
 from atoll.protocols import vole_psi
 from atoll.protocols.memory import pair
@@ -22,6 +22,7 @@ from atoll.protocols.memory import pair
 ECDH_NAMES = ("ecdh-psi/v1", "semi-honest", None)
 USUAL = ("vole-psi/v1", "malicious", "fast")
 WEAKER = ("vole-psi/v1", "semi-honest", "fast")
+KEPT_NAMES = ("kept-oprf-psi/v1", "semi-honest", None)
 NARROW = ("vole-psi/v1", "semi-honest", "low-communication")
 
 
@@ -116,6 +117,8 @@ def test_where_a_grant_insists_on_security_against_cheats_small_tables_take_the_
         ({"variant": "fast"}, USUAL),
         ({"security": "semi-honest"}, WEAKER),
         ({"security": "semi-honest", "variant": "fast"}, WEAKER),
+        ({"protocol": "kept-oprf-psi/v1"}, KEPT_NAMES),
+        ({"protocol": "kept-oprf-psi/v1", "security": "semi-honest"}, KEPT_NAMES),
         ({"variant": "low-communication"}, NARROW),
         ({"security": "semi-honest", "variant": "low-communication"}, NARROW),
     ],
@@ -138,6 +141,11 @@ def test_semi_honest_alone_leaves_small_tables_to_ecdh() -> None:
         ({"reveal": "size", "protocol": "vole-psi/v1"}, "reveal"),
         ({"reveal": "size", "variant": "low-communication"}, "reveal"),
         ({"reveal": "size", "security": "malicious"}, "reveal"),
+        ({"reveal": "size", "protocol": "kept-oprf-psi/v1"}, "reveal"),
+        ({"protocol": "kept-oprf-psi/v1", "security": "malicious"}, "security"),
+        ({"protocol": "kept-oprf-psi/v1", "variant": "fast"}, "variant"),
+        ({"protocol": "kept-oprf-psi/v1", "receivers": "both"}, "receivers"),
+        ({"protocol": "kept-oprf-psi/v1", "shape": "long"}, "shape"),
         ({"protocol": "kkrt/v1"}, "protocol"),
         ({"security": "none"}, "security"),
         ({"variant": "slow"}, "variant"),
@@ -162,6 +170,40 @@ def test_over_a_thin_line_an_agreement_may_let_the_variant_that_sends_least_be_c
     bob = next(a for a in one["assets"] if (a["provider"], a["name"]) == (w.BOB, "loans"))
     del bob["grants"][0]["join"]["variants"]
     assert chosen(body, one, THIN_LINE) == USUAL
+
+
+def test_a_small_table_is_joined_with_a_large_one_by_a_kept_oprf_where_the_agreement_lets_it() -> None:
+    document = allowing("kept")
+    assert chosen(request(1000, 100_001), document) == KEPT_NAMES
+    assert chosen(request(1000, 100_001, security="semi-honest"), document) == KEPT_NAMES
+    assert chosen(request(100_001, 1000, receivers="peer"), document) == KEPT_NAMES
+    # Not up to 100:1, not the other way round, not for both, not against cheats, not in a long job, not unasked.
+    assert chosen(request(1000, 100_000), document) == USUAL
+    assert chosen(request(100_001, 1000), document) == USUAL
+    for changes in ({"receivers": "both"}, {"security": "malicious"}, {"shape": "long"}):
+        assert chosen(request(1000, 100_001, **changes), document) == USUAL
+    assert chosen(request(1000, None), document) == USUAL
+    assert chosen(request(1000, 100_001)) == USUAL
+    assert chosen(request(1000, 100_001), allowing("semi-honest")) == USUAL
+    assert chosen(request(10, SMALL_KEYS), document) == ECDH_NAMES
+    plan = plan_of(request(1000, 100_001), document)
+    joint = plan["operators"][-1]
+    assert joint["kind"] == "kept_psi/v1"
+    assert set(joint["parameters"]) == {"receivers", "duplicates", "keys"}
+
+
+def test_the_estimate_of_a_kept_join_is_that_of_its_first_run() -> None:
+    def of(left: int, right: int) -> Any:
+        return cost(KEPT, Case((left, right), (True, False), False, DEFAULT_CALIBRATION))
+
+    assert of(1000, 10**6).bytes > 10**6 * 10
+    assert of(1000, 10**6).seconds > 20
+    assert of(1000, 2 * 10**6).bytes > 1.9 * of(1000, 10**6).bytes
+    found = explainers()["join"](
+        request(1000, 10**6), allowing("kept"), me=w.ALICE, calibration=DEFAULT_CALIBRATION
+    )
+    assert "100 times smaller" in found["why"]["en"]
+    assert "首次运行" in found["why"]["zh"]
 
 
 def test_the_line_is_the_one_between_the_two_owners() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from atoll.errors import AtollError
 from atoll.node.kept import AskerFile, HolderFiles, Limits
 from atoll.node.vault import Vault
+from atoll.node.worker.kept import KeptFiles, KeptThen
 from atoll.protocols.kept_oprf import Held
 
 VAULT = Vault(b"i" * 32)
@@ -107,3 +110,100 @@ def test_the_askers_store(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "cache" / "store").stat().st_mode) == 0o600
     file.forget()
     assert file.load() is None
+
+
+SPEC: dict[str, Any] = {"key": b"k" * 32, "label": "t", "limits": [3, 10, 100]}
+
+
+class Notes:
+    """Events of a job, and these read back."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Any]] = []
+
+    def note(self, kind: str, value: Any) -> None:
+        self.events.append((kind, value))
+
+    def then(self) -> KeptThen:
+        events = iter(self.events)
+        return KeptThen(lambda: next(events)[1])
+
+
+def files(folder: Path, notes: Notes | None = None, days: int = 0) -> KeptFiles:
+    def clock() -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=days)
+
+    return KeptFiles(SPEC | {"folder": str(folder)}, clock, (notes or Notes()).note)
+
+
+def test_a_worker_finds_what_an_earlier_one_kept_until_the_key_has_served_its_time(tmp_path: Path) -> None:
+    first = files(tmp_path / "k")
+    assert (first.held(), first.store(), first.most_keys) == (None, None, 100)
+    first.hold(held())
+    first.keep(b"outputs")
+    first.charge(held(), 60)
+    first.close()
+    second = files(tmp_path / "k", days=9)
+    assert second.held() == held()
+    assert second.store() == b"outputs"
+    assert second.fresh != first.fresh
+    with pytest.raises(AtollError) as error:
+        second.charge(held(), 41)
+    assert error.value.code == "E_QUOTA"
+    assert "jobs.kept_keys" in error.value.cure
+    second.forget()
+    assert second.store() is None
+    second.close()
+    third = files(tmp_path / "k", days=10)
+    assert third.held() is None
+    third.close()
+    other = KeptFiles(
+        SPEC | {"folder": str(tmp_path / "k"), "key": b"x" * 32}, lambda: datetime.now(UTC), Notes().note
+    )
+    with pytest.raises(AtollError) as error:
+        other.held()
+    assert error.value.code == "E_PASSPHRASE"
+    other.close()
+
+
+def test_one_job_at_a_time_uses_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.node.worker.kept._WAIT_SECONDS", 0.3)
+    first = files(tmp_path)
+    with pytest.raises(AtollError) as error:
+        files(tmp_path)
+    assert error.value.code == "E_BUSY"
+    first.close()
+    files(tmp_path).close()
+
+
+def test_a_replay_is_given_what_was_kept_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atoll.node.worker.kept._PART", 100)
+    before = files(tmp_path)
+    before.hold(held())
+    before.keep(b"o" * 250)
+    before.close()
+    for ask in ("held", "store"):
+        notes = Notes()
+        during = files(tmp_path, notes)
+        found = getattr(during, ask)()
+        during.close()
+        then = notes.then()
+        assert then.fresh == during.fresh
+        assert getattr(then, ask)() == found is not None
+        assert len(notes.events) > 3
+        # A record that goes on otherwise is refused.
+        for at in range(len(notes.events)):
+            broken = Notes()
+            broken.events = [*notes.events[:at], ("kept", "other"), *notes.events[at + 1 :]]
+            with pytest.raises(AtollError) as error:
+                getattr(broken.then(), ask)()
+            assert error.value.code == "E_DATA"
+
+
+def test_a_vault_for_a_worker_opens_its_own_and_no_other() -> None:
+    mine, other = Vault(VAULT.derive("kept-oprf a")), Vault(VAULT.derive("kept-oprf b"))
+    sealed = mine.seal("l", b"secret")
+    assert Vault(VAULT.derive("kept-oprf a")).open("l", sealed) == b"secret"
+    for vault in (other, VAULT):
+        with pytest.raises(AtollError):
+            vault.open("l", sealed)

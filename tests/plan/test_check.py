@@ -76,7 +76,59 @@ def test_the_fast_join_discloses_the_same_and_what_a_cheat_could_do_beside() -> 
         assert weaker.variant == ("semi-honest" if variant == "fast" else variant)
 
 
+def test_a_kept_join_says_what_its_receiver_can_recognise_and_how_much_changed() -> None:
+    for receivers, (receiver, holder) in {"me": (w.ALICE, w.BOB), "peer": (w.BOB, w.ALICE)}.items():
+        d = w.derive(w.kept_plan(receivers=receivers))
+        assert (d.security, d.protocols, d.variant) == ("semi-honest", ("kept-oprf-psi/v1",), "kept")
+        assert said(d) == {
+            ("size", w.ALICE, (w.BOB,)),
+            ("size", w.BOB, (w.ALICE,)),
+            ("membership", holder, (receiver,)),
+            ("linkable", holder, (receiver,)),
+            ("changes", holder, (receiver,)),
+            ("corruptible", None, (w.ALICE, w.BOB)),
+        }
+        assert {s.assumption for s in d.disclosures} == {"gap-dh-two-party"}
+        assert d.receivers == (receiver,)
+
+
 Change = Callable[[Plan], Any]
+WRONG_KEPT: dict[str, tuple[Change, str, str]] = {
+    "both receive": (lambda o: o["parameters"].update(receivers=[w.ALICE, w.BOB]), "E_PLAN", "receivers"),
+    "nobody receives": (lambda o: o["parameters"].update(receivers=[]), "E_PLAN", "receivers"),
+    "a stranger receives": (
+        lambda o: o["parameters"].update(receivers=[w.CAROL]),
+        "E_PLAN",
+        "not one of its two parties",
+    ),
+    "the size": (lambda o: o["parameters"].update(reveal="size"), "E_PLAN", "reveal"),
+    "a variant": (lambda o: o["parameters"].update(variant="fast"), "E_PLAN", "variant"),
+    "another protocol": (lambda o: o.update(protocol="ecdh-psi/v1"), "E_PLAN_VERSION", "not known"),
+    "against cheats": (lambda o: o.update(security="malicious"), "E_PLAN", "semi-honest"),
+    "other keys": (lambda o: o["parameters"].update(keys=[["id"], ["apps"]]), "E_PLAN", "other key columns"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_KEPT)
+def test_a_kept_join_is_checked_like_any_other(name: str) -> None:
+    change, code, words = WRONG_KEPT[name]
+    plan = w.kept_plan()
+    change(op(plan, "n4"))
+    with pytest.raises(AtollError) as caught:
+        w.derive(plan)
+    assert caught.value.code == code
+    assert words in caught.value.text
+
+
+def test_a_kept_join_is_no_long_job() -> None:
+    plan = w.kept_plan()
+    plan["shape"] = "long"
+    with pytest.raises(AtollError) as caught:
+        w.derive(plan)
+    assert caught.value.code == "E_PLAN"
+    assert "long job" in caught.value.text
+
+
 WRONG_CHOICES: dict[str, tuple[Change, str, str]] = {
     "ecdh against cheats": (lambda o: o.update(protocol="ecdh-psi/v1"), "E_PLAN", "semi-honest"),
     "ecdh with a variant": (
@@ -400,6 +452,7 @@ def test_every_operator_is_registered_under_its_kind_with_its_protocol() -> None
         "read/v1",
         "normalise/v1",
         "psi/v1",
+        "kept_psi/v1",
         "group_sum/v1",
         "masked_sum/v1",
         "echo/v1",

@@ -25,6 +25,8 @@ PLANS = {
     "size": lambda: w.join_plan(reveal="size", receivers="peer"),
     "fast": lambda: w.fast_plan(receivers="both"),
     "little traffic": lambda: w.fast_plan(security="semi-honest", variant="low-communication"),
+    "kept": lambda: w.kept_plan(),
+    "kept at the peer": lambda: w.kept_plan(receivers="peer"),
     "totals": lambda: w.totals_plan(),
     "echo": lambda: w.echo_plan(),
     "visit": lambda: w.visit_plan(),
@@ -93,6 +95,16 @@ def expected(plan: Any) -> tuple[dict[str, dict[str, set[str]]], set[tuple[str, 
                     told.add(("multiplicity", them, me))
                 if strong and len(p["receivers"]) == 2:
                     told.add(("omission", None, me))
+        if o["kind"] == "kept_psi/v1":
+            ins = [source(name) for name in o["inputs"]]
+            for i, columns in zip(ins, p["keys"], strict=True):
+                for c in columns:
+                    uses[i][c].add("join_key")
+            for mine, theirs in (ins, ins[::-1]):
+                me, them = owner[mine], owner[theirs]
+                told.add(("size", them, me))
+                if me in p["receivers"]:
+                    told |= {(what, them, me) for what in ("membership", "linkable", "changes")}
         if o["kind"] == "group_sum/v1":
             i = source(o["id"])
             for c in p["group"]:

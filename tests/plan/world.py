@@ -42,6 +42,7 @@ COLUMNS = [
     column("score", "float64"),
 ]
 JOIN_KINDS = ("size", "membership", "intersection_size", "multiplicity")
+KEPT_KINDS = (*JOIN_KINDS, "linkable", "changes")
 TOTAL_KINDS = ("sum", "count", "participation", "small_group_exists")
 
 
@@ -147,6 +148,11 @@ def join_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[st
 def fast_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     """The same join by `vole-psi/v1`, secure against parties that cheat unless said otherwise."""
     return join_plan(document, **{"protocol": "vole-psi/v1", **changes})
+
+
+def kept_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """The same join by `kept-oprf-psi/v1`."""
+    return join_plan(document, **{"protocol": "kept-oprf-psi/v1", **changes})
 
 
 def totals_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:

@@ -206,6 +206,25 @@ def test_a_weaker_variant_of_the_fast_join_must_be_named_by_the_grant(name: str,
     assert codes(decided([], minimum_security="malicious")) == {"E_POLICY"}
 
 
+def test_a_kept_join_must_be_named_by_both_grants_and_its_disclosure_too() -> None:
+    def decided(variants: list[str], kinds: tuple[str, ...] = w.KEPT_KINDS, me: str = w.BOB) -> Any:
+        bounds = join_bounds(minimum_rows=100, variants=variants)
+        document = w.with_grants(me, [w.join_grant(me, join=bounds, disclose=kinds)])
+        return judged(w.kept_plan(document), document, me=me)
+
+    for me in (w.ALICE, w.BOB):
+        assert decided(["kept"], me=me).outcome == "approve"
+        refused = decided(["semi-honest", "low-communication"], me=me)
+        assert codes(refused) == {"E_POLICY"}
+        (reason,) = refused.reasons
+        assert "kept" in reason.text["en"]
+        assert "join.variants" in reason.text["en"]
+        assert reason.grant["change"] == {"join": {"variants": ["semi-honest", "low-communication", "kept"]}}
+    # The holder's grant must let its change be known; the receiver's table discloses nothing new.
+    assert codes(decided(["kept"], w.JOIN_KINDS)) == {"E_POLICY"}
+    assert decided(["kept"], w.JOIN_KINDS, w.ALICE).outcome == "approve"
+
+
 def test_a_grant_may_insist_on_security_against_parties_that_cheat() -> None:
     document = w.with_grants(w.BOB, [w.join_grant(w.BOB, minimum_security="malicious")])
     assert judged(w.fast_plan(document), document).outcome == "approve"

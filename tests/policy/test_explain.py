@@ -77,7 +77,7 @@ grant_changes = st.fixed_dictionaries(
             maximum_ratio=st.integers(1, 20),
             keys_per_period=st.integers(1, 3000),
             minimum_change=st.integers(1, 100),
-            variants=st.sampled_from([(), ("semi-honest",), ("low-communication", "semi-honest")]),
+            variants=st.sampled_from([(), ("semi-honest",), ("low-communication", "semi-honest"), ("kept",)]),
         ),
     },
 )
@@ -106,6 +106,7 @@ plans = st.sampled_from(
         w.fast_plan(receivers="both"),
         w.fast_plan(security="semi-honest"),
         w.fast_plan(variant="low-communication", receivers="peer"),
+        w.kept_plan(),
         w.totals_plan(),
     ]
 )

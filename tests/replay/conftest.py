@@ -43,7 +43,7 @@ def net() -> Iterator[Net]:
 
 @pytest.fixture(scope="session")
 def agreement(net: Net) -> str:
-    weaker = {"variants": ["semi-honest", "low-communication"]}
+    weaker = {"variants": ["semi-honest", "low-communication", "kept"]}
     return net.agreement({"alice": {"loans": "*"}, "bob": {"taxes": "*"}}, replay=KEEP, join=weaker)
 
 

@@ -62,6 +62,29 @@ def test_a_fast_join_comes_out_again_at_both(
         assert ("output" in look.codes(found)) == receives
 
 
+@pytest.mark.parametrize("receivers", ["me", "peer"])
+def test_a_kept_join_comes_out_again_at_both_whatever_is_kept_since(
+    net: Net, agreement: str, look: Any, receivers: str
+) -> None:
+    def run() -> str:
+        asked = net.alice.analyst.join(
+            agreement,
+            "loans",
+            "taxes",
+            on="id",
+            purpose="test",
+            receivers=receivers,
+            protocol="kept-oprf-psi/v1",
+        )
+        return str(look.completed(asked, net.alice, net.bob))
+
+    for job in (run(), run()):
+        for node in (net.alice, net.bob):
+            found = _agrees(look, node, job)
+            receives = receivers == ("me" if node is net.alice else "peer")
+            assert ("output" in look.codes(found)) == receives
+
+
 def test_a_join_that_refuses_duplicates_comes_out_again(net: Net, look: Any) -> None:
     net.alice.steward.data.add("once", {"id": [f"s{i}" for i in range(50)]})
     net.bob.steward.data.add("single", {"id": [f"s{i}" for i in range(20, 90)]})

@@ -47,6 +47,50 @@ def _(p: Play) -> None:
     assert p.do.job(p.alice, job)["result"] == {"rows": 1, "intersection_size": 60}
 
 
+KEPT = {"protocol": "kept-oprf-psi/v1"}
+
+
+@scenario("a kept join, again after the large table changed", heavy=True)
+def _(p: Play) -> None:
+    name = p.fresh(p.bob, {"id": ids(60, 200)})
+    agreement = p.agree(alice={"loans": "*"}, bob={name: "*"}, join={"variants": ["kept"]})
+    job = p.run(p.join(agreement, right=name, **KEPT))
+    assert sorted(r["id"] for r in p.do.rows(p.alice, job)) == sorted(ids(60, 120))
+    p.world.write({"id": ids(50, 110)}, f"bob-{name}")
+    p.do.refresh(p.bob, name)
+    job = p.run(p.join(agreement, right=name, **KEPT))
+    assert sorted(r["id"] for r in p.do.rows(p.alice, job)) == sorted(ids(50, 110))
+    statement = p.do.job(p.alice, job)["statement"]
+    assert statement["security"] == "semi-honest"
+    assert any("recognise" in line for line in statement["en"])
+
+
+@scenario("a kept join that the agreement does not name", error="E_POLICY", text="join.variants")
+def _(p: Play) -> None:
+    p.do.ask(p.alice, p.join(p.both(join={"variants": ["low-communication"]}), **KEPT))
+
+
+@scenario("only the holder's grant lacks the kept join", error="E_POLICY")
+def _(p: Play) -> None:
+    alice = {"loans": {"columns": "*", "grant": {"join": {"variants": ["kept"]}}}}
+    p.run(p.join(p.agree(alice=alice, bob={"taxes": "*"}), **KEPT))
+
+
+@scenario("a kept join for both", error="E_FORMAT", text="receivers")
+def _(p: Play) -> None:
+    p.do.ask(p.alice, p.join(p.both(), receivers="both", **KEPT))
+
+
+@scenario("a kept join, secure against cheats", error="E_FORMAT", text="security")
+def _(p: Play) -> None:
+    p.do.ask(p.alice, p.join(p.both(), security="malicious", **KEPT))
+
+
+@scenario("the size alone by a kept join", error="E_FORMAT", text="reveal")
+def _(p: Play) -> None:
+    p.do.ask(p.alice, p.join(p.both(), reveal="size", **KEPT))
+
+
 @scenario("keys are normalised alike on both sides")
 def _(p: Play) -> None:
     agreement = p.agree(alice={"dirty": "*"}, bob={"taxes": "*"})

@@ -77,7 +77,7 @@ def agreement(net: Net) -> str:
         "debt": ["aggregate", "reveal"],
     }
     tables = {name: {"loans": uses} for name in NAMES}
-    weaker = {"variants": ["semi-honest", "low-communication"]}
+    weaker = {"variants": ["semi-honest", "low-communication", "kept"]}
     return net.agreement(tables | {"bob": {"loans": uses, "odd": uses}}, join=weaker)
 
 
@@ -125,6 +125,8 @@ JOINS: list[dict[str, Any]] = [
     {"receivers": "both", "security": "malicious"},
     {"receivers": "peer", "protocol": "vole-psi/v1", "security": "semi-honest"},
     {"receivers": "both", "variant": "low-communication"},
+    {"receivers": "me", "protocol": "kept-oprf-psi/v1"},
+    {"receivers": "peer", "protocol": "kept-oprf-psi/v1"},
 ]
 
 

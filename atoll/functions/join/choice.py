@@ -1,7 +1,8 @@
 """Which protocol, security level and variant a join runs with, and what each would cost.
 
 ECDH for small sets and where the size alone is revealed; else the fast join, secure against parties that cheat. Over
-a thin line the variant that sends least, where the agreement lets it be chosen. A request may name all of it.
+a thin line the variant that sends least, and for a small table against a large one the kept OPRF, where the agreement
+lets them be chosen. A request may name all of it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from atoll.disclosure import at_least
 from atoll.errors import AtollError
 from atoll.functions.compiling import Calibration, Json
 from atoll.plan.operators import psi
-from atoll.protocols import ecdh_psi, vole_psi
+from atoll.protocols import ecdh_psi, kept_oprf, vole_psi
 
-ProtocolId = Literal["ecdh-psi/v1", "vole-psi/v1"]
+ProtocolId = Literal["ecdh-psi/v1", "vole-psi/v1", "kept-oprf-psi/v1"]
 Security = Literal["semi-honest", "malicious"]
 
 SMALL_KEYS = 4096
@@ -29,7 +30,7 @@ Measured (benchmarks/join_choice.py): 45 ms of processor time, 1.3 MB and about 
 """
 # A variant that computes more is worth it only where it saves this part of the time.
 _WORTH = 0.8
-_ROUNDS = {"ecdh-psi/v1": 6, "vole-psi/v1": 15}
+_ROUNDS = {"ecdh-psi/v1": 6, "vole-psi/v1": 15, "kept-oprf-psi/v1": 4}
 _WORKER_BYTES = 120 << 20
 
 
@@ -44,6 +45,8 @@ class Option:
     @property
     def needs(self) -> JoinVariant | None:
         """The variant that a grant must name under its join bounds; None where it need name none."""
+        if self.protocol == kept_oprf.PROTOCOL:
+            return "kept"
         if self.variant == "low-communication":
             return "low-communication"
         return "semi-honest" if self.variant is not None and self.security == "semi-honest" else None
@@ -58,6 +61,7 @@ ECDH = Option("ecdh-psi/v1", "semi-honest")
 DEFAULT = Option("vole-psi/v1", "malicious", "fast")
 SEMI_HONEST = Option("vole-psi/v1", "semi-honest", "fast")
 THIN = Option("vole-psi/v1", "semi-honest", "low-communication")
+KEPT = Option("kept-oprf-psi/v1", "semi-honest")
 
 
 @dataclass(frozen=True)
@@ -103,17 +107,25 @@ class Case:
         learns: whether the left and the right party learn.
         size_only: the size alone, or rows.
         calibration: what work costs here, on the line between the two.
+        long: whether the job is to go on from checkpoints.
     """
 
     keys: tuple[int | None, int | None]
     learns: tuple[bool, bool]
     size_only: bool
     calibration: Calibration
+    long: bool = False
 
     @property
     def known(self) -> bool:
         """Whether both sizes are known."""
         return None not in self.keys
+
+    @property
+    def asked(self) -> tuple[int, int] | None:
+        """Keys of the one side that learns, and of the other; None where both or neither learn."""
+        left, right = self.sizes
+        return {(True, False): (left, right), (False, True): (right, left)}.get(self.learns)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -124,8 +136,8 @@ class Case:
 
 def cost(option: Option, case: Case) -> Cost:
     """What an option costs in this case."""
-    work = _ecdh if option.protocol == "ecdh-psi/v1" else _fast
-    total, seconds, memory = work(option, case)
+    work = {"ecdh-psi/v1": _ecdh, "vole-psi/v1": _fast, "kept-oprf-psi/v1": _kept}
+    total, seconds, memory = work[option.protocol](option, case)
     calibration = case.calibration
     rounds = _ROUNDS[option.protocol]
     seconds += calibration.start_seconds + rounds * calibration.round_seconds
@@ -154,6 +166,16 @@ def _fast(option: Option, case: Case) -> tuple[int, float, int]:
     larger = max(left, right)
     memory = 56 * larger + 320 * min(larger, psi.BUCKET_KEYS)
     return total, calibration.setup_seconds + (left + right) * each, memory
+
+
+def _kept(option: Option, case: Case) -> tuple[int, float, int]:
+    """The first run, which sends all; a later one sends what changed, which nobody knows before."""
+    asked, held = case.asked or case.sizes
+    width = kept_oprf.output_bytes(held, asked)
+    found, _ = kept_oprf.estimate(changed=held, asked=asked, width=width)
+    seconds = found.holder_core_seconds + found.asker_core_seconds
+    # Either side has what it keeps opened, sealed and in the machine at once.
+    return found.holder_bytes + found.asker_bytes, seconds, 420 * held + 160 * asked
 
 
 def fast_bytes(option: Option, left: int, right: int, learns: tuple[bool, bool]) -> int:
@@ -197,6 +219,12 @@ def asked(
         if security == "malicious":
             raise AtollError("E_FORMAT", "security: ecdh-psi/v1 is semi-honest.")
         return ECDH
+    if protocol == "kept-oprf-psi/v1":
+        if variant is not None:
+            raise AtollError("E_FORMAT", "variant: only vole-psi/v1 has variants.")
+        if security == "malicious":
+            raise AtollError("E_FORMAT", "security: kept-oprf-psi/v1 is semi-honest.")
+        return KEPT
     if variant == "low-communication":
         if security == "malicious":
             raise AtollError(
@@ -220,17 +248,25 @@ def choose(
         permits: whether the agreement allows an option.
 
     Raises:
-        AtollError: `E_FORMAT` where the size alone is to be revealed by anything but ECDH.
+        AtollError: `E_FORMAT` where the size alone is to be revealed by anything but ECDH, and where both are to
+            learn, or the job is long, by a kept OPRF.
     """
     if case.size_only:
         if wanted not in (None, ECDH):
             raise AtollError("E_FORMAT", "reveal: the size alone takes ecdh-psi/v1, which is semi-honest.")
         return _chosen(ECDH, case, "size")
+    if wanted == KEPT:
+        if case.asked is None:
+            raise AtollError("E_FORMAT", "receivers: by kept-oprf-psi/v1 one side alone receives rows.")
+        if case.long:
+            raise AtollError("E_FORMAT", "shape: a long job has no kept-oprf-psi/v1.")
     if wanted is not None:
         return _chosen(wanted, case, "asked")
     larger = max(case.sizes)
     if case.known and larger <= SMALL_KEYS and permits(ECDH):
         return _chosen(ECDH, case, "small", keys=SMALL_KEYS)
+    if _unbalanced(case) and permits(KEPT):
+        return _chosen(KEPT, case, "kept", ratio=kept_oprf.RATIO)
     usual = SEMI_HONEST if security == "semi-honest" else DEFAULT
     if case.known and permits(THIN):
         full, thin = cost(usual, case), cost(THIN, case)
@@ -238,6 +274,14 @@ def choose(
         if thin.seconds < _WORTH * full.seconds and full.bytes / rate > full.seconds / 2:
             return _chosen(THIN, case, "thin", rate=f"{rate / 1e6:.1f}")
     return _chosen(usual, case, "asked" if security == "semi-honest" else "default")
+
+
+def _unbalanced(case: Case) -> bool:
+    """Whether a small side alone learns, in a job that a kept OPRF can do, and the other side is much larger."""
+    if not case.known or case.asked is None or case.long:
+        return False
+    asked, held = case.asked
+    return held > kept_oprf.RATIO * asked
 
 
 _WHY = {
@@ -255,6 +299,12 @@ _WHY = {
         "The line carries {rate} MB/s, so that sending takes most of the time; the agreement lets the variant that "
         "sends least be chosen.",
         "线路速率为 {rate} MB/s，传输占用了大部分时间；协议允许选用传输量最小的变体。",
+    ),
+    "kept": (
+        "The receiver's table is more than {ratio} times smaller, and the agreement lets it keep what it can recognise "
+        "keys by: the first run sends all, later ones what changed.",
+        "接收方的表小于另一方的 1/{ratio}，且协议允许其留存用于识别键的数据："
+        "首次运行传输全部数据，此后仅传输变化部分。",
     ),
     "unknown": (
         "The size of a table is not known yet: it is taken to be that of the other one.",

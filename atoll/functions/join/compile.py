@@ -15,7 +15,7 @@ from atoll.functions import compiling
 from atoll.functions.compiling import DEFAULT_CALIBRATION, Calibration, Json, OneRun, clear_edge, operator
 from atoll.functions.join import choice
 from atoll.functions.join.choice import Case, Choice
-from atoll.plan.operators import psi
+from atoll.plan.operators import kept_psi, psi
 
 Steps = Annotated[tuple[Name, ...], Field(max_length=16)]
 
@@ -94,6 +94,7 @@ class _Join:
             (hosts[0] in self.receivers, hosts[1] in self.receivers),
             wanted.reveal == "size",
             calibration.among(hosts),
+            wanted.shape == "long",
         )
         option = choice.asked(wanted.protocol, wanted.security, wanted.variant)
         return choice.choose(
@@ -195,15 +196,16 @@ def compile(
         for i, (side, asset) in enumerate(((wanted.left, left), (wanted.right, right)))
     ]
     edge = clear_edge("membership" if rows else "size", [], receivers, None if rows else 1)
+    kept = option.protocol == kept_psi.PROTOCOL.id
     joint = operator(
         "n4",
-        psi.RULE.kind,
+        (kept_psi if kept else psi).RULE.kind,
         ["n1", "n3"],
         [left.host, right.host],
         edge,
         {
             "receivers": receivers,
-            "reveal": wanted.reveal,
+            **({} if kept else {"reveal": wanted.reveal}),
             "duplicates": wanted.duplicates,
             "keys": [list(wanted.left.keys), list(wanted.right.keys)],
             **({} if option.variant is None else {"variant": option.variant}),

@@ -12,13 +12,15 @@ from atoll.crypto.psi import Learns, Side
 from atoll.data.read import take_batches
 from atoll.errors import AtollError
 from atoll.functions.context import Channel, Context, LocalInput, Outcome
+from atoll.functions.join import kept
 from atoll.functions.join.keys import PreparedKeys, cache_name, load_keys
-from atoll.plan.operators import psi
+from atoll.plan.operators import kept_psi, psi
 from atoll.protocols import ecdh_psi, vole_psi
 from atoll.protocols.ecdh_psi import Intersection
 from atoll.protocols.rows import rows_in_order
 
 I64 = npt.NDArray[np.int64]
+_JOINS = (psi.RULE.kind, kept_psi.RULE.kind)
 
 
 def _operators(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -39,7 +41,7 @@ def _side(plan: dict[str, Any], joint: dict[str, Any], side: int) -> tuple[str, 
 
 def sides(plan: dict[str, Any], me: str) -> dict[str, Any]:
     """Which side of the plan's join is mine: inputs, key columns, normalisation, and who learns what."""
-    joint = next(op for op in plan["operators"] if op["kind"] == psi.RULE.kind)
+    joint = next(op for op in plan["operators"] if op["kind"] in _JOINS)
     owners = {i["id"]: i["party"] for i in plan["inputs"]}
     found = []
     for side in (0, 1):
@@ -56,7 +58,8 @@ def sides(plan: dict[str, Any], me: str) -> dict[str, Any]:
     return {
         "mine": mine,
         "theirs": theirs,
-        "parameters": joint["parameters"],
+        # The kept join has no choice of what it reveals.
+        "parameters": {"reveal": "rows", **joint["parameters"]},
         "step": joint["id"],
         "protocol": joint["protocol"],
         "security": joint["security"],
@@ -96,8 +99,22 @@ def _result(
     return (take_batches(local.data, rows, columns), len(rows)) if columns else (pa.table({}), 0)
 
 
-def _intersect(how: dict[str, Any], side: Side, channel: Channel, **options: Any) -> Intersection:
+def _intersect(context: Context, how: dict[str, Any], side: Side) -> Intersection:
     """Runs the protocol that the plan names."""
+    peer, step = how["theirs"]["party"], how["step"]
+    channel: Channel = context.channel(peer, step)
+    if how["protocol"] == kept_psi.PROTOCOL.id:
+        return kept.intersect(context, how, side.digests, side.peer_items, channel)
+    options: dict[str, Any] = {
+        "seed": context.seed,
+        "attempt": context.attempt,
+        "name": step,
+        "threads": context.threads,
+        "before_open": lambda: context.before_open([peer]),
+        "progress": lambda done, total: context.progress(done, total, step),
+        "checkpoint": context.restored(),
+        "save": context.checkpoint,
+    }
     if how["protocol"] == psi.FAST:
         variant = how["parameters"]["variant"]
         return vole_psi.run(side, channel, security=how["security"], variant=variant, **options)
@@ -152,19 +169,7 @@ def run(context: Context) -> Outcome:
         i_learn=i_learn,
         peer_learns=peer_learns,
     )
-    found = _intersect(
-        how,
-        side,
-        context.channel(peer, how["step"]),
-        seed=context.seed,
-        attempt=context.attempt,
-        name=how["step"],
-        threads=context.threads,
-        before_open=lambda: context.before_open([peer]),
-        progress=lambda done, total: context.progress(done, total, how["step"]),
-        checkpoint=context.restored(),
-        save=context.checkpoint,
-    )
+    found = _intersect(context, how, side)
     presented = _presented(how, context.me, keys.count, peer_keys)
     meters = {"rows": len(keys.rows), "keys": presented}
     if i_learn == "nothing" or found.size is None:

@@ -13,12 +13,16 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import select
 
 from atoll.agreements import Approval, Grant
+from atoll.crypto.suite import digest
 from atoll.errors import AtollError
+from atoll.functions.join.kept import lineage
+from atoll.functions.join.run import sides
 from atoll.net.listener import Listener
 from atoll.node.jobs.desk import Desk
 from atoll.node.jobs.inputs import is_table
 from atoll.node.state.models import Consent, Job
 from atoll.node.worker.supervise import Worker
+from atoll.plan.operators import kept_psi
 
 
 @dataclass
@@ -146,6 +150,19 @@ def _script(desk: Desk, plan: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
+def _kept(desk: Desk, plan: dict[str, Any]) -> dict[str, Any] | None:
+    """The place of what a kept join keeps, the key that opens it alone, and the limits of the holder's key."""
+    if not any(op["kind"] == kept_psi.RULE.kind for op in plan["operators"]):
+        return None
+    name = digest(lineage(plan, sides(plan, desk.me))).split(":")[1][:32]
+    return {
+        "folder": str(desk.home / "kept" / name),
+        "key": desk.vault.derive(f"kept-oprf {name}"),
+        "label": name,
+        "limits": [desk.config[f"jobs.kept_{what}"] for what in ("runs", "days", "keys")],
+    }
+
+
 def replay_days(desk: Desk, plan: dict[str, Any]) -> int | None:
     """Days for which what a replay needs is kept: the most of a plan's agreements; None where none asks for it."""
     agreed = [s.agreement.replay.keep_days for s in desk.states(plan).values() if s.agreement.replay]
@@ -201,6 +218,7 @@ def launch(
         "inputs": _inputs(desk, plan, approvals[desk.me])
         | (newest_inputs(desk, plan) if plan["function"] == "script" else {}),
         "script": _script(desk, plan),
+        "kept": _kept(desk, plan),
         "declared_keys": {name: fed.keys for a in approvals.values() for name, fed in a.inputs.items()},
         "keep": replay_days(desk, plan) is not None,
         "admission": admission(desk, row, plan),

@@ -29,6 +29,7 @@ from atoll.node.vault import Vault
 from atoll.node.worker.admission import Admission
 from atoll.node.worker.build import build_digest
 from atoll.node.worker.keep import Keeper, KeptChannel
+from atoll.node.worker.kept import KeptFiles
 from atoll.node.worker.nursery import Child
 from atoll.sandbox.host import Process
 
@@ -81,6 +82,7 @@ class WorkerContext:
             saved = self._saved()
             self._keeper = Keeper(self.folder, self.attempt, self._vault, saved["events"] if saved else 0)
         self._kept_channels: dict[tuple[str, str], KeptChannel] = {}
+        self._kept_files: KeptFiles | None = None
         self._books = 0
         self._admission = Admission(spec["admission"], system_clock) if spec["admission"] else None
 
@@ -268,6 +270,14 @@ class WorkerContext:
         if error is not None:
             raise error
 
+    # Kept joins.
+
+    def kept(self) -> KeptFiles:
+        """What is kept for this plan; `E_BUSY` if another job uses it."""
+        if self._kept_files is None:
+            self._kept_files = KeptFiles(self._spec["kept"], system_clock, self._note)
+        return self._kept_files
+
     # Packages, at their host.
 
     def deployed(self) -> dict[str, Any]:
@@ -378,6 +388,8 @@ class WorkerContext:
             session.close()
         if self._keeper is not None:
             self._keeper.close()
+        if self._kept_files is not None:
+            self._kept_files.close()
 
     def abort(self, error: AtollError) -> None:
         """Tells every peer the reason, in its wire rendering."""

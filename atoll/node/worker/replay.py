@@ -35,6 +35,7 @@ from atoll.node.worker.keep import (
     received_file,
     sent_file,
 )
+from atoll.node.worker.kept import KeptThen
 from atoll.node.worker.output import write_result
 from atoll.sandbox.host import Process
 
@@ -274,6 +275,10 @@ class ReplayContext:
         refused = self._next("admit")
         if refused is not None:
             raise AtollError.from_problem(refused)
+
+    def kept(self) -> KeptThen:
+        """What was kept then."""
+        return KeptThen(lambda: self._next("kept"))
 
     def deployed(self) -> Json:
         """Packages are not run again here: each of their decisions follows from its own record alone."""

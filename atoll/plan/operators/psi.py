@@ -101,20 +101,28 @@ def presented_at_most(facts: Facts, declared: int, peer: int, *, alone: bool) ->
     return -(-declared * (facts.percent or 100) // 100) + (facts.extra or 0) * buckets
 
 
-def derive(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], plan: Plan) -> Flow:
-    """Membership of own rows, or the size, in clear at the receivers."""
+def pair(
+    op: Operator, keys: tuple[Columns, ...], receivers: tuple[str, ...], sources: tuple[Flow, ...]
+) -> tuple[Flow, Flow]:
+    """Left and right side of a join, checked: alike keys of two owners, receivers among them."""
     if len(sources) != 2 or any(s.edge.type != "keys" for s in sources):
         raise wrong(op.id, "takes two edges of keys")
     left, right = sources
     if left.owner == right.owner or op.at != (left.owner, right.owner):
         raise wrong(op.id, "stands at the two different owners of its keys, in order")
-    if parameters.keys != (left.edge.columns, right.edge.columns):
+    if keys != (left.edge.columns, right.edge.columns):
         raise wrong(op.id, "names other key columns than its edges carry")
     if len(left.columns) != len(right.columns):
         raise wrong(op.id, "joins different numbers of key columns")
     _check_alike(op, left, right)
-    if not set(parameters.receivers) <= set(op.at):
+    if not set(receivers) <= set(op.at):
         raise wrong(op.id, "has a receiver that is not one of its two parties")
+    return left, right
+
+
+def derive(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], plan: Plan) -> Flow:
+    """Membership of own rows, or the size, in clear at the receivers."""
+    left, right = pair(op, parameters.keys, parameters.receivers, sources)
     rows = parameters.reveal == "rows"
     edge = Edge(
         type="membership" if rows else "size",
