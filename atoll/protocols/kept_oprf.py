@@ -6,9 +6,12 @@ stores it and says so, the holder notes it. *Ask*: the asker's keys are evaluate
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
+
+import numpy as np
 
 from atoll.crypto.kept_oprf import (
     CHUNK_ITEMS,
@@ -33,6 +36,15 @@ ASSUMPTION: Final = "ristretto255-one-more-gap-dh-random-oracle"
 PARTIES: Final = 2
 RATIO: Final = 100
 """Sides whose sizes differ by more than this gain by a kept OPRF."""
+_NUMBER_BITS: Final = 24
+_DIGEST_BITS: Final = 40
+
+
+def _name(seed: bytes, number: int, digests: bytes) -> int:
+    """The version of a set: its number, and a digest that tells nothing to those without the seed."""
+    told = hmac.new(seed, b"atoll kept-oprf set v1", "sha256")
+    told.update(np.sort(np.frombuffer(digests, "S32")).tobytes())
+    return number << _DIGEST_BITS | int.from_bytes(told.digest()[: _DIGEST_BITS // 8], "big")
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,8 @@ class Held:
     Attributes:
         seed: 32 secret bytes of the key.
         info: what the key is bound to: lineage and partner, at most 65,535 bytes.
-        version: version of the set, from 1.
+        version: names the set: its number under this key from 1 in the upper 24 bits, and 40 bits of a digest of it
+            under the key's seed. A holder whose state went back and then changed has another name for the same number.
         width: bytes of an output, fixed for this key.
         digests: the set of that version, 32 bytes a key, no key twice.
         before: version and digests that the asker may still keep, or `None`.
@@ -65,16 +78,19 @@ class Held:
         """The first version under a new key, for sets of at most `max_held` keys and `max_asked` askings' keys."""
         if len(digests) > 32 * max_held:
             raise AtollError("E_TOO_LARGE", f"The set has more than the {max_held} keys that were declared.")
-        return cls(seed, info, 1, output_bytes(max_held, max_asked), digests)
+        return cls(seed, info, _name(seed, 1, digests), output_bytes(max_held, max_asked), digests)
 
     def following(self, digests: bytes) -> Held:
         """The next version, of a changed set; the same if nothing changed."""
         if difference(self.digests, digests) == (b"", b""):
             return self
+        number = (self.version >> _DIGEST_BITS) + 1
+        if number >> _NUMBER_BITS:
+            raise AtollError("E_STATE", "The set has changed 2^24 times under one key; it needs another key.")
         return Held(
             self.seed,
             self.info,
-            self.version + 1,
+            _name(self.seed, number, digests),
             self.width,
             digests,
             (self.version, self.digests),

@@ -18,6 +18,7 @@ from atoll.data.snapshot import create
 from atoll.data.sources import open_source
 from atoll.errors import AtollError
 from atoll.functions.context import LocalInput
+from atoll.functions.join import kept as kept_join
 from atoll.functions.join.kept import lineage
 from atoll.functions.join.keys import prepare_keys
 from atoll.functions.join.run import run, sides
@@ -253,17 +254,28 @@ def test_a_receiver_that_asks_for_other_than_the_approved_number_gets_no_answer(
     assert all(message[0] != 7 for message in story.sent[1])
 
 
-def test_a_receiver_that_keeps_another_number_than_was_declared_forgets_and_goes_on_anew(
-    tmp_path: Path,
-) -> None:
+def test_a_holder_whose_folder_went_back_to_an_older_copy_gives_right_matches(tmp_path: Path) -> None:
     story = Story(tmp_path)
     story.run(["a"], ["a", "b", "c"])
     older = story.kept["bob"].set
     story.run(["a"], ["a", "b"])
-    # The holder's folder goes back to an older copy, and its table changes: the version is counted twice.
+    # Its table changes, to as many keys as the receiver keeps: the number of changes is counted twice.
     story.kept["bob"].set = older
+    assert story.run(["d", "a"], ["d", "e"]) == [0]
+    story.kept["bob"].set = older
+    assert story.run(["a", "c", "d"], ["a", "b", "c"]) == [0, 1]
+    assert story.kept["alice"].forgot == 0
+
+
+def test_a_receiver_that_keeps_another_number_than_was_declared_forgets_and_goes_on_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = Story(tmp_path)
+    current = kept_join._current
+    monkeypatch.setattr(kept_join, "_current", lambda kept, info, keys: current(kept, info, keys[32:]))
     with pytest.raises(AtollError):
         story.run(["d"], ["d", "e", "f", "g"])
+    monkeypatch.undo()
     error = story.errors[0]
     assert isinstance(error, AtollError)
     assert error.code == "E_PROTOCOL"

@@ -178,3 +178,12 @@ def test_no_toolchain_file_and_no_cpu_flags() -> None:
             'cfg(target_arch = "x86_64")': {"rustflags": ["--cfg", 'curve25519_dalek_backend="avx512"']}
         }
     }
+
+
+def test_every_fuzz_target_is_built_once_and_described() -> None:
+    manifest = tomllib.loads((ROOT / "fuzz" / "Cargo.toml").read_text(encoding="utf-8"))
+    built = [target["name"] for target in manifest["bin"]]
+    assert sorted(built) == sorted({path.stem for path in (ROOT / "fuzz" / "fuzz_targets").glob("*.rs")})
+    assert all(target["path"] == f"fuzz_targets/{target['name']}.rs" for target in manifest["bin"])
+    readme = (ROOT / "fuzz" / "README.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"(?m)^\| `(\w+)` \|", readme)) == sorted(built)

@@ -142,7 +142,7 @@ def test_a_crash_of_the_asker_before_it_kept_leaves_both_at_the_old_version() ->
     assert taken.code == "E_WORKER"
     held, store = update(after, store)
     assert store is not None
-    assert State.of(store) == State(after.state.public, 2)
+    assert State.of(store) == after.state
 
 
 def test_a_crash_before_the_confirmation_is_caught_up() -> None:
@@ -167,13 +167,13 @@ def test_a_version_that_is_not_held_is_refused_by_name_or_sent_anew() -> None:
     held = held.following(digests(range(30)))
     served, _ = update(held, old)
     assert served.code == "E_STATE"
-    assert "version 1" in str(served)
+    assert f"version {State.of(old).version}" in str(served)
     served, store = both(
         lambda c: serve_update(held, c, before_open=lambda: None, anew=True),
         lambda c: take_update(old, c, max_items=1000, save=lambda store: None),
     )
     assert kept_items(store) == 30
-    assert State.of(store).version == 3
+    assert State.of(store) == held.state
 
 
 def test_a_new_key_replaces_everything_and_old_stores_are_refused() -> None:
@@ -189,9 +189,27 @@ def test_a_new_key_replaces_everything_and_old_stores_are_refused() -> None:
 
 def test_a_stale_version_is_refused() -> None:
     held, store = update(first(range(10)), None)
-    served, _ = asking(held.following(digests(range(11))), store, [1])
+    after = held.following(digests(range(11)))
+    served, _ = asking(after, store, [1])
     assert served.code == "E_PROTOCOL"
-    assert "version 1, the set has version 2" in str(served)
+    assert f"version {held.version}, the set has version {after.version}" in str(served)
+
+
+def test_a_holder_whose_state_went_back_sends_all_anew() -> None:
+    older, store = update(first(range(10)), None)
+    _, store = update(older.following(digests(range(20))), store)
+    # As many changes and as many keys as the asker has seen, and other keys.
+    for again in (older.following(digests(range(10, 30))), older):
+        served, taken = both(
+            lambda c, again=again: serve_update(again, c, before_open=lambda: None, anew=True),
+            lambda c: take_update(store, c, max_items=1000, save=lambda store: None),
+        )
+        assert served.digests == again.digests
+        assert State.of(taken) == again.state
+        assert kept_items(taken) == len(again.digests) // 32
+    assert first(range(10)).version == older.version, "the order of the keys is no matter"
+    assert first(reversed(range(10))).version == older.version
+    assert first(range(10), seed=b"n" * 32).version != older.version, "who has no seed cannot test a guess"
 
 
 def test_quota_comes_before_any_evaluation() -> None:

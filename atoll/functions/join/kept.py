@@ -105,7 +105,7 @@ def _receive(
         kept.store(), channel, max_items=held, save=kept.keep, progress=options["progress"]
     )
     if kept_items(store) != held:
-        # A holder whose state went back counts versions anew: nothing of what is kept can be relied on.
+        # The update was of another set than was approved: nothing of what is kept can be relied on.
         kept.forget()
         raise AtollError(
             "E_PROTOCOL",

@@ -236,14 +236,11 @@ impl Keeper {
         if after.is_none_or(|n| n > self.max_items) || head.added > self.max_items {
             return Err(Refusal::protocol("an update is larger than was agreed"));
         }
-        if head.from == 0 {
-            if head.to.public == kept.public && head.to.version < kept.version {
-                return Err(Refusal::protocol("an update goes back in versions"));
-            }
-        } else if head.to.public != kept.public
+        // All anew may lead to any version: the holder's state can have gone back.
+        let other = head.to.public != kept.public
             || head.from != kept.version
-            || head.width != self.store.width()
-        {
+            || head.width != self.store.width();
+        if head.from > 0 && other {
             return Err(Refusal::protocol(format!(
                 "an update starts from version {}, kept is version {}",
                 head.from, kept.version
