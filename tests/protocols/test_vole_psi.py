@@ -199,6 +199,33 @@ def test_an_overfull_bucket_ends_the_run():
         buckets.Buckets(digests(range(50)), None, key=b"k" * 32, buckets=2, capacity=20, threads=1)
 
 
+@pytest.mark.parametrize("how", HOW)
+def test_keys_chosen_against_buckets_and_stores(how):
+    """Whoever chooses ids can choose them by their digests, which no secret enters, and by where earlier runs put them.
+
+    Both kinds fill no bucket over its bound and make no store fail: places follow from a coin that falls afterwards.
+    """
+    each = [(i, digests([i])) for i in range(60_000)]
+    # Digests that begin and end alike, as a table that looks at a part of them would place them together.
+    alike = [i for i, told in each if told[0] < 8 and told[-1] & 7 == 0]
+    # Keys that a known coin puts into the first of ten buckets.
+    order, loads = partition(b"".join(told for _, told in each), b"k" * 32, 10, threads=1)
+    crowded = words(order)[: loads[0]][: len(alike) * 5]
+    for chosen in (alike, crowded):
+        keys = dict.fromkeys(chosen, 1)
+        others = dict.fromkeys([*chosen[::2], *range(100_000, 100_000 + len(chosen))], 1)
+        results, channels, _ = run(sides(keys, others), how, bucket_items=100)
+        assert [len(r.matched) // 4 for r in results] == [len(chosen[::2])] * 2
+        random = ones(200_000, 200_000 + len(keys)), ones(300_000, 300_000 + len(others))
+        _, usual, _ = run(sides(*random), how, bucket_items=100)
+        for mine, theirs in zip(channels, usual, strict=True):
+            lengths = [
+                sorted(len(payload) for step, payload in c.sent if "/masked/" in step or "/tags/" in step)
+                for c in (mine, theirs)
+            ]
+            assert lengths[0] == lengths[1] != []
+
+
 # Restart.
 
 
