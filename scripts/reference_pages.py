@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "Tables": ("data",),
     "Offers and agreements": ("publish", "offer", "catalog", "agreement", "consent"),
     "Policy": ("policy",),
-    "Asking": ("join", "totals"),
+    "Asking": ("join", "intersect", "totals"),
     "Jobs": ("job", "approve", "refuse"),
     "Standing services": ("echo",),
     "Visiting scripts": ("script",),

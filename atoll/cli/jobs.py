@@ -1,4 +1,4 @@
-"""`join`, `totals`, `job ...`, `approve`, `refuse`, `policy explain`."""
+"""`join`, `intersect`, `totals`, `job ...`, `approve`, `refuse`, `policy explain`."""
 
 from __future__ import annotations
 
@@ -83,6 +83,43 @@ def join(
 
 def _shape(every: int | None) -> str | None:
     return None if every is None else "scheduled"
+
+
+@command(app, "intersect")
+def intersect(
+    here: Here,
+    agreement: ask.Agreement,
+    tables: Annotated[list[str], typer.Argument(help="ASSET@PARTY for each of three to twenty parties.")],
+    purpose: ask.Purpose,
+    on: Annotated[list[str] | None, typer.Option(help="Key columns; a,b for several.")] = None,
+    leader: Annotated[str, typer.Option(help="me, or the owner of one of the tables: who learns.")] = "me",
+    reveal: Annotated[
+        str, typer.Option(metavar="rows|size", help="Own rows that all have, or only how many keys.")
+    ] = "rows",
+    everyone: Annotated[bool, typer.Option(help="The other owners learn too.")] = False,
+    duplicates: Annotated[str, typer.Option(metavar="sql|refuse", help="Of keys.")] = "sql",
+    normalise: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=STEP+STEP", help="Steps for a key column, such as id=trim+upper."),
+    ] = None,
+    select: Annotated[
+        list[str] | None, typer.Option(help="Columns of its rows that a receiver is given; default all.")
+    ] = None,
+    seconds: ask.Seconds = None,
+    out: ask.Out = None,
+    yes: ask.Yes = False,
+    wait: ask.Wait = True,
+    explain: ask.Explain = False,
+    estimate: ask.Estimate = False,
+    every: ask.Every = None,
+) -> None:
+    """Finds the rows whose keys all of three or more parties have, without showing what only some have."""
+    request = requests.intersect(
+        agreement, tables, purpose=purpose, on=ask.split(on), leader=leader, reveal=reveal, everyone=everyone,
+        duplicates=duplicates, normalise=ask.mapping(normalise, "--normalise"), select=ask.split(select),
+        seconds=seconds, shape=_shape(every),
+    )  # fmt: skip
+    ask.run(here, request, ask.How(yes, wait, out, explain, estimate, every))
 
 
 @command(app, "totals")

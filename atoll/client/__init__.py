@@ -135,6 +135,14 @@ class Client:
         """
         return self.jobs.ask(requests.join(agreement, left, right, **how))
 
+    def intersect(self, agreement: Any, tables: Iterable[requests.Table], **how: Any) -> Job:
+        """Asks for the keys that all of three to twenty parties have; arguments as in
+        `atoll.client.requests.intersect`.
+
+            node.intersect(agreement, ["loans@bank", "taxes@tax office", "cases@court"], on="id", purpose="test")
+        """
+        return self.jobs.ask(requests.intersect(agreement, tables, **how))
+
     def totals(self, agreement: Any, assets: str | Iterable[requests.Table], **how: Any) -> Job:
         """Asks for sums and counts per segment over three or more holders; arguments as in
         `atoll.client.requests.totals`.

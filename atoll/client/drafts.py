@@ -16,6 +16,7 @@ Json = dict[str, Any]
 # What a function discloses about a table of another party: a grant that permits the function lists these.
 DISCLOSED: dict[str, tuple[str, ...]] = {
     "join": ("size", "membership", "intersection_size", "multiplicity"),
+    "intersect": ("size", "membership", "intersection_size"),
     "totals": ("sum", "count", "participation", "small_group_exists"),
     "echo": ("call", "value"),
     "script": ("outcome",),

@@ -106,6 +106,56 @@ def join(
     return body
 
 
+def intersect(
+    agreement: Any,
+    tables: Iterable[Table],
+    *,
+    purpose: str,
+    on: Names | None = None,
+    leader: str = "me",
+    reveal: str = "rows",
+    everyone: bool = False,
+    duplicates: str = "sql",
+    normalise: Mapping[str, Sequence[str]] | None = None,
+    select: Sequence[str] | None = None,
+    **options: Any,
+) -> Json:
+    """The request of an intersection of three to twenty parties' tables.
+
+    Args:
+        agreement: its identifier, or an object that has one under `id`.
+        tables: one of each party: `asset`, `asset@party`, or a mapping with asset, party, keys, select, rows.
+        purpose: one that the grants name.
+        on: key columns of the tables that do not name theirs.
+        leader: `me`, or the name or key of the owner of one of the tables, who learns.
+        reveal: `rows`, the leader's own rows whose keys all have; or `size`, only how many keys all have. The owner
+            of the first table that is not the leader's could together with the leader learn which.
+        everyone: whether the other owners learn as well, each of its own rows.
+        duplicates: `sql`, every row of a key; or `refuse`.
+        normalise: steps for each key column, by its name in the first table.
+        select: columns of its own rows that each receiver is given, of tables that do not name theirs; None means
+            all of them.
+        options: `seconds`, `memory_bytes`, `expires_seconds`, `shape`.
+    """
+    sides = []
+    for table in tables:
+        own = isinstance(table, Mapping)
+        keys = None if own and "keys" in table else on
+        columns = None if own and "select" in table else select
+        sides.append(_side(table, keys, columns, None, "tables"))
+    body = _common(agreement, purpose, options) | {
+        "function": "intersect",
+        "tables": sides,
+        "leader": leader,
+        "reveal": reveal,
+        "everyone": everyone,
+        "duplicates": duplicates,
+    }
+    if normalise:
+        body["normalise"] = {name: list(steps) for name, steps in normalise.items()}
+    return body
+
+
 def totals(
     agreement: Any,
     assets: str | Iterable[Table],

@@ -38,13 +38,23 @@ Kind = Literal[
     "input_choice",
     "omission",
     "collusion",
+    "common_collusion",
+    "size_collusion",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # These qualify every other statement of a protocol: what a party that departs from it could do. The grant's
 # minimum security judges them, not its list of kinds: an owner who accepts a semi-honest protocol accepts what
 # semi-honest means. `extra_keys` is charged beside.
 QUALIFIERS: frozenset[Kind] = frozenset(
-    {"extra_keys", "corruptible", "input_choice", "omission", "collusion"}
+    {
+        "extra_keys",
+        "corruptible",
+        "input_choice",
+        "omission",
+        "collusion",
+        "common_collusion",
+        "size_collusion",
+    }
 )
 GRANTABLE: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in QUALIFIERS)
 """Kinds that a grant may list under `disclose`."""
@@ -52,11 +62,14 @@ GRANTABLE: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in QUALIF
 Security = Literal["none", "semi-honest", "malicious"]
 _RANK: dict[str, int] = {"none": 0, "semi-honest": 1, "malicious": 2}
 
-Assumption = Literal["ddh-two-party", "lpn-two-party", "gap-dh-two-party", "no-full-collusion", "transport"]
+Assumption = Literal[
+    "ddh-two-party", "lpn-two-party", "gap-dh-two-party", "lpn-star", "no-full-collusion", "transport"
+]
 """What the security of a step rests on: the decisional Diffie-Hellman assumption in ristretto255 with a
 random oracle; that learning parity with noise is hard in expand-convolute codes, with the computational
 Diffie-Hellman assumption in ristretto255 and a random oracle; the one-more gap Diffie-Hellman assumption in
-ristretto255 with a random oracle; that not all other holders collude with the receiver; TLS 1.3 between the two
+ristretto255 with a random oracle; for a star, that of `lpn-two-party` with Diffie-Hellman on Curve25519 and
+ristretto255; that not all other holders collude with the receiver; TLS 1.3 between the two
 nodes."""
 
 
@@ -105,8 +118,12 @@ PARAMETERS: dict[Kind, frozenset[str]] = {
     "input_choice": frozenset(),
     "omission": frozenset(),
     "collusion": frozenset({"parties"}),
+    "common_collusion": frozenset({"parties"}),
+    "size_collusion": frozenset({"parties"}),
 }
 _OPTIONAL: dict[Kind, frozenset[str]] = {
+    "membership": frozenset({"parties"}),
+    "intersection_size": frozenset({"parties"}),
     "sum": frozenset({"by"}),
     "count": frozenset({"by"}),
     "value": frozenset({"maximum_bytes"}),

@@ -132,6 +132,31 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
         "sums of the remaining one.",
         "zh": "若{to}与 {parties} 家机构中除一家以外的所有机构合谋，便可得知剩余那一家的汇总值。",
     },
+    "common_collusion": {
+        "en": "If {to} and others of the {parties} parties pool what they hold, they learn which of {to}'s keys all of "
+        "the remaining parties have.",
+        "zh": "若{to}与 {parties} 方中的其他参与方合谋，便可得知{to}的哪些键为其余各方所共有。",
+    },
+    "size_collusion": {
+        "en": "If {to} pool what they hold, they learn which keys all {parties} parties have, and not only how many.",
+        "zh": "若{to}合谋，便可得知全部 {parties} 方共有哪些键，而不仅是其个数。",
+    },
+}
+
+# Statements about what all of several parties have, beside those about two.
+_COMMON: dict[Kind, dict[Language, str]] = {
+    "membership": {
+        "en": "{to} {learns} which of its own values of the key columns stand in the tables of all {parties} parties, "
+        "among them {columns} in {owner}'s table {asset}; but not which stand in the tables of some only.",
+        "zh": "{to}获知自己的键中有哪些取值同时出现在全部 {parties} 方的表中"
+        "（包括{owner}的表“{asset}”中的{columns}），但不获知仅在部分表中出现的取值。",
+    },
+    "intersection_size": {
+        "en": "{to} {learns} how many values of the key columns stand in the tables of all {parties} parties, among "
+        "them {columns} in {owner}'s table {asset}; but not which ones.",
+        "zh": "{to}获知有多少个键的取值同时出现在全部 {parties} 方的表中"
+        "（包括{owner}的表“{asset}”中的{columns}），但不获知是哪些。",
+    },
 }
 
 _ASSUMPTIONS: dict[Assumption, dict[Language, str]] = {
@@ -150,6 +175,12 @@ _ASSUMPTIONS: dict[Assumption, dict[Language, str]] = {
     "gap-dh-two-party": {
         "en": "two parties, no third party; assumes one-more gap Diffie-Hellman in ristretto255 and a random oracle",
         "zh": "仅两方参与，无第三方；假设 ristretto255 上的 one-more gap Diffie-Hellman 问题困难，并采用随机预言模型",
+    },
+    "lpn-star": {
+        "en": "no third party; assumes that learning parity with noise is hard in expand-convolute codes, "
+        "Diffie-Hellman in Curve25519 and ristretto255, and a random oracle",
+        "zh": "无第三方；假设扩展卷积码上的带噪学习奇偶校验（LPN）问题与 Curve25519、ristretto255 上的"
+        "Diffie-Hellman 问题困难，并采用随机预言模型",
     },
     "no-full-collusion": {
         "en": "no third party; assumes that at least two of the institutions whose data are added do not "
@@ -190,6 +221,8 @@ _KIND_NAMES: dict[Kind, dict[Language, str]] = {
     "input_choice": {"en": "a party can choose its input", "zh": "参与方可自选输入"},
     "omission": {"en": "matches can be left out", "zh": "可遗漏匹配结果"},
     "collusion": {"en": "what colluding parties learn", "zh": "合谋方可获知的信息"},
+    "common_collusion": {"en": "what parties that pool keys learn", "zh": "合谋方可获知的共有键"},
+    "size_collusion": {"en": "who together learns more than the size", "zh": "合谋可获知交集内容的各方"},
 }
 # These are about all owners at once: statements that differ only in the owner are one sentence.
 _JOINT: frozenset[Kind] = frozenset({"sum", "count", "participation"})
@@ -228,7 +261,9 @@ def _sentence(group: list[Statement], names: Mapping[str, str], language: Langua
             if language == "en"
             else f"（不超过 {p.maximum_bytes} 字节）"
         )
-    text = _TEMPLATES[first.what][language].format(
+    # What all have in common is told otherwise than what two have.
+    templates = _COMMON if first.what in _COMMON and p.parties else _TEMPLATES
+    text = templates[first.what][language].format(
         to=join_words((names.get(k, k) for k in first.to), language),
         any=join_words((names.get(k, k) for k in first.to), language, "or"),
         learns="learns" if len(first.to) == 1 else "each learn",
@@ -245,7 +280,7 @@ def _sentence(group: list[Statement], names: Mapping[str, str], language: Langua
         extra=p.extra,
         limit=limit,
     )
-    if first.what in ("corruptible", "input_choice", "collusion"):
+    if first.what in ("corruptible", "input_choice", "collusion", "common_collusion"):
         level = _SECURITY[first.security][language]
         assumption = _ASSUMPTIONS[first.assumption][language]
         text += f" [{level}; {assumption}]" if language == "en" else f"［{level}；{assumption}］"

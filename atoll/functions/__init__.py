@@ -11,21 +11,23 @@ from atoll.functions.context import Context, Outcome
 def runners() -> dict[str, Callable[[Context], Outcome]]:
     """The workers' side of each function, by its name in a plan."""
     from atoll.functions.echo.run import run as echo
+    from atoll.functions.intersect.run import run as intersect
     from atoll.functions.join.run import run as join
     from atoll.functions.script.run import run as script
     from atoll.functions.totals.run import run as totals
 
-    return {"join": join, "totals": totals, "echo": echo, "script": script}
+    return {"join": join, "intersect": intersect, "totals": totals, "echo": echo, "script": script}
 
 
 def compilers() -> dict[str, Callable[..., dict[str, Any]]]:
     """From a user's request to a plan, by function."""
     from atoll.functions.echo.compile import compile as echo
+    from atoll.functions.intersect.compile import compile as intersect
     from atoll.functions.join.compile import compile as join
     from atoll.functions.script.compile import compile as script
     from atoll.functions.totals.compile import compile as totals
 
-    return {"join": join, "totals": totals, "echo": echo, "script": script}
+    return {"join": join, "intersect": intersect, "totals": totals, "echo": echo, "script": script}
 
 
 def explainers() -> dict[str, Callable[..., dict[str, Any]]]:

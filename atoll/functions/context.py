@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from atoll.crypto import dsse
+from atoll.crypto.suite import PublicKey
 from atoll.errors import AtollError
 from atoll.functions.calls import CallBook
 from atoll.protocols.kept_oprf import Held
@@ -33,6 +34,25 @@ class Channel(Protocol):
 
     def wait(self, read: bool, write: bool) -> None:
         """Waits until one of the two is possible."""
+
+
+@dataclass(frozen=True)
+class NodeSigner:
+    """Signs with the node's identity key, which never enters the worker; stands for a `SigningKey`.
+
+    Args:
+        public: the identity key.
+        purpose: what the node lets the function sign for.
+        ask: `Context.sign`.
+    """
+
+    public: PublicKey
+    purpose: str
+    ask: Callable[[str, bytes], bytes]
+
+    def sign(self, message: bytes) -> bytes:
+        """The node's signature."""
+        return self.ask(self.purpose, message)
 
 
 @dataclass(frozen=True)

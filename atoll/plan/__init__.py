@@ -8,7 +8,7 @@ Public names, as other packages use them:
     check(document, agreements: Mapping[agreement id, agreement document]) -> Derivation
     Derivation: plan, function, uses {input: {column: (use...)}}, disclosures (Statement...), security,
         protocols, receivers, edges {operator: Edge}, keysets {input: KeySet}, releases {input: Release},
-        block_calls, variant, agreements {id: Agreement}; `.statement_json()`; `.joined_with(input)`
+        block_calls, variant, agreements {id: Agreement}; `.statement_json()`; `.joined_with(input, partner)`
     KeySet(columns, steps).identify(version digest) -> digest that a distinct-key charge is booked under
     Release(minimum_group, subject)                  how an aggregate over an input is protected
     presented_at_most(facts, declared, peer, alone=) -> keys that a party of a join could test

@@ -49,11 +49,12 @@ class Derivation:
         """The function that the joint operators belong to."""
         return self.plan.function
 
-    def joined_with(self, input_id: str) -> str | None:
-        """The input on the other side of the join of this one, if it is joined."""
+    def joined_with(self, input_id: str, partner: str) -> str | None:
+        """The partner's input that this one is joined with, if it is joined and the partner has one."""
         if input_id not in self.keysets:
             return None
-        return next(other for other in self.keysets if other != input_id)
+        inputs = (other for other in self.keysets if other != input_id)
+        return next((other for other in inputs if self.plan.input(other).party == partner), None)
 
     @property
     def stated(self) -> Derived:

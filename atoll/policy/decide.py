@@ -88,13 +88,15 @@ def _need(derivation: Derivation, item: Input, partner: str, facts: Facts, final
     if account not in facts.counters:
         raise AtollError("E_INTERNAL", f"The counters of {account} were not looked up.")
     join = None
-    other = derivation.joined_with(item.id)
+    other = derivation.joined_with(item.id, partner)
     if other is not None and ORACLE & set(kinds):
         theirs = facts.declared.get(other)
         keyset = derivation.keysets[other].identify(theirs.version) if theirs else None
         extra = next((s.parameters for s in derivation.disclosures if _could_test(s, item, partner)), None)
         alone = len(derivation.receivers) == 1
-        join = JoinNeed(item.id, other, facts.declared.get(item.id), theirs, keyset, final, extra, alone)
+        several = len(derivation.keysets) > 2
+        mine = facts.declared.get(item.id)
+        join = JoinNeed(item.id, other, mine, theirs, keyset, final, extra, alone, several)
     return Need(
         account=account,
         input=item.id,

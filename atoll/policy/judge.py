@@ -37,6 +37,8 @@ class JoinNeed:
     """Facts of the statement that the partner could test more keys than it declares; None where it cannot."""
     alone: bool = True
     """Whether the partner alone learns; else the side with fewer keys learns first."""
+    several: bool = False
+    """Whether more than two tables are joined: the declared change may be one towards another party."""
 
     @property
     def presented(self) -> int:
@@ -180,6 +182,8 @@ def _change(need: Need, join: JoinNeed, theirs: Declared, minimum: int) -> list[
     last, change = need.counters.last, theirs.change
     if last is not None and last != join.keyset and change is None:
         return [_find(need, "change_undeclared", None)]
+    if join.several and last == join.keyset:
+        return []
     if last is not None and last == join.keyset and change not in (None, 0):
         return [_find(need, "change_contradicts", None, change=change)]
     if change is not None and 0 < change < minimum:

@@ -160,8 +160,8 @@ def test_every_plan_says_what_a_cheating_party_can_do() -> None:
         assert "corruptible" in {s.what for s in w.derive(plan).disclosures}
     cheating = {s.what for s in w.derive(w.fast_plan(receivers="both")).disclosures} & QUALIFIERS
     assert cheating == {"extra_keys", "input_choice", "omission"}
-    assert cheating | {"corruptible", "collusion"} == QUALIFIERS
-    assert len(get_args(Assumption)) == 5
+    assert cheating | {"corruptible", "collusion", "common_collusion", "size_collusion"} == QUALIFIERS
+    assert len(get_args(Assumption)) == 6
 
 
 def test_a_join_secure_against_cheating_says_what_is_left_to_a_cheat() -> None:

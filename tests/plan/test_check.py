@@ -41,7 +41,7 @@ def test_a_join_for_one_side_derives_uses_and_disclosure() -> None:
     }
     assert (d.security, d.protocols, d.receivers) == ("semi-honest", ("ecdh-psi/v1",), (w.ALICE,))
     assert d.keysets["in0"].steps == (("trim", "upper"),)
-    assert d.joined_with("in0") == "in1"
+    assert (d.joined_with("in0", w.BOB), d.joined_with("in0", w.CAROL)) == ("in1", None)
 
 
 def test_a_join_for_both_sides_discloses_multiplicities_only_as_sql_does() -> None:
@@ -453,6 +453,7 @@ def test_every_operator_is_registered_under_its_kind_with_its_protocol() -> None
         "normalise/v1",
         "psi/v1",
         "kept_psi/v1",
+        "star_psi/v1",
         "group_sum/v1",
         "masked_sum/v1",
         "echo/v1",

@@ -536,6 +536,11 @@ def arguments(request: Json) -> list[str]:
             words += [f"--{option}", request[option]] if option in request else []
         if "select" in left:
             words += ["--select", ",".join(left["select"])]
+    elif request["function"] == "intersect":
+        words += [table(t) for t in request["tables"]]
+        words += ["--on", ",".join(request["tables"][0]["keys"])]
+        words += ["--leader", request["leader"], "--reveal", request["reveal"]]
+        words += ["--everyone"] if request["everyone"] else []
     elif request["function"] == "totals":
         assets = request["assets"]
         words += [assets] if isinstance(assets, str) else [table(a) for a in assets]

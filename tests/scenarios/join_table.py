@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from atoll_scenario_world import Play, ids, numbers, scenario
 
-from atoll.client import verify_ledger
+from atoll.client import requests, verify_ledger
 from atoll.testing import until
 
 
@@ -151,3 +153,42 @@ def _(p: Play) -> None:
     body[len(body) // 2] ^= 1
     file.write_bytes(bytes(body))
     verify_ledger(file, keys).require()
+
+
+def _common(agreement: str, tables: list[str], **how: Any) -> dict[str, Any]:
+    return requests.intersect(agreement, tables, **{"on": "id", "purpose": "test"} | how)
+
+
+BOOKS = ["book@alice", "book@bob", "book@carol"]
+
+
+@scenario("three parties' common rows, for everyone")
+def _(p: Play) -> None:
+    job = p.run(_common(p.books(functions=["intersect"]), BOOKS, everyone=True))
+    mine = [r["id"] for r in p.do.rows(p.alice, job)]
+    assert sorted(mine) == sorted(ids(0, 30))
+    until("carol has completed", lambda: p.do.job(p.carol, job)["state"] == "completed")
+    assert mine == [r["id"] for r in p.do.rows(p.carol, job)]
+
+
+@scenario("three parties' number of common keys", heavy=True)
+def _(p: Play) -> None:
+    job = p.run(_common(p.books(functions=["intersect"]), BOOKS, reveal="size"))
+    assert p.do.job(p.alice, job)["result"] == {"rows": 1, "intersection_size": 30}
+
+
+@scenario("an intersection that the grants do not name", error="E_POLICY")
+def _(p: Play) -> None:
+    p.run(_common(p.books(functions=["join"]), BOOKS))
+
+
+@scenario("an intersection of two", error="E_FORMAT", text="tables")
+def _(p: Play) -> None:
+    p.do.ask(p.alice, _common(p.books(functions=["intersect"]), BOOKS[:2]))
+
+
+@scenario("an intersection with two tables of one party", error="E_FORMAT", text="tables")
+def _(p: Play) -> None:
+    tables = ["book@alice", "book@carol", "foreign@carol"]
+    agreement = p.agree(alice={"book": "*"}, carol={"book": "*", "foreign": "*"}, functions=["intersect"])
+    p.do.ask(p.alice, _common(agreement, tables))

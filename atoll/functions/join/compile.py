@@ -110,11 +110,10 @@ def _estimate(chosen: Choice) -> Json:
     return compiling.estimate(known, chosen.cost.rounds, chosen.cost.bytes, chosen.cost.seconds)
 
 
-def _side(
-    agreement: Agreement, side: Side, asset: Asset, number: int, rows: bool, steps: list[Steps]
+def compile_side(
+    agreement: Agreement, side: Side, asset: Asset, number: int, rows: bool, steps: list[Steps], field: str
 ) -> Json:
-    """Input, operators and selected columns of one side; operator ids are n0, n1 left and n2, n3 right."""
-    field = ("left", "right")[number]
+    """Input, operators and selected columns of one side; operator ids are n0, n1 of the first, n2, n3 of the next."""
     selected: list[str] = []
     if rows:
         selected = [c.name for c in asset.columns] if side.select is None else list(side.select)
@@ -192,7 +191,7 @@ def compile(
     steps = [wanted.normalise.get(key, ()) for key in wanted.left.keys]
     rows = wanted.reveal == "rows"
     sides = [
-        _side(terms, side, asset, i, rows and asset.host in receivers, steps)
+        compile_side(terms, side, asset, i, rows and asset.host in receivers, steps, ("left", "right")[i])
         for i, (side, asset) in enumerate(((wanted.left, left), (wanted.right, right)))
     ]
     edge = clear_edge("membership" if rows else "size", [], receivers, None if rows else 1)

@@ -14,13 +14,15 @@ from atoll.errors import AtollError
 from atoll.functions.context import Channel, Context, LocalInput, Outcome
 from atoll.functions.join import kept
 from atoll.functions.join.keys import PreparedKeys, cache_name, load_keys
-from atoll.plan.operators import kept_psi, psi
+from atoll.plan.operators import kept_psi, psi, star_psi
 from atoll.protocols import ecdh_psi, vole_psi
 from atoll.protocols.ecdh_psi import Intersection
 from atoll.protocols.rows import rows_in_order
 
 I64 = npt.NDArray[np.int64]
-_JOINS = (psi.RULE.kind, kept_psi.RULE.kind)
+_JOINS = (psi.RULE.kind, kept_psi.RULE.kind, star_psi.RULE.kind)
+KEYED = ("join", "intersect")
+"""Functions that need the keys of tables prepared."""
 
 
 def _operators(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -39,12 +41,12 @@ def _side(plan: dict[str, Any], joint: dict[str, Any], side: int) -> tuple[str, 
     return at["inputs"][0], steps
 
 
-def sides(plan: dict[str, Any], me: str) -> dict[str, Any]:
-    """Which side of the plan's join is mine: inputs, key columns, normalisation, and who learns what."""
+def key_sides(plan: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The operator that joins keys, and its sides in order: input, party, key columns, normalisation."""
     joint = next(op for op in plan["operators"] if op["kind"] in _JOINS)
     owners = {i["id"]: i["party"] for i in plan["inputs"]}
     found = []
-    for side in (0, 1):
+    for side in range(len(joint["inputs"])):
         input_id, steps = _side(plan, joint, side)
         found.append(
             {
@@ -54,6 +56,19 @@ def sides(plan: dict[str, Any], me: str) -> dict[str, Any]:
                 "steps": steps,
             }
         )
+    return joint, found
+
+
+def own_side(plan: dict[str, Any], me: str) -> tuple[dict[str, Any], list[str]]:
+    """My side of the plan's join or intersection, and the owners of the other sides."""
+    _, found = key_sides(plan)
+    mine = next(side for side in found if side["party"] == me)
+    return mine, [side["party"] for side in found if side["party"] != me]
+
+
+def sides(plan: dict[str, Any], me: str) -> dict[str, Any]:
+    """Which side of the plan's join of two is mine, which the peer's, and who learns what."""
+    joint, found = key_sides(plan)
     mine, theirs = found if found[0]["party"] == me else reversed(found)
     return {
         "mine": mine,
@@ -129,6 +144,28 @@ def _presented(how: dict[str, Any], me: str, mine: int, theirs: int) -> int:
     return psi.presented_at_most(psi.EXTRA_KEYS, mine, theirs, alone=len(receivers) == 1)
 
 
+def own_keys(
+    context: Context, mine: dict[str, Any], step: str, duplicates: str
+) -> tuple[LocalInput, PreparedKeys]:
+    """My input and its prepared keys, as many as were approved; `E_DUPLICATE` where the plan refuses repeated ones."""
+    local = context.inputs()[mine["input"]]
+    keys = load_keys(local.cache / cache_name(mine["columns"], mine["steps"]))
+    if keys.count != local.keys:
+        raise AtollError(
+            "E_STATE",
+            f"the table has {keys.count} distinct keys, but {local.keys} were approved",
+            step=step,
+        )
+    if duplicates == "refuse" and keys.duplicates:
+        raise AtollError(
+            "E_DUPLICATE",
+            f"{local.asset}: {keys.duplicates} rows repeat a key",
+            step=step,
+            party=context.me,
+        )
+    return local, keys
+
+
 def run(context: Context) -> Outcome:
     """Runs this party's side of a join.
 
@@ -139,21 +176,7 @@ def run(context: Context) -> Outcome:
     how = sides(context.plan, context.me)
     parameters = how["parameters"]
     peer = how["theirs"]["party"]
-    local = context.inputs()[how["mine"]["input"]]
-    keys = load_keys(local.cache / cache_name(how["mine"]["columns"], how["mine"]["steps"]))
-    if keys.count != local.keys:
-        raise AtollError(
-            "E_STATE",
-            f"the table has {keys.count} distinct keys, but {local.keys} were approved",
-            step=how["step"],
-        )
-    if parameters["duplicates"] == "refuse" and keys.duplicates:
-        raise AtollError(
-            "E_DUPLICATE",
-            f"{local.asset}: {keys.duplicates} rows repeat a key",
-            step=how["step"],
-            party=context.me,
-        )
+    local, keys = own_keys(context, how["mine"], how["step"], parameters["duplicates"])
     peer_keys = context.declared_keys[how["theirs"]["input"]]
     if peer_keys is None:
         raise AtollError("E_PLAN", f"{peer} declared no number of keys", step=how["step"])

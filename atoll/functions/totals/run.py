@@ -11,21 +11,10 @@ import pyarrow.compute as pc
 from atoll.crypto.suite import PublicKey, SigningKey
 from atoll.data.read import GroupSums, group_sums, read
 from atoll.errors import AtollError
-from atoll.functions.context import Context, LocalInput, Outcome
+from atoll.functions.context import Context, LocalInput, NodeSigner, Outcome
 from atoll.protocols.pairwise_masks import Holder, Session, run_holder, run_hub
 
 PURPOSE = "pairwise-masks key"
-
-
-class _NodeSigner:
-    """Signs with the node's identity key, which never enters this process."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self.public = PublicKey.parse(context.me)
-
-    def sign(self, message: bytes) -> bytes:
-        return self._context.sign(PURPOSE, message)
 
 
 def _own(context: Context, masked: dict[str, Any]) -> dict[str, Any] | None:
@@ -145,7 +134,11 @@ def run(context: Context) -> Outcome:
         _check_groups(found, plan["outputs"][0]["minimum_group"], step, context.me)
         vector = _vector(found, parameters)
         meters["rows"] = sum(found.counts)
-        holder = Holder(session, cast(SigningKey, _NodeSigner(context)), context.seed)
+        holder = Holder(
+            session,
+            cast(SigningKey, NodeSigner(PublicKey.parse(context.me), PURPOSE, context.sign)),
+            context.seed,
+        )
     if context.me != receiver:
         if holder is None:
             raise AtollError("E_PLAN", "this party neither holds nor receives", step=step)

@@ -12,7 +12,7 @@ from atoll.crypto import canonical
 from atoll.crypto.suite import digest
 from atoll.errors import AtollError
 from atoll.functions.join.keys import cache_name
-from atoll.functions.join.run import sides
+from atoll.functions.join.run import KEYED, own_side
 from atoll.node.clock import stamp
 from atoll.node.jobs.desk import Desk
 from atoll.node.state.models import InputUse
@@ -72,8 +72,8 @@ def _earlier(desk: Desk, agreement: str, partner: str) -> list[str]:
 def note_use(desk: Desk, session: Session, job: str, plan: dict[str, Any], versions: dict[str, str]) -> None:
     """Keeps which own versions took part with whom, in the transaction that releases a result."""
     keys = None
-    if plan["function"] == "join":
-        mine = sides(plan, desk.me)["mine"]
+    if plan["function"] in KEYED:
+        mine, _ = own_side(plan, desk.me)
         keys = cache_name(list(mine["columns"]), mine["steps"])
     for entry in plan["inputs"]:
         if entry["party"] == desk.me:
@@ -92,6 +92,36 @@ def note_use(desk: Desk, session: Session, job: str, plan: dict[str, Any], versi
                 )
 
 
+def _prepared(
+    desk: Desk, agreement: str, version: Any, mine: dict[str, Any], others: list[str]
+) -> dict[str, Any]:
+    """Number of distinct keys, and by how many they differ from the nearest ones joined with one of the others.
+
+    With several others the smallest difference counts that is not zero: what one of them saw before says nothing of
+    what another one did.
+    """
+    keys, changes = 0, []
+    earlier = [found for found in (_earlier(desk, agreement, other) for other in others) if found]
+    for folders in earlier or [[]]:
+        facts = run_to_end(
+            desk.nursery,
+            {
+                "task": "prepare",
+                "data": str(version.data),
+                "cache": str(version.cache),
+                "columns": list(mine["columns"]),
+                "steps": mine["steps"],
+                "threads": desk.threads,
+                "earlier": folders,
+            },
+            memory_bytes=desk.config["jobs.memory_bytes"],
+            seconds=desk.config["jobs.seconds"],
+        )
+        keys = facts["keys"]
+        changes += [] if facts["change"] is None else [facts["change"]]
+    return {"keys": keys, "change": min((n for n in changes if n), default=0) if changes else None}
+
+
 def commitments(desk: Desk, plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What an approval says of this node's inputs; prepares the keys of joins in a worker first."""
     found: dict[str, dict[str, Any]] = {}
@@ -103,24 +133,9 @@ def commitments(desk: Desk, plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for name, version in own_versions(desk, plan).items():
         entry = next(i for i in plan["inputs"] if i["id"] == name)
         facts: dict[str, Any] = {"keys": None, "change": None}
-        if plan["function"] == "join":
-            how = sides(plan, desk.me)
-            mine = how["mine"]
-            earlier = _earlier(desk, entry["agreement"], how["theirs"]["party"])
-            facts = run_to_end(
-                desk.nursery,
-                {
-                    "task": "prepare",
-                    "data": str(version.data),
-                    "cache": str(version.cache),
-                    "columns": list(mine["columns"]),
-                    "steps": mine["steps"],
-                    "threads": desk.threads,
-                    "earlier": earlier,
-                },
-                memory_bytes=desk.config["jobs.memory_bytes"],
-                seconds=desk.config["jobs.seconds"],
-            )
+        if plan["function"] in KEYED:
+            mine, others = own_side(plan, desk.me)
+            facts = _prepared(desk, entry["agreement"], version, mine, others)
         found[name] = {
             "version": version.digest,
             "mode": version.mode,

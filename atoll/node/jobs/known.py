@@ -45,7 +45,7 @@ def _declared(desk: Desk, agreement: Agreement) -> dict[tuple[str, str], int]:
     with desk.store.read() as session:
         rows = session.scalars(
             select(Job)
-            .where(Job.agreement == agreement.id, Job.function == "join")
+            .where(Job.agreement == agreement.id, Job.function.in_(("join", "intersect")))
             .order_by(Job.created.desc())
             .limit(_JOBS)
         ).all()

@@ -22,7 +22,7 @@ from atoll.node.jobs.desk import Desk
 from atoll.node.jobs.inputs import is_table
 from atoll.node.state.models import Consent, Job
 from atoll.node.worker.supervise import Worker
-from atoll.plan.operators import kept_psi
+from atoll.plan.operators import kept_psi, star_psi
 
 
 @dataclass
@@ -76,6 +76,9 @@ def talks(plan: dict[str, Any]) -> set[tuple[str, str]]:
         if op["kind"] == "masked_sum/v1":
             hub = op["parameters"]["receivers"][0]
             found |= {(min(hub, key), max(hub, key)) for key in op["at"] if key != hub}
+        elif op["kind"] == star_psi.RULE.kind:
+            leader = op["parameters"]["leader"]
+            found |= {(min(leader, key), max(leader, key)) for key in op["at"] if key != leader}
         elif op["protocol"] is not None:
             found |= {(a, b) for a in op["at"] for b in op["at"] if a < b}
     return found

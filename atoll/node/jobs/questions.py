@@ -14,11 +14,14 @@ from atoll.node.logs import logger
 from atoll.node.memo import Memo
 from atoll.node.worker.nursery import Child
 from atoll.node.worker.supervise import Worker
-from atoll.protocols.pairwise_masks import STATEMENT_PREFIX
+from atoll.protocols import pairwise_masks, star_psi
 
 ASKED = frozenset({"release", "sign", "admit", "recall", "settle", "cell"})
 # A worker asks for signatures only for these purposes, and only over bytes that begin with their domain.
-_SIGNED = {"pairwise-masks key": STATEMENT_PREFIX}
+_SIGNED = {
+    "pairwise-masks key": pairwise_masks.STATEMENT_PREFIX,
+    "star-psi key": star_psi.STATEMENT_PREFIX,
+}
 
 
 class Questions:

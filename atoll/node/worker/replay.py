@@ -22,7 +22,7 @@ from atoll.errors import AtollError
 from atoll.functions.calls import CallBook
 from atoll.functions.context import Call, LocalInput, Outcome, Shown
 from atoll.functions.join.keys import prepare_keys
-from atoll.functions.join.run import sides
+from atoll.functions.join.run import KEYED, own_side
 from atoll.net import transcript
 from atoll.net.pipe import Pipe
 from atoll.node.vault import Vault
@@ -401,9 +401,9 @@ def _holds(spec: Json, found: Json) -> bool:
 
 def _prepare(context: ReplayContext) -> None:
     """Keys of a join from the rows themselves: what lies prepared beside a version is not trusted."""
-    if context.plan["function"] != "join":
+    if context.plan["function"] not in KEYED:
         return
-    mine = sides(context.plan, context.me)["mine"]
+    mine, _ = own_side(context.plan, context.me)
     local = context.inputs()[mine["input"]]
     prepare_keys(local.data, local.cache, list(mine["columns"]), mine["steps"], context.threads, [])
 

@@ -51,7 +51,7 @@ class Parameters(Document):
         return self
 
 
-def _check_alike(op: Operator, left: Flow, right: Flow) -> None:
+def check_alike(op: Operator, left: Flow, right: Flow) -> None:
     """Both sides' keys have the same types, units and normalisation, column by column."""
     for a, b in zip(left.columns, right.columns, strict=True):
         if (a.type, a.scale) != (b.type, b.scale):
@@ -114,7 +114,7 @@ def pair(
         raise wrong(op.id, "names other key columns than its edges carry")
     if len(left.columns) != len(right.columns):
         raise wrong(op.id, "joins different numbers of key columns")
-    _check_alike(op, left, right)
+    check_alike(op, left, right)
     if not set(receivers) <= set(op.at):
         raise wrong(op.id, "has a receiver that is not one of its two parties")
     return left, right

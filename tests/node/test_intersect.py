@@ -1,0 +1,72 @@
+"""Intersections of three parties through real nodes: rows, size, everyone, a party that is gone, replay's records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from atoll.client.jobs import Job
+from atoll.errors import AtollError
+from atoll.testing import Net, nodes, until
+
+TABLES = ["loans@alice", "taxes@bob", "cases@carol"]
+
+
+def ids(first: int, last: int) -> list[str]:
+    return [f"s{i}" for i in range(first, last)]
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[Net]:
+    with nodes("alice", "bob", "carol") as made:
+        made.alice.steward.data.add("loans", {"id": [*ids(0, 60), "s45"], "debt": [*ids(0, 60), "again"]})
+        made.bob.steward.data.add("taxes", {"id": ids(20, 90)})
+        made.carol.steward.data.add("cases", {"id": [*ids(40, 120), *ids(0, 5)]})
+        yield made
+
+
+def agree(net: Net, **terms: Any) -> str:
+    tables = {"alice": {"loans": "*"}, "bob": {"taxes": "*"}, "carol": {"cases": "*"}}
+    return net.agreement(tables, **{"functions": ["intersect"]} | terms)
+
+
+def asked(net: Net, agreement: str, **how: Any) -> Job:
+    return net.alice.analyst.intersect(agreement, TABLES, **{"on": "id", "purpose": "test"} | how)
+
+
+def found(job: Job) -> list[str]:
+    return list(job.result().arrow()["id"].to_pylist())
+
+
+def test_the_leader_learns_its_rows_that_all_have_and_all_sign(net: Net) -> None:
+    job = asked(net, agree(net))
+    job.wait(timeout=90)
+    assert sorted(found(job)) == sorted([*ids(40, 60), "s45"])
+    assert job.refresh().document["result"] == {"rows": 21, "matched_rows": 21, "matched_keys": 20}
+    until("all signed", lambda: not job.receipt()["missing"])
+    with pytest.raises(AtollError, match="E_NOT_FOUND"):
+        net.bob.analyst.jobs.get(job.id).result()
+
+
+def test_everyone_learns_its_rows_in_one_order(net: Net) -> None:
+    job = asked(net, agree(net), everyone=True)
+    job.wait(timeout=90)
+    mine = list(dict.fromkeys(found(job)))
+    assert len(mine) == 20
+    for node in (net.bob, net.carol):
+        theirs = node.analyst.jobs.get(job.id)
+        theirs.wait(timeout=60)
+        assert found(theirs) == mine
+
+
+def test_the_size_alone(net: Net) -> None:
+    job = asked(net, agree(net), reveal="size")
+    job.wait(timeout=90)
+    assert job.result().arrow()["intersection_size"].to_pylist() == [20]
+
+
+def test_a_grant_for_joins_of_two_does_not_cover_it(net: Net) -> None:
+    with pytest.raises(AtollError, match="E_POLICY"):
+        asked(net, agree(net, functions=["join"])).wait(timeout=60)
