@@ -25,6 +25,7 @@ def net() -> Iterator[Net]:
     with nodes("alice", "bob", "carol") as made:
         made.alice.steward.data.add("loans", rows(0, 300))
         made.bob.steward.data.add("taxes", rows(150, 400))
+        made.carol.steward.data.add("cases", rows(200, 350))
         for i, node in enumerate(made):
             book = {
                 "id": [f"s{j}" for j in range(30)],

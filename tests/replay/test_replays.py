@@ -97,6 +97,21 @@ def test_a_join_that_refuses_duplicates_comes_out_again(net: Net, look: Any) -> 
         _agrees(look, node, job)
 
 
+@pytest.mark.parametrize("how", [{"everyone": True}, {"leader": "bob"}, {"reveal": "size"}], ids=str)
+def test_an_intersection_of_three_comes_out_again_at_all(net: Net, look: Any, how: dict[str, Any]) -> None:
+    tables = {"alice": {"loans": "*"}, "bob": {"taxes": "*"}, "carol": {"cases": "*"}}
+    agreement = net.agreement(tables, functions=["intersect"], replay={"keep_days": 30})
+    asked = net.alice.analyst.intersect(
+        agreement, ["loans@alice", "taxes@bob", "cases@carol"], on="id", purpose="test", **how
+    )
+    job = look.completed(asked, *net)
+    for node in net:
+        found = _agrees(look, node, job)
+        receives = "everyone" in how or node.name == how.get("leader", "alice")
+        assert ("output" in look.codes(found)) == receives
+        assert "events" in look.codes(found)  # the signature of the ephemeral key
+
+
 @pytest.mark.parametrize("receiver", ["me", "bob"])
 def test_totals_come_out_again_at_holders_and_hub(
     net: Net, totals_agreement: str, look: Any, receiver: str

@@ -12,6 +12,7 @@ import queue
 import random
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -78,7 +79,8 @@ def agreement(net: Net) -> str:
     }
     tables = {name: {"loans": uses} for name in NAMES}
     weaker = {"variants": ["semi-honest", "low-communication", "kept"]}
-    return net.agreement(tables | {"bob": {"loans": uses, "odd": uses}}, join=weaker)
+    functions = ["join", "totals", "intersect"]
+    return net.agreement(tables | {"bob": {"loans": uses, "odd": uses}}, join=weaker, functions=functions)
 
 
 def values(*names: str) -> list[Any]:
@@ -142,6 +144,24 @@ def test_a_whole_join_shows_no_value(
     sent = capture.take()
     enough(sent)
     assert leaks(sent.values(), values()) == []
+
+
+@pytest.mark.parametrize("how", [{"everyone": True}, {"leader": "bob"}, {"reveal": "size"}], ids=str)
+def test_a_whole_intersection_of_three_shows_no_value(
+    net: Net, agreement: str, capture: Any, leaks: Any, how: dict[str, Any]
+) -> None:
+    capture.take()
+    tables = [f"loans@{name}" for name in NAMES]
+    job = net.alice.analyst.intersect(agreement, tables, on="id", purpose="test", **how)
+    everything_said(job, net)
+    leader = net[how.get("leader", "alice")].analyst.jobs.get(job.id)
+    assert leader.document["result"]["rows"] == (1 if how.get("reveal") == "size" else 20)
+    sent = capture.take()
+    enough(sent)
+    found = leaks(sent.values(), values())
+    assert [f for f in found if not f.short] == []
+    # Megabytes of random bytes hold a few patterns of four bytes by chance; a leak would show twenty values and more.
+    assert all(count < 6 for count in Counter(f.form for f in found).values()), found
 
 
 def test_whole_totals_show_no_value_and_no_own_sum(
