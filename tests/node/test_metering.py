@@ -197,10 +197,17 @@ def test_jobs_that_start_at_the_same_moment_pass_exactly_the_quota(net: Net, rec
     assert set(found) <= {"completed", "E_QUOTA", "E_PEER_ABORT"}
     charged = records(net.bob).rows("select * from charges where kind = 'run' and agreement = ?", agreement)
     assert len(charged) == 2
-    opened = records(net.alice).rows(
-        "select r.job from receipts r join jobs j on j.id = r.job where j.agreement = ? and r.kind = 'final'", agreement
-    )  # fmt: skip
-    assert len(opened) == 2, "a receipt for each that passed, and for no other"
+    query = (
+        "select r.job from receipts r join jobs j on j.id = r.job where j.agreement = ? and r.kind = 'final'"
+    )
+    opened = until(
+        "a receipt for each that passed is signed by both",
+        lambda: (
+            len(records(net.alice).rows(query, agreement)) >= 2 and records(net.alice).rows(query, agreement)
+        ),
+        30,
+    )
+    assert len(opened) == 2, "and for no other"
 
 
 def test_services_at_the_same_time_share_the_calls_of_a_day(net: Net, records: Any) -> None:
