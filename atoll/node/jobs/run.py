@@ -265,7 +265,8 @@ class Runs:
             self._receipts.close_block(job, attempt, message)
         elif kind in ASKED:
             # Answered on a thread of its own: a release waits for the peer, and progress must go on meanwhile.
-            asked = (job, attempt, message, lambda: self._worker(job))
+            # A worker may ask before this node has noted that it runs.
+            asked = (job, attempt, message, lambda: self._started_worker(job))
             threading.Thread(target=self._questions.answer, args=asked, daemon=True).start()
 
     def _forget(self, job: str) -> Worker | None:
