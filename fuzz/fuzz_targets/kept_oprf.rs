@@ -38,8 +38,14 @@ fn stream(step: &str) -> Stream {
 fn feed(steps: &[Step], from: &mut dyn Party, to: &mut dyn Party) -> bool {
     let mut failed = false;
     for step in steps.iter().take(24) {
-        if let Ok(Some(bytes)) = to.next_message() {
-            _ = from.receive(&bytes);
+        match to.next_message() {
+            Ok(Some(bytes)) => _ = from.receive(&bytes),
+            Ok(None) => {}
+            // What a message holds may be looked into when the answer is made.
+            Err(Refusal { code, .. }) => {
+                assert_eq!(code, if failed { "E_STATE" } else { "E_PROTOCOL" });
+                failed = true;
+            }
         }
         let next = from.next_message().ok().flatten();
         let bytes = match (step, next) {
