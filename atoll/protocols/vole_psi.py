@@ -242,7 +242,7 @@ def run(
         before_open: called once before the first message that opens a result to the peer.
         checkpoint: state from which a restarted run goes on at the first bucket that was not finished, with
             byte-identical messages.
-        save: called after every bucket with a function that gives the state; it decides whether to keep it.
+        save: called after a bucket with a function that gives the state; it decides whether to keep it.
         bucket_items: items of the larger side in a bucket on average, the same on both sides.
 
     Raises:
@@ -294,7 +294,9 @@ def run(
         numbered = _Numbered(machine, before)
         converse(numbered, channel, backlog, before_open=open_once, progress=report)
         this.take(state, machine, bucket)
-        save(lambda: state.encode(this.identity(bucket_items)))
+        if not backlog:
+            # What was laid aside counts as received and is not in the state: it would not come again.
+            save(lambda: state.encode(this.identity(bucket_items)))
     if backlog:
         raise AtollError("E_PROTOCOL", "The peer sent messages after the last.", step=STEP)
     return this.result(state.matched, state.peer_multiplicity)

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import copy
-from datetime import timedelta
 from typing import Any
 
 import atoll_test_world as w
 import pytest
 
-from atoll.crypto.document import parse_time
 from atoll.disclosure import render
 from atoll.errors import AtollError
-from atoll.functions.intersect.compile import compile as compile_intersect
 
-TABLES = [
-    {"asset": "loans", "party": name, "keys": ["id"], "select": ["id"]} for name in ("carol", "alice", "bob")
-]
+TABLES = w.INTERSECTED
 NAMES = {w.ALICE: "alice", w.BOB: "bob", w.CAROL: "carol"}
-
-
-def plan(**changes: Any) -> dict[str, Any]:
-    document = w.terms()
-    request = {"agreement": document["id"], "purpose": "credit-risk", "tables": TABLES} | changes
-    now = parse_time(document["validity"]["not_before"]) + timedelta(days=1)
-    how: dict[str, Any] = {"person": "li", "now": now, "job": "job-" + 32 * "0", "salt": 32 * "0"}
-    return compile_intersect(request, document, me=w.ALICE, **how)
 
 
 def refused(**changes: Any) -> str:
     with pytest.raises(AtollError) as caught:
-        plan(**changes)
+        w.intersect_plan(**changes)
     return f"{caught.value.code} {caught.value.text}"
 
 
@@ -39,7 +26,7 @@ def said(document: dict[str, Any]) -> set[tuple[str, str | None, tuple[str, ...]
 
 
 def test_the_leader_stands_first_and_alone_learns() -> None:
-    found = plan()
+    found = w.intersect_plan()
     common = found["operators"][-1]
     assert common["at"] == [w.ALICE, w.CAROL, w.BOB]
     assert (common["parameters"]["leader"], common["parameters"]["second"]) == (w.ALICE, w.CAROL)
@@ -52,9 +39,9 @@ def test_the_leader_stands_first_and_alone_learns() -> None:
 
 
 def test_the_statement_says_in_all_tables_and_who_could_undo_the_size() -> None:
-    rows = " ".join(render(w.derive(plan()).disclosures, NAMES, "en"))
+    rows = " ".join(render(w.derive(w.intersect_plan()).disclosures, NAMES, "en"))
     assert "in the tables of all 3 parties" in rows
-    size = plan(reveal="size")
+    size = w.intersect_plan(reveal="size")
     pair = tuple(sorted((w.ALICE, w.CAROL)))
     assert ("size_collusion", None, pair) in said(size)
     assert not {s for s in said(size) if s[0] == "membership"}
@@ -62,7 +49,7 @@ def test_the_statement_says_in_all_tables_and_who_could_undo_the_size() -> None:
 
 
 def test_everyone_receives() -> None:
-    everyone = plan(everyone=True)
+    everyone = w.intersect_plan(everyone=True)
     assert [o["receiver"] for o in everyone["outputs"]] == sorted(NAMES)
     others = tuple(sorted((w.BOB, w.CAROL)))
     assert ("membership", w.ALICE, others) in said(everyone)
@@ -97,14 +84,14 @@ def test_wrong_requests_name_their_field(changes: dict[str, Any], begins: str) -
 
 @pytest.mark.parametrize("field", ["leader", "second"])
 def test_a_plan_that_names_another_leader_or_second_is_refused(field: str) -> None:
-    changed = copy.deepcopy(plan())
+    changed = copy.deepcopy(w.intersect_plan())
     changed["operators"][-1]["parameters"][field] = w.BOB
     with pytest.raises(AtollError, match="E_PLAN"):
         w.derive(changed)
 
 
 def test_some_but_not_all_of_the_owners_cannot_receive() -> None:
-    changed = copy.deepcopy(plan(everyone=True))
+    changed = copy.deepcopy(w.intersect_plan(everyone=True))
     changed["operators"][-1]["parameters"]["receivers"].pop()
     with pytest.raises(AtollError, match="E_PLAN"):
         w.derive(changed)

@@ -68,7 +68,9 @@ def test_the_leader_learns_its_rows_that_all_have_and_all_sign(net: Net) -> None
         net.bob.analyst.jobs.get(job.id).result()
 
 
-def test_everyone_learns_its_rows_in_one_order(net: Net) -> None:
+def test_everyone_learns_its_rows_in_one_order_and_gave_its_word_to_every_owner(
+    net: Net, records: Any
+) -> None:
     job = asked(net, agree(net), everyone=True)
     job.wait(timeout=90)
     mine = list(dict.fromkeys(found_ids(job)))
@@ -77,6 +79,9 @@ def test_everyone_learns_its_rows_in_one_order(net: Net) -> None:
         theirs = node.analyst.jobs.get(job.id)
         theirs.wait(timeout=60)
         assert found_ids(theirs) == mine
+    for node in net:
+        words = {row["party"] for row in records(node).receipts(job.id, "provisional")}
+        assert words == {other.identity for other in net if other is not node}
 
 
 def test_the_size_alone(net: Net) -> None:

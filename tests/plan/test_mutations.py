@@ -27,6 +27,9 @@ PLANS = {
     "little traffic": lambda: w.fast_plan(security="semi-honest", variant="low-communication"),
     "kept": lambda: w.kept_plan(),
     "kept at the peer": lambda: w.kept_plan(receivers="peer"),
+    "several": lambda: w.intersect_plan(),
+    "several, for everyone": lambda: w.intersect_plan(everyone=True),
+    "several, the size": lambda: w.intersect_plan(reveal="size", leader="bob"),
     "totals": lambda: w.totals_plan(),
     "echo": lambda: w.echo_plan(),
     "visit": lambda: w.visit_plan(),
@@ -105,6 +108,18 @@ def expected(plan: Any) -> tuple[dict[str, dict[str, set[str]]], set[tuple[str, 
                 told.add(("size", them, me))
                 if me in p["receivers"]:
                     told |= {(what, them, me) for what in ("membership", "linkable", "changes")}
+        if o["kind"] == "star_psi/v1":
+            ins = [source(name) for name in o["inputs"]]
+            for i, columns in zip(ins, p["keys"], strict=True):
+                for c in columns:
+                    uses[i][c].add("join_key")
+            told |= {("common_collusion", None, p["leader"])}
+            if p["reveal"] == "size":
+                told |= {("size_collusion", None, k) for k in (p["leader"], p["second"])}
+            for mine, theirs in itertools.permutations((owner[i] for i in ins), 2):
+                told.add(("size", theirs, mine))
+                if mine in p["receivers"]:
+                    told.add(("membership" if p["reveal"] == "rows" else "intersection_size", theirs, mine))
         if o["kind"] == "group_sum/v1":
             i = source(o["id"])
             for c in p["group"]:

@@ -12,6 +12,7 @@ from typing import Any
 from atoll.agreements import AgreementState, agreement, asset, column, grant, join_bounds, parse
 from atoll.crypto.suite import SigningKey, digest
 from atoll.functions.echo.compile import compile as compile_echo
+from atoll.functions.intersect.compile import compile as compile_intersect
 from atoll.functions.join.compile import compile as compile_join
 from atoll.functions.script.compile import compile as compile_script
 from atoll.functions.totals.compile import compile as compile_totals
@@ -43,6 +44,9 @@ COLUMNS = [
 ]
 JOIN_KINDS = ("size", "membership", "intersection_size", "multiplicity")
 KEPT_KINDS = (*JOIN_KINDS, "linkable", "changes")
+INTERSECTED = [
+    {"asset": "loans", "party": name, "keys": ["id"], "select": ["id"]} for name in ("carol", "alice", "bob")
+]
 TOTAL_KINDS = ("sum", "count", "participation", "small_group_exists")
 
 
@@ -153,6 +157,14 @@ def fast_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[st
 def kept_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     """The same join by `kept-oprf-psi/v1`."""
     return join_plan(document, **{"protocol": "kept-oprf-psi/v1", **changes})
+
+
+def intersect_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """The intersection of three parties' tables, for alice alone."""
+    request = _request({"tables": INTERSECTED}, changes)
+    return compile_intersect(
+        request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB, salt=SALT
+    )
 
 
 def totals_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:

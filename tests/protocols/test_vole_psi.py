@@ -298,6 +298,32 @@ def test_a_killed_party_goes_on_at_the_last_finished_bucket(modes):
             assert len(opened) == any("/tags/" in s or "/matches/" in s for s, _ in tape.sent)
 
 
+class Early(Tape):
+    """A tape that takes nothing until all that the peer ever sent was laid aside, as after a restart."""
+
+    def writable(self):
+        return not self.left
+
+    def wait(self, read, write):
+        assert read
+        assert write
+
+
+def test_no_checkpoint_is_taken_while_messages_are_laid_aside():
+    pair = sides(ones(90), ones(40, 170))
+    results, channels, _ = run(pair, bucket_items=30)
+    for i in (0, 1):
+        kept = []
+        tape = Early([payload for _, payload in channels[1 - i].sent])
+        keep = lambda state, kept=kept, tape=tape: kept.append((state(), len(tape.sent)))  # noqa: E731
+        assert call(i, pair, tape, bucket_items=30, save=keep) == results[i]
+        # The messages of all buckets were laid aside in the first: they would not come a second time.
+        ((state, sent),) = kept
+        again = Tape([])
+        assert call(i, pair, again, bucket_items=30, checkpoint=state) == results[i]
+        assert tape.sent[sent:] == again.sent
+
+
 def test_a_checkpoint_fits_its_own_run_only():
     pair = sides(ones(40), ones(20, 70), multiplicity=True)
     kept = []

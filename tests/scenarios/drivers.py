@@ -541,6 +541,11 @@ def arguments(request: Json) -> list[str]:
         words += ["--on", ",".join(request["tables"][0]["keys"])]
         words += ["--leader", request["leader"], "--reveal", request["reveal"]]
         words += ["--everyone"] if request["everyone"] else []
+        words += ["--duplicates", request["duplicates"]]
+        for column, steps in request.get("normalise", {}).items():
+            words += ["--normalise", f"{column}={'+'.join(steps)}"]
+        if "select" in request["tables"][0]:
+            words += ["--select", ",".join(request["tables"][0]["select"])]
     elif request["function"] == "totals":
         assets = request["assets"]
         words += [assets] if isinstance(assets, str) else [table(a) for a in assets]

@@ -192,3 +192,25 @@ def _(p: Play) -> None:
     tables = ["book@alice", "book@carol", "foreign@carol"]
     agreement = p.agree(alice={"book": "*"}, carol={"book": "*", "foreign": "*"}, functions=["intersect"])
     p.do.ask(p.alice, _common(agreement, tables))
+
+
+@scenario("an intersection led by another, of normalised keys and chosen columns", error="E_NOT_FOUND")
+def _(p: Play) -> None:
+    name = p.fresh(p.carol, {"id": ids(65, 80), "court": ids(65, 80)})
+    agreement = p.agree(alice={"dirty": "*"}, bob={"taxes": "*"}, carol={name: "*"}, functions=["intersect"])
+    how = {"leader": "bob", "normalise": {"id": ["trim", "lower"]}, "select": ["id"]}
+    job = p.run(_common(agreement, ["dirty@alice", "taxes@bob", f"{name}@carol"], **how))
+    until("bob has completed", lambda: p.do.job(p.bob, job)["state"] == "completed")
+    found = p.do.rows(p.bob, job)
+    assert {tuple(row) for row in found} == {("id",)}
+    assert sorted(row["id"] for row in found) == sorted(ids(65, 70))
+    p.do.rows(p.alice, job)
+
+
+@scenario("an intersection that refuses repeated keys", error="E_DUPLICATE")
+def _(p: Play) -> None:
+    agreement = p.agree(
+        alice={"twice": "*"}, bob={"taxes": "*"}, carol={"book": "*"}, functions=["intersect"]
+    )
+    tables = ["twice@alice", "taxes@bob", "book@carol"]
+    p.run(_common(agreement, tables, duplicates="refuse"))

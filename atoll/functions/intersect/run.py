@@ -50,33 +50,21 @@ def run(context: Context) -> Outcome:
     mine = next(side for side in sides if side["party"] == context.me)
     local, keys = own_keys(context, mine, step, parameters["duplicates"])
     session = _session(context, sides, joint)
-    leader, others = session.parties[0], list(session.parties[1:])
+    leader, others = session.parties[0], session.parties[1:]
+    # What this party sends to the leader opens the result to all receivers: each of them gives its word before.
+    receivers = [key for key in parameters["receivers"] if key != context.me]
     signer = cast(SigningKey, NodeSigner(PublicKey.parse(context.me), PURPOSE, context.sign))
     options: dict[str, Any] = {
         "seed": context.seed,
         "threads": context.threads,
+        "before_open": lambda: context.before_open(receivers),
         "progress": lambda done, total: context.progress(done, total, step),
     }
     if context.me == leader:
         channels = {key: context.channel(key, step) for key in others}
-        found = run_leader(
-            session,
-            signer,
-            keys.digests,
-            channels,
-            before_open=lambda: context.before_open(others),
-            **options,
-        )
+        found = run_leader(session, signer, keys.digests, channels, **options)
     else:
-        channel = context.channel(leader, step)
-        found = run_party(
-            session,
-            signer,
-            keys.digests,
-            channel,
-            before_open=lambda: context.before_open([leader]),
-            **options,
-        )
+        found = run_party(session, signer, keys.digests, context.channel(leader, step), **options)
     meters = {"rows": len(keys.rows), "keys": keys.count}
     if context.me not in parameters["receivers"] or found.size is None:
         return Outcome(meters=meters)

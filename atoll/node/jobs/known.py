@@ -9,6 +9,7 @@ from sqlalchemy import select
 from atoll.agreements import Agreement
 from atoll.errors import AtollError
 from atoll.functions.compiling import DEFAULT_CALIBRATION, Calibration
+from atoll.functions.join.run import KEYED
 from atoll.node.jobs.desk import Desk
 from atoll.node.state.models import Job
 
@@ -45,7 +46,7 @@ def _declared(desk: Desk, agreement: Agreement) -> dict[tuple[str, str], int]:
     with desk.store.read() as session:
         rows = session.scalars(
             select(Job)
-            .where(Job.agreement == agreement.id, Job.function.in_(("join", "intersect")))
+            .where(Job.agreement == agreement.id, Job.function.in_(KEYED))
             .order_by(Job.created.desc())
             .limit(_JOBS)
         ).all()

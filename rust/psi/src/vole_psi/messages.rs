@@ -1,5 +1,5 @@
-//! Messages of one run, of PSI and of the programmed function: a type byte and a body. How many items a message holds follows from its place in the run:
-//! `CHUNK`, and what is left in the last one of a kind.
+//! Messages of one run, of PSI and of the programmed function: a type byte and a body. How many items a message holds
+//! follows from its place in the run: `CHUNK`, and what is left in the last one of a kind.
 
 use crate::Refusal;
 
