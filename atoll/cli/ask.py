@@ -22,6 +22,12 @@ Json = dict[str, Any]
 
 Agreement = Annotated[str, typer.Argument(help="Identifier of the agreement.")]
 Purpose = Annotated[str, typer.Option(help="What for; one that the grants name.")]
+On = Annotated[list[str] | None, typer.Option(help="Key columns; a,b for several.")]
+Duplicates = Annotated[str, typer.Option(metavar="sql|refuse", help="Of keys.")]
+Normalise = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN=STEP+STEP", help="Steps for a key column, such as id=trim+upper."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before running.")]
 Out = Annotated[Path | None, typer.Option(help="Write the result here: .csv, .arrow or .parquet.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end, or only ask.")]

@@ -27,18 +27,15 @@ def join(
     left: Annotated[str, typer.Argument(help="A table: ASSET, or ASSET@PARTY.")],
     right: Annotated[str, typer.Argument(help="The other table.")],
     purpose: ask.Purpose,
-    on: Annotated[list[str] | None, typer.Option(help="Key columns; a,b for several.")] = None,
+    on: ask.On = None,
     left_on: Annotated[list[str] | None, typer.Option(help="Key columns of the left table.")] = None,
     right_on: Annotated[list[str] | None, typer.Option(help="Key columns of the right table.")] = None,
     receivers: Annotated[str, typer.Option(help="me, peer, both, or names between commas.")] = "me",
     reveal: Annotated[
         str, typer.Option(metavar="rows|size", help="Matched own rows, or only how many keys match.")
     ] = "rows",
-    duplicates: Annotated[str, typer.Option(metavar="sql|refuse", help="Of keys.")] = "sql",
-    normalise: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN=STEP+STEP", help="Steps for a key column, such as id=trim+upper."),
-    ] = None,
+    duplicates: ask.Duplicates = "sql",
+    normalise: ask.Normalise = None,
     select: Annotated[
         list[str] | None,
         typer.Option(help="Columns of its rows that the left receiver is given; default all."),
@@ -91,17 +88,14 @@ def intersect(
     agreement: ask.Agreement,
     tables: Annotated[list[str], typer.Argument(help="ASSET@PARTY for each of three to twenty parties.")],
     purpose: ask.Purpose,
-    on: Annotated[list[str] | None, typer.Option(help="Key columns; a,b for several.")] = None,
+    on: ask.On = None,
     leader: Annotated[str, typer.Option(help="me, or the owner of one of the tables: who learns.")] = "me",
     reveal: Annotated[
         str, typer.Option(metavar="rows|size", help="Own rows that all have, or only how many keys.")
     ] = "rows",
     everyone: Annotated[bool, typer.Option(help="The other owners learn too.")] = False,
-    duplicates: Annotated[str, typer.Option(metavar="sql|refuse", help="Of keys.")] = "sql",
-    normalise: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN=STEP+STEP", help="Steps for a key column, such as id=trim+upper."),
-    ] = None,
+    duplicates: ask.Duplicates = "sql",
+    normalise: ask.Normalise = None,
     select: Annotated[
         list[str] | None, typer.Option(help="Columns of its rows that a receiver is given; default all.")
     ] = None,
