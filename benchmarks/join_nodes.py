@@ -1,13 +1,14 @@
 """A private join through two real nodes: from the request to the closed output file.
 
     python benchmarks/join_nodes.py [--sizes 10000,100000] [--repeats 3] [--receivers me] [--threads 1]
-                                    [--protocol ecdh-psi/v1]
+                                    [--protocol ecdh-psi/v1] [--peer-rows 1000000]
 
 Two tables of 18-digit text ids, half of which overlap, were added as CSV files before. The time holds the
 proposal, both policies, key preparation, TLS between the workers, the protocol, receipts and ledger entries, and
 the result written as CSV by the client. `warm` is a second job on the same tables, whose keys are prepared. CPU
 counts both nodes, all their workers, and the client. All processes share this machine. `paper MB` and `rounds` are the
-estimate's in the plan. Without `--protocol` the node chooses, by sizes.
+estimate's in the plan. Without `--protocol` the node chooses, by sizes. With `kept-oprf-psi/v1` the cold job sends the
+partner's outputs, and the warm one asks what is kept.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from atoll.testing import Net, nodes
 PARTIES = ("left", "right")
 
 
-def add(net: Net, folder: Path, rows: int, number: int) -> tuple[str, Row]:
+def add(net: Net, folder: Path, rows: int, number: int, others: int) -> tuple[str, Row]:
     """Adds a pair of tables and makes their agreement."""
     name = f"t{rows}x{number}"
     with Meter([node.pid for node in net]) as meter:
-        for node, table in zip(net, overlapping(rows, number), strict=True):
+        for node, table in zip(net, overlapping(rows, number, others), strict=True):
             node.steward.data.add(name, write(table, folder / f"{node.name}-{name}.csv"))
-    agreement = net.agreement({node.name: {name: "*"} for node in net})
+    bounds = {"variants": ["kept"], "minimum_rows": 1, "minimum_change": 1, "maximum_ratio": 100_000}
+    agreement = net.agreement({node.name: {name: "*"} for node in net}, join=bounds)
     return agreement, {"add s": meter.wall}
 
 
@@ -38,6 +40,7 @@ def join(
     net: Net,
     agreement: str,
     rows: int,
+    others: int,
     number: int,
     out: Path,
     receivers: str,
@@ -47,7 +50,10 @@ def join(
     """One job, timed from the request to the closed file at the asker."""
     name = f"t{rows}x{number}"
     asker = net["left"].analyst
-    tables = [{"asset": name, "party": node.identity, "rows": rows} for node in net]
+    tables = [
+        {"asset": name, "party": node.identity, "rows": count}
+        for node, count in zip(net, (rows, others), strict=True)
+    ]
     with Meter([node.pid for node in net]) as meter:
         job = asker.join(agreement, *tables, on="id", purpose="test", receivers=receivers, protocol=protocol)
         job.wait().result().save(out)
@@ -59,8 +65,11 @@ def join(
     estimate = plan["estimate"]
     return {
         "rows": rows,
+        "peer rows": others,
         "kind": kind,
-        "protocol": next(op["protocol"] for op in plan["operators"] if op["kind"] == "psi/v1"),
+        "protocol": next(
+            op["protocol"] for op in plan["operators"] if op["kind"] in ("psi/v1", "kept_psi/v1")
+        ),
         "wall s": meter.wall,
         "cpu s": meter.cpu,
         "protocol s": max(job.document["meters"]["wall_ms"] / 1e3, 0),
@@ -78,12 +87,13 @@ def main() -> None:
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--receivers", choices=("me", "both"), default="me")
     arguments.add_argument("--threads", type=int, default=1, help="threads of each worker")
-    arguments.add_argument("--protocol", choices=("ecdh-psi/v1", "vole-psi/v1"))
+    arguments.add_argument("--protocol", choices=("ecdh-psi/v1", "vole-psi/v1", "kept-oprf-psi/v1"))
+    arguments.add_argument("--peer-rows", type=int, help="rows of the partner's table; default as many")
     arguments.add_argument("--work", help="folder for files and nodes; default a temporary one")
     options = arguments.parse_args()
     columns = [
-        "rows", "kind", "protocol", "wall s", "cpu s", "protocol s", "worker MB", "sent MB", "paper MB", "rounds",
-        "estimate s",
+        "rows", "peer rows", "kind", "protocol", "wall s", "cpu s", "protocol s", "worker MB", "sent MB", "paper MB",
+        "rounds", "estimate s",
     ]  # fmt: skip
     report = Report("join_nodes", columns)
     settings = {"logs.level": "info", "jobs.threads": options.threads}
@@ -93,13 +103,17 @@ def main() -> None:
     ):
         for rows in options.sizes:
             agreements: dict[int, str] = {}
+            others = options.peer_rows or rows
 
-            def cold(number: int, rows: int = rows, made: dict[int, str] = agreements) -> Row:
-                made[number], added = add(net, Path(work), rows, number)
+            def cold(
+                number: int, rows: int = rows, others: int = others, made: dict[int, str] = agreements
+            ) -> Row:
+                made[number], added = add(net, Path(work), rows, number, others)
                 row = join(
                     net,
                     made[number],
                     rows,
+                    others,
                     number,
                     Path(work) / "out.csv",
                     options.receivers,
@@ -108,11 +122,14 @@ def main() -> None:
                 )
                 return row | added
 
-            def warm(number: int, rows: int = rows, made: dict[int, str] = agreements) -> Row:
+            def warm(
+                number: int, rows: int = rows, others: int = others, made: dict[int, str] = agreements
+            ) -> Row:
                 return join(
                     net,
                     made[number],
                     rows,
+                    others,
                     number,
                     Path(work) / "out.csv",
                     options.receivers,

@@ -1,7 +1,7 @@
 """The private join of two CSV files by the engine alone: two processes, files in, file out, everything counted.
 
     python benchmarks/psi.py [--rows 1000000] [--methods semi-honest,malicious] [--repeats 3] [--threads 1]
-                             [--shape 100mbit,10ms] [--stages]
+                             [--shape 100mbit,10ms] [--stages] [--peer-rows 1000000]
 
 Ids of 18 digits, half of which overlap; the first party learns, and writes its matching rows as CSV. No node, no
 TLS, no receipt. Wall time runs from the start of the first process to the closed output file; CPU is that of both
@@ -39,15 +39,15 @@ ECDH_MOST = 100_000
 COLUMNS = ["who", "rows", "wall s", "cpu s", "party MB", "MB", "lo MB"]
 
 
-def _make(rows: int, folder: Path) -> None:
-    for side, table in zip(("left", "right"), overlapping(rows, 0), strict=True):
+def _make(rows: int, others: int, folder: Path) -> None:
+    for side, table in zip(("left", "right"), overlapping(rows, 0, others), strict=True):
         write(table, folder / f"{side}-{rows}.csv")
 
 
-def files(rows: int, folder: Path) -> list[Path]:
+def files(rows: int, folder: Path, others: int | None = None) -> list[Path]:
     """The CSV files of both parties, made by another process: a small parent, since the kernel counts the size of the
     parent as its child's peak."""
-    maker = multiprocessing.get_context("spawn").Process(target=_make, args=(rows, folder))
+    maker = multiprocessing.get_context("spawn").Process(target=_make, args=(rows, others or rows, folder))
     maker.start()
     maker.join()
     assert maker.exitcode == 0
@@ -116,6 +116,9 @@ def show_stages(pairs: list[Pair]) -> None:
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--rows", type=int, default=1_000_000)
+    arguments.add_argument(
+        "--peer-rows", type=int, help="rows of the party that learns nothing; default as many"
+    )
     arguments.add_argument("--methods", default=None, help=f"of {', '.join(METHODS)}")
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--threads", type=int, default=1, help="threads of each party")
@@ -133,7 +136,7 @@ def main() -> None:
         folder = Path(work)
         try:
             with shaped(options.shape) as link:
-                inputs = files(options.rows, folder)
+                inputs = files(options.rows, folder, options.peer_rows)
                 report = Report("psi", COLUMNS)
                 for method in asked:
                     pairs: list[Pair] = []
@@ -141,7 +144,8 @@ def main() -> None:
                     def once(_: int, method: str = method, pairs: list[Pair] = pairs) -> Row:
                         pairs.append(ours(method, inputs, options.rows, folder, link, options.threads))
                         row = row_of(method, options.rows, pairs[-1])
-                        return row | {"link": options.shape or "loopback"}
+                        others = options.peer_rows or options.rows
+                        return row | {"link": options.shape or "loopback", "peer rows": others}
 
                     report.repeat(options.repeats, once)
                     if options.stages:

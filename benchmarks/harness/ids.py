@@ -18,14 +18,20 @@ def identifiers(first: int, count: int) -> pa.Array:
     return pa.array([f"110{number:015d}" for number in numbers], pa.string())
 
 
-def overlapping(rows: int, number: int) -> tuple[pa.Table, pa.Table]:
-    """Two tables of `rows` rows that share half of their ids, each shuffled; pair `number` has ids of its own."""
-    base = number * 2 * rows
+def overlapping(rows: int, number: int, others: int | None = None) -> tuple[pa.Table, pa.Table]:
+    """Two tables that share half of the first one's ids, each shuffled; pair `number` has ids of its own.
+
+    Args:
+        rows: rows of the first table.
+        others: rows of the second one, at least `rows`; default as many.
+    """
+    others = rows if others is None else others
+    base = number * 2 * max(rows, others)
     pick = np.random.default_rng(number)
-    left, right = identifiers(base, rows), identifiers(base + rows // 2, rows)
+    left, right = identifiers(base, rows), identifiers(base + rows // 2, others)
 
     def table(ids: pa.Array) -> pa.Table:
-        return pa.table({"id": ids.take(pa.array(pick.permutation(rows))), "value": np.arange(rows)})
+        return pa.table({"id": ids.take(pa.array(pick.permutation(len(ids)))), "value": np.arange(len(ids))})
 
     return table(left), table(right)
 
