@@ -150,6 +150,9 @@ class EcdhPsi:
     def progress(self) -> tuple[int, int]: ...
     def checkpoint(self) -> bytes: ...
 
+def circuit_sizes(
+    placer_items: int, mapper_items: int, multiplicity: int, placer_words: int, mapper_words: int
+) -> tuple[int, int, int, int, int]: ...
 @final
 class CircuitPsi:
     def __init__(

@@ -22,18 +22,22 @@ def count(mine: int, peer: int, bucket_items: int = BUCKET_ITEMS) -> int:
     return max(-(-max(mine, peer) // bucket_items), 1)
 
 
-def capacity(items: int, buckets: int) -> int:
+def capacity(items: int, buckets: int, together: int = 1) -> int:
     """Items that every bucket is padded to, from public numbers and in integers, so that both sides agree.
 
     A bucket's load is binomial with mean m = items / buckets. By Bernstein's inequality it is over m + t with
     probability below exp(-t² / (2 (m + t/3))); t is such that any of the buckets of a side is over with at most
-    2^-41.
+    2^-41. Where up to w items have one key and fall together, no summand is above w and the variance is at most w m, so
+    that the exponent is divided by w.
+
+    Args:
+        together: w, at least 1.
     """
     if buckets == 1:
         return items
     mean = -(-items // buckets)
-    # ln(2^41 buckets), rounded up.
-    log = -(-6932 * (TAIL_BITS + (buckets - 1).bit_length()) // 10_000)
+    # ln(2^41 buckets), rounded up, times w.
+    log = -(-6932 * (TAIL_BITS + (buckets - 1).bit_length()) // 10_000) * together
     over = log // 3 + 1 + isqrt(log * log // 9 + 1 + 2 * log * mean) + 1
     return min(items, mean + over)
 

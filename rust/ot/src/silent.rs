@@ -79,6 +79,20 @@ impl Parameters {
     }
 }
 
+/// Lengths of the bodies of messages 1 to 3 of a semi-honest run.
+pub(crate) fn bodies(size: usize, bits: u32) -> Result<[usize; 3], Refusal> {
+    let noise = Noise::new(size, bits)?;
+    let parameters = Parameters {
+        size,
+        bits,
+        security: Security::SemiHonest,
+        threads: 1,
+        context: [0; 16],
+    };
+    let extension = REPLY_LEN + parameters.layout(&noise).length();
+    Ok([CHOICES_LEN, extension, Parameters::trees_len(&noise)])
+}
+
 fn out_of_turn() -> Refusal {
     Refusal::protocol("a message comes where none is due")
 }

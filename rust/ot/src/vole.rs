@@ -5,7 +5,7 @@
 use atoll_primitives::stream::Stream;
 
 use crate::code::Pair;
-use crate::{Party, Refusal, Security, silent};
+use crate::{Party, Refusal, Security, silent, wire};
 
 /// What both sides agree on before.
 #[derive(Debug, Clone)]
@@ -20,6 +20,27 @@ pub struct Parameters {
     pub threads: usize,
     /// Separates this run from all others; equal on both sides.
     pub context: [u8; 16],
+}
+
+/// Lengths of the messages of one run of low security: nothing is proved, so that each side's come one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lengths {
+    /// The sender's first messages.
+    pub choices: Vec<usize>,
+    /// The receiver's messages in answer.
+    pub extension: Vec<usize>,
+    /// The sender's last messages.
+    pub trees: Vec<usize>,
+}
+
+/// Lengths of the messages of a semi-honest run of so many correlations; `E_STATE` as [`Sender::new`].
+pub fn lengths(size: usize, bits: u32) -> Result<Lengths, Refusal> {
+    let [choices, extension, trees] = silent::bodies(size, bits)?.map(wire::lengths);
+    Ok(Lengths {
+        choices,
+        extension,
+        trees,
+    })
 }
 
 impl From<Parameters> for silent::Parameters {

@@ -40,6 +40,13 @@ impl Outbox {
     }
 }
 
+/// Lengths of the messages that a body of `length` bytes, at least one, leaves in.
+pub(crate) fn lengths(length: usize) -> Vec<usize> {
+    let whole = vec![MAX_MESSAGE; length / PART];
+    let rest = (length % PART > 0).then_some(length % PART + 1);
+    whole.into_iter().chain(rest).collect()
+}
+
 /// A body that arrives in messages.
 pub(crate) struct Inbox {
     kind: u8,
@@ -107,7 +114,9 @@ mod tests {
             let (mut out, mut inbox) = (Outbox::default(), Inbox::new(7, length));
             out.put(7, body.clone());
             let mut got = None;
+            let mut lengths = lengths(length).into_iter();
             while let Some(message) = out.next() {
+                assert_eq!(lengths.next(), Some(message.len()));
                 assert!(message.len() <= MAX_MESSAGE && got.is_none());
                 got = inbox.take(&message).unwrap();
             }

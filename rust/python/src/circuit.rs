@@ -1,7 +1,7 @@
 //! Python face of circuit-PSI.
 
 use atoll_primitives::stream::Secret;
-use atoll_psi::circuit::{Machine, Parameters, Role};
+use atoll_psi::circuit::{Machine, Parameters, Role, sizes};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
@@ -116,6 +116,40 @@ impl CircuitPsi {
     }
 }
 
+/// Bins, bytes of the placer and of the mapper, rounds, values of correlations.
+type Numbers = (usize, u64, u64, u64, u64);
+
+#[pyfunction]
+fn circuit_sizes(
+    placer_items: u64,
+    mapper_items: u64,
+    multiplicity: u32,
+    placer_words: usize,
+    mapper_words: usize,
+) -> PyResult<Numbers> {
+    let found = sizes(&Parameters {
+        attempt: 0,
+        channel: String::new(),
+        context: Vec::new(),
+        role: Role::Placer,
+        placer_items,
+        mapper_items,
+        multiplicity,
+        placer_words,
+        mapper_words,
+        threads: 1,
+    });
+    let found = found.map_err(refused)?;
+    Ok((
+        found.bins,
+        found.placer_bytes,
+        found.mapper_bytes,
+        found.rounds,
+        found.values,
+    ))
+}
+
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(circuit_sizes, m)?)?;
     m.add_class::<CircuitPsi>()
 }

@@ -72,13 +72,6 @@ impl<D> fmt::Debug for Machine<D> {
     }
 }
 
-fn other(role: Role) -> Role {
-    match role {
-        Role::Placer => Role::Mapper,
-        Role::Mapper => Role::Placer,
-    }
-}
-
 /// A digest of all that both sides must agree on.
 fn binding(p: &Parameters) -> [u8; 32] {
     let mut hash = Sha256::new().chain_update(b"atoll circuit-psi parameters v1");
@@ -270,7 +263,7 @@ impl<D: AsRef<[u8]> + Send + Sync> Machine<D> {
 
     /// A turn has ended: the peer's comes next, unless nothing is left.
     fn turned(&mut self) -> Result<(), Refusal> {
-        self.turn_of = other(self.turn_of);
+        self.turn_of = self.turn_of.other();
         self.turn += 1;
         let done = self.turns.as_mut().is_some_and(Turns::done);
         if done && let Some(turns) = self.turns.take() {

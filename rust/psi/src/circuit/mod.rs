@@ -19,7 +19,9 @@ mod placer;
 mod products;
 mod schedule;
 mod side;
+mod sizes;
 mod turns;
 
 pub use machine::{Machine, Output};
 pub use parameters::{Parameters, Role, bins};
+pub use sizes::{Sizes, sizes};

@@ -61,6 +61,14 @@ pub enum Role {
 }
 
 impl Role {
+    /// The peer's role.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Placer => Self::Mapper,
+            Self::Mapper => Self::Placer,
+        }
+    }
+
     /// Reads `placer` or `mapper`.
     pub fn parse(name: &str) -> Result<Self, Refusal> {
         match name {

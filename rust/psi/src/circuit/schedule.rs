@@ -4,7 +4,7 @@ use super::parameters::{Role, Shape};
 use crate::Refusal;
 
 /// Most bytes of a message's body.
-const PIECE: usize = 1 << 19;
+pub(crate) const PIECE: usize = 1 << 19;
 /// Bytes before the body: kind and level.
 pub(crate) const HEADER: usize = 2;
 

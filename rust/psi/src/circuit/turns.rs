@@ -9,6 +9,9 @@ use crate::Refusal;
 /// Most bytes of one turn of the peer.
 const MOST_BYTES: usize = 1 << 28;
 
+/// Bytes before a message of a turn: number and length.
+pub(crate) const RECORD: usize = 6;
+
 /// One side of a correlation that is being made.
 pub(crate) enum Half {
     Sender(vole::Sender),
@@ -85,7 +88,7 @@ impl Turns {
         let short = || Refusal::protocol("a turn of the peer ends within a message");
         let (mut rest, mut before) = (turn.as_slice(), 0);
         while !rest.is_empty() {
-            let (head, body) = rest.split_at_checked(6).ok_or_else(short)?;
+            let (head, body) = rest.split_at_checked(RECORD).ok_or_else(short)?;
             let number = usize::from(u16::from_le_bytes([head[0], head[1]]));
             let length = u32::from_le_bytes([head[2], head[3], head[4], head[5]]) as usize;
             let (message, after) = body.split_at_checked(length).ok_or_else(short)?;
