@@ -153,6 +153,7 @@ class EcdhPsi:
 def circuit_sizes(
     placer_items: int, mapper_items: int, multiplicity: int, placer_words: int, mapper_words: int
 ) -> tuple[int, int, int, int, int]: ...
+
 @final
 class CircuitPsi:
     def __init__(

@@ -1,4 +1,4 @@
-"""What a run of circuit-PSI costs: bytes and rounds exactly, time and memory by measured rates (docs/protocols/circuit-psi.md)."""
+"""What a run of circuit-PSI sends, and in how many rounds, to the byte (docs/protocols/circuit-psi.md)."""
 
 from __future__ import annotations
 

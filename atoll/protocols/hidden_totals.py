@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -19,8 +19,8 @@ from atoll.crypto.circuit import MAX_ENTRIES, MAX_ROWS, MAX_WORDS, CircuitPsi, H
 from atoll.crypto.stream import stream_bytes
 from atoll.crypto.suite import digest, digest_bytes
 from atoll.errors import AtollError
+from atoll.protocols import at_least, circuit_psi
 from atoll.protocols import buckets as split
-from atoll.protocols import circuit_psi
 from atoll.protocols.coin import COIN_BYTES, toss
 from atoll.protocols.driver import Channel, converse
 
@@ -29,7 +29,11 @@ SECURITY: Final = circuit_psi.SECURITY
 ASSUMPTION: Final = circuit_psi.ASSUMPTION
 PARTIES: Final = 2
 STEP: Final = "hidden-totals"
-BUCKET_ITEMS: Final = split.BUCKET_ITEMS
+BUCKET_ITEMS: Final = 1 << 18
+"""Rows of the larger side in a bucket, unless said otherwise; a run of circuit-PSI takes four times as many."""
+MAX_BUCKET_ITEMS: Final = split.BUCKET_ITEMS
+LANES: Final = 2
+"""Buckets that are worked at side by side."""
 _CHECKPOINT: Final = b"atoll hidden-totals checkpoint v1"
 _ENOUGH, _TOTALS = 1, 2
 _DIGEST = 32
@@ -89,9 +93,9 @@ class Terms:
 
     @property
     def compared_bits(self) -> int:
-        """Bits in which count minus minimum is compared with zero: one more than the larger of both takes."""
+        """Bits in which the count is compared with the minimum."""
         most = min(self.placer_items, self.mapper_items)
-        return max(most, self.minimum).bit_length() + 1
+        return at_least.width(most, self.minimum)
 
     def learns(self, role: Role) -> bool:
         """Whether that side learns the totals."""
@@ -130,8 +134,8 @@ def fit(terms: Terms, bucket_items: int = BUCKET_ITEMS) -> Fit:
         AtollError: `E_FORMAT` for a bucket of no item or more than 2^20; `E_TOO_LARGE` if a bucket of these terms is
             more than one run of circuit-PSI takes: the multiplicity is too large for tables of this size.
     """
-    if not 1 <= bucket_items <= BUCKET_ITEMS:
-        raise _format(f"A bucket has 1 to {BUCKET_ITEMS} items.")
+    if not 1 <= bucket_items <= MAX_BUCKET_ITEMS:
+        raise _format(f"A bucket has 1 to {MAX_BUCKET_ITEMS} items.")
     copies = terms.multiplicity
     number = split.count(terms.placer_items * copies, terms.mapper_items, bucket_items)
     placer = split.capacity(terms.placer_items, number)
@@ -202,6 +206,42 @@ class _Named:
         return self._machine.progress()
 
 
+class _Lanes:
+    """Several runs at once: while one side works at one, the other works at the next.
+
+    Each in turn says all that it can, after it was handed what it waits for, so that every message still has its place.
+    """
+
+    def __init__(self, lanes: Sequence[_Named]) -> None:
+        self._lanes, self._at, self._spoke = lanes, 0, False
+
+    def _next(self) -> None:
+        self._at, self._spoke = (self._at + 1) % len(self._lanes), False
+
+    def next_message(self) -> tuple[bytes, str, bool] | None:
+        while not self.done:
+            lane = self._lanes[self._at]
+            message = lane.next_message()
+            if message is not None:
+                self._spoke = True
+                return message
+            if not self._spoke and not lane.done:
+                return None
+            self._next()
+        return None
+
+    def receive(self, message: bytes) -> None:
+        self._lanes[self._at].receive(message)
+
+    @property
+    def done(self) -> bool:
+        return all(lane.done for lane in self._lanes)
+
+    def progress(self) -> tuple[int, int]:
+        done, total = zip(*(lane.progress() for lane in self._lanes), strict=True)
+        return sum(done), sum(total)
+
+
 class _Opening:
     """One exchange: what this side says, if anything, and what it hears, if anything. The placer speaks first."""
 
@@ -262,35 +302,6 @@ class _State:
         return cls(coin, finished, np.frombuffer(data[sums:], "<u8").astype(np.uint64))
 
 
-def comparison_sets(role: Role, share: int, terms: Terms) -> tuple[int, list[bytes]]:
-    """One side's part of "the count reaches the minimum", as a bit and a set (Lin and Tzeng, eprint 2005/043).
-
-    With x the share of the count (at the placer minus the minimum) modulo 2^L, the sign of x0 + x1 is the sum of both
-    upper bits and of the carry out of the lower ones. There is a carry exactly if a > b for a the placer's lower bits
-    and b the complement of the mapper's, and that is so exactly if a prefix of a that ends in 1 is a prefix of b that
-    ends in 0 whose 0 was made a 1; of such prefixes there is at most one.
-
-    Args:
-        share: share of the count, 0 to 2^64 - 1.
-
-    Returns:
-        This side's bit, and its set, at most `terms.compared_bits - 1` strings: the halves of "a string is in both sets"
-        added to both bits give the result.
-    """
-    low = terms.compared_bits - 1
-    x = (share - terms.minimum * (role == "placer")) % (2 << low)
-    upper, lower = x >> low, x % (1 << low)
-    if role == "placer":
-        return 1 ^ upper, [_prefix(low - at, lower >> at) for at in range(low) if lower >> at & 1]
-    # Where the mapper's bit is 1, its complement's is 0.
-    other = lower ^ ((1 << low) - 1)
-    return upper, [_prefix(low - at, other >> at | 1) for at in range(low) if lower >> at & 1]
-
-
-def _prefix(length: int, value: int) -> bytes:
-    return struct.pack("<BQ", length, value)
-
-
 class _Run:
     """One party's run: what does not change from bucket to bucket."""
 
@@ -321,10 +332,10 @@ class _Run:
         self.words = terms.placer_row + terms.mapper_row
         own = np.frombuffer(payload, "<u8").reshape(items, values)
         if placer:
-            extra = [np.ones(items, "<u8")]
-        else:
-            extra = [_firsts(digests)] if terms.multiplicity > 1 else []
-        self.rows = np.column_stack([own, *extra]) if extra else own
+            own = np.column_stack([own, np.ones(items, "<u8")])
+        elif terms.multiplicity > 1:
+            own = np.column_stack([own, _firsts(digests)])
+        self.rows = own
 
     def agreed(self) -> bytes:
         """What both sides must have alike."""
@@ -370,11 +381,10 @@ class _Run:
 
     def compared(self, coin: bytes, share: int) -> tuple[int, HiddenSide]:
         """What this side brings to the comparison: its bit, and its set filled up to its largest size."""
-        bit, strings = comparison_sets(self.role, share, self.terms)
+        bit, strings = at_least.halves(self.role, share, self.terms.minimum, self.terms.compared_bits)
         most = self.terms.compared_bits - 1
-        fill = stream_bytes(
-            self.seed, self.attempt, self.name, f"{STEP}/fill", _DIGEST * (most - len(strings))
-        )
+        missing = _DIGEST * (most - len(strings))
+        fill = stream_bytes(self.seed, self.attempt, self.name, f"{STEP}/fill", missing)
         context = _fields(self.terms.context, coin, b"enough")
         digests = b"".join(digest_bytes(digest(_fields(context, string))) for string in strings) + fill
         return bit, HiddenSide(self.role, digests, b"", most, most, 1, 0, 0, context)
@@ -466,32 +476,37 @@ def run(
             before_open()
             opened = True
 
-    def talk(machine: _Named | _Opening, part: int) -> None:
+    def talk(machine: _Lanes | _Named | _Opening, first: int, after: int) -> None:
         def report(done: int, total: int) -> None:
-            progress(part * total + done, (number + 1) * total)
+            progress(first * total + (after - first) * done, (number + 1) * total)
 
         converse(machine, channel, backlog, before_open=open_once, progress=report)
 
-    while state.finished < number:
-        at = state.finished
+    def lane(at: int) -> CircuitPsi:
         bucket = placed.take(at, seed=seed, attempt=attempt, name=f"{name}/{at}")
-        machine = CircuitPsi(
-            seed, attempt, f"{name}/{at}", this.side(state.coin, at, bucket), threads=threads
-        )
-        talk(_Named(machine, str(at)), at)
-        words = np.frombuffer(machine.shares().words, "<u8").reshape(-1, this.words)
-        state.sums += words.sum(axis=0, dtype=np.uint64)
-        state.finished += 1
+        side = this.side(state.coin, at, bucket)
+        return CircuitPsi(seed, attempt, f"{name}/{at}", side, threads=threads)
+
+    while state.finished < number:
+        lanes = range(state.finished, min(state.finished + LANES, number))
+        machines = [lane(at) for at in lanes]
+        named = [_Named(machine, str(at)) for machine, at in zip(machines, lanes, strict=True)]
+        talk(_Lanes(named), lanes.start, lanes.stop)
+        del named
+        while machines:
+            words = np.frombuffer(machines.pop().shares().words, "<u8").reshape(-1, this.words)
+            state.sums += words.sum(axis=0, dtype=np.uint64)
+        state.finished = lanes.stop
         if not backlog:
             # What was laid aside counts as received and is not in the state: it would not come again.
             save(lambda: state.encode(this.identity()))
     count = this.words - 1 if terms.multiplicity > 1 else terms.placer_words
     bit, side = this.compared(state.coin, int(state.sums[count]))
     machine = CircuitPsi(seed, attempt, f"{name}/enough", side, threads=threads)
-    talk(_Named(machine, "enough"), number)
+    talk(_Named(machine, "enough"), number, number + 1)
     bit ^= _odd(machine.shares().matched)
     exchange = _Opening(role, _ENOUGH, "enough", bytes([bit]), 1)
-    talk(exchange, number)
+    talk(exchange, number, number + 1)
     if exchange.heard is None or exchange.heard[0] > 1:
         raise _broken("The peer's part of whether there are enough is not a bit.")
     totals = HiddenTotals(bool(bit ^ exchange.heard[0]))
@@ -502,7 +517,7 @@ def run(
         exchange = _Opening(
             role, _TOTALS, "totals", own if terms.learns(other) else None, len(own) if learns else None
         )
-        talk(exchange, number)
+        talk(exchange, number, number + 1)
         if exchange.heard is not None:
             totals = this.result(state.sums + np.frombuffer(exchange.heard, "<u8"))
     if backlog:

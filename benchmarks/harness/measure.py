@@ -49,8 +49,8 @@ def _family(roots: Iterable[int]) -> dict[tuple[int, str], float]:
     return {key: process.cpu for key, process in everyone.items() if key[0] in inside}
 
 
-def peak_bytes(pid: int) -> int:
-    """Largest resident size of a process so far; 0 once it is gone."""
+def peak_bytes(pid: int | str) -> int:
+    """Largest resident size of a process (`self` for this one) so far; 0 once it is gone."""
     try:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

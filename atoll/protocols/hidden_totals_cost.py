@@ -1,0 +1,128 @@
+"""What totals over a hidden intersection cost: bytes, rounds, seconds, memory (docs/protocols/hidden-totals.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from atoll.crypto.circuit import Role
+from atoll.protocols.circuit_cost import Sizes, sizes
+from atoll.protocols.hidden_totals import BUCKET_ITEMS, LANES, Fit, Terms, fit
+
+# Hello with role, digest of the terms and commitment; share of the coin with its opening.
+_COIN: Final = 1 + 6 + 32 + 32 + 1 + 32 + 16
+_ENOUGH: Final = 2
+_COIN_ROUNDS: Final = 2
+_MADE_AT_ONCE: Final = 1_500_000
+
+BEGIN_SECONDS: Final = 0.06
+"""Of a bucket, whatever its size, at each side; these are measured with one thread."""
+PLACER_MICROSECONDS: Final = 0.27
+MAPPER_MICROSECONDS: Final = 0.23
+"""Of a value of the correlations."""
+ROW_MICROSECONDS: Final = 0.7
+"""Of a row of the mapper."""
+
+
+def _parts(terms: Terms, bucket_items: int) -> tuple[Fit, Sizes, Sizes]:
+    """The buckets, the run of each, and the comparison's run."""
+    split = fit(terms, bucket_items)
+    compared = terms.compared_bits - 1
+    return (
+        split,
+        sizes(split.placer_items, split.mapper_items, terms.multiplicity, terms.placer_row, terms.mapper_row),
+        sizes(compared, compared, 1, 0, 0),
+    )
+
+
+def wire_bytes(role: Role, terms: Terms, *, bucket_items: int = BUCKET_ITEMS) -> int:
+    """Payload bytes that a side sends if there are enough subjects, exactly; if not, the last message is left out."""
+    if terms.empty:
+        return 0
+    split, one, compared = _parts(terms, bucket_items)
+    other: Role = "mapper" if role == "placer" else "placer"
+    totals = (1 + 8 * (terms.placer_row + terms.mapper_row)) * terms.learns(other)
+    return _COIN + split.buckets * one.sent(role) + compared.sent(role) + _ENOUGH + totals
+
+
+def rounds(terms: Terms, *, bucket_items: int = BUCKET_ITEMS) -> int:
+    """How often the direction changes, the two messages of the coin counted as crossing."""
+    if terms.empty:
+        return 0
+    split, one, compared = _parts(terms, bucket_items)
+    return _COIN_ROUNDS + split.buckets * one.rounds + compared.rounds + 2 + 2
+
+
+def memory_bytes(role: Role, terms: Terms, *, bucket_items: int = BUCKET_ITEMS) -> int:
+    """Bytes that a side's memory grows by, within a factor of 1.5: what the rows take, and the buckets side by side.
+
+    Measured at 20,000 to 1,000,000 rows: correlations that are being made take most, up to a few million values at a time;
+    what is kept of each is a mask of a few bytes. The peaks of two buckets do not fall together.
+    """
+    if terms.empty:
+        return 0
+    split, one, _ = _parts(terms, bucket_items)
+    making = min(one.values, _MADE_AT_ONCE)
+    if role == "placer":
+        items, words, bucket = terms.placer_items, terms.placer_row, 70 * making + 12 * one.values
+    else:
+        items, words = terms.mapper_items, terms.mapper_row
+        bucket = 157 * making + 8 * one.values + 100 * split.mapper_items
+    lanes = min(LANES, split.buckets)
+    return items * (64 + 16 * words) + bucket * (1 + lanes) // 2
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run costs.
+
+    Attributes:
+        placer_bytes: payload bytes that the placer sends.
+        mapper_bytes: payload bytes that the mapper sends.
+        rounds: how often the direction changes.
+        placer_core_seconds: time of one core at the placer.
+        mapper_core_seconds: time of one core at the mapper.
+        seconds: from beginning to end, each side on a machine of its own.
+    """
+
+    placer_bytes: int
+    mapper_bytes: int
+    rounds: int
+    placer_core_seconds: float
+    mapper_core_seconds: float
+    seconds: float
+
+
+def estimate(
+    terms: Terms,
+    *,
+    threads: int = 1,
+    bandwidth: float | None = None,
+    latency: float = 0.0,
+    bucket_items: int = BUCKET_ITEMS,
+) -> Estimate:
+    """What a run on these terms costs.
+
+    Args:
+        threads: cores that each side has.
+        bandwidth: bytes a second of the line, each way; `None` if it does not limit.
+        latency: seconds one way.
+
+    Raises:
+        AtollError: `E_TOO_LARGE` as `fit`.
+    """
+    if terms.empty:
+        return Estimate(0, 0, 0, 0.0, 0.0, 0.0)
+    split, one, compared = _parts(terms, bucket_items)
+    placer, mapper = (wire_bytes(role, terms, bucket_items=bucket_items) for role in ("placer", "mapper"))
+    begins = BEGIN_SECONDS * (split.buckets + 1)
+    values = split.buckets * one.values + compared.values
+    first = begins + PLACER_MICROSECONDS * values / 1e6
+    second = (
+        begins + (MAPPER_MICROSECONDS * values + ROW_MICROSECONDS * split.buckets * split.mapper_items) / 1e6
+    )
+    # One side waits for the other, but for what is done at two buckets at once.
+    together = max(first, second) * 1.2 if split.buckets > 1 else first + second
+    line = 0.0 if bandwidth is None else max(placer, mapper) / bandwidth
+    count = rounds(terms, bucket_items=bucket_items)
+    return Estimate(placer, mapper, count, first, second, together / threads + line + count * latency)
