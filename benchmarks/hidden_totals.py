@@ -22,8 +22,8 @@ from atoll.protocols import hidden_totals, hidden_totals_cost
 
 PARTY = Path(__file__).resolve().parent / "harness" / "totals_party.py"
 COLUMNS = [
-    "rows", "wall s", "cpu s", "placer cpu", "mapper cpu", "run wall", "placer MB", "mapper MB", "party MB", "MB", "paper MB",
-    "paper s",
+    "rows", "wall s", "cpu s", "placer cpu", "mapper cpu", "run wall", "placer MB", "mapper MB", "party MB", "MB",
+    "paper MB", "paper s",
 ]  # fmt: skip
 
 

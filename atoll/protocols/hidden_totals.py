@@ -32,6 +32,8 @@ STEP: Final = "hidden-totals"
 BUCKET_ITEMS: Final = 1 << 18
 """Rows of the larger side in a bucket, unless said otherwise; a run of circuit-PSI takes four times as many."""
 MAX_BUCKET_ITEMS: Final = split.BUCKET_ITEMS
+MOST_PADDING: Final = 8
+"""Most places in all buckets for each row of the mapper."""
 LANES: Final = 2
 """Buckets that are worked at side by side."""
 _CHECKPOINT: Final = b"atoll hidden-totals checkpoint v1"
@@ -131,8 +133,8 @@ def fit(terms: Terms, bucket_items: int = BUCKET_ITEMS) -> Fit:
             mapper's rows that it may match.
 
     Raises:
-        AtollError: `E_FORMAT` for a bucket of no item or more than 2^20; `E_TOO_LARGE` if a bucket of these terms is
-            more than one run of circuit-PSI takes: the multiplicity is too large for tables of this size.
+        AtollError: `E_FORMAT` for a bucket of no item or more than 2^20; `E_TOO_LARGE` if the multiplicity is too large
+            for tables of this size, so that buckets would be mostly empty or more than one run of circuit-PSI takes.
     """
     if not 1 <= bucket_items <= MAX_BUCKET_ITEMS:
         raise _format(f"A bucket has 1 to {MAX_BUCKET_ITEMS} items.")
@@ -140,11 +142,12 @@ def fit(terms: Terms, bucket_items: int = BUCKET_ITEMS) -> Fit:
     number = split.count(terms.placer_items * copies, terms.mapper_items, bucket_items)
     placer = split.capacity(terms.placer_items, number)
     mapper = split.capacity(terms.mapper_items, number, copies)
-    if placer * copies > MAX_ENTRIES or mapper > MAX_ROWS:
+    wide = number > 1 and number * mapper > MOST_PADDING * terms.mapper_items
+    if wide or placer * copies > MAX_ENTRIES or mapper > MAX_ROWS:
         raise AtollError(
             "E_TOO_LARGE",
-            f"With {copies} rows a key, a bucket would have {placer:,} keys and {mapper:,} rows, which is more than "
-            "one run takes; declare fewer rows a key.",
+            f"With up to {copies} rows a key these tables would be {number:,} buckets of {placer:,} keys and "
+            f"{mapper:,} rows, most of which would be empty; declare fewer rows a key.",
             step=STEP,
         )
     return Fit(number, placer, mapper)
@@ -331,10 +334,11 @@ class _Run:
         self.bucket_items, self.fit = bucket_items, fit(terms, bucket_items)
         self.words = terms.placer_row + terms.mapper_row
         own = np.frombuffer(payload, "<u8").reshape(items, values)
-        if placer:
-            own = np.column_stack([own, np.ones(items, "<u8")])
-        elif terms.multiplicity > 1:
-            own = np.column_stack([own, _firsts(digests)])
+        if items:
+            firsts = _firsts(digests, 1 if placer else terms.multiplicity)
+            # With keys that stand once each, the placer's ones count subjects as well as rows.
+            if placer or terms.multiplicity > 1:
+                own = np.column_stack([own, np.ones(items, "<u8") if placer else firsts])
         self.rows = own
 
     def agreed(self) -> bytes:
@@ -400,10 +404,29 @@ class _Run:
         return HiddenTotals(True, subjects, rows, placer[: terms.placer_words], sums)
 
 
-def _firsts(digests: bytes) -> npt.NDArray[np.uint64]:
-    """A one at the first row of each key, else a zero."""
-    out = np.zeros(len(digests) // _DIGEST, "<u8")
-    out[np.unique(np.frombuffer(digests, f"V{_DIGEST}"), return_index=True)[1]] = 1
+def _firsts(digests: bytes, most: int) -> npt.NDArray[np.uint64]:
+    """A one at the first row of each key, else a zero; `E_DUPLICATE` if a key stands on more than `most` rows."""
+    keys = np.frombuffer(digests, "<u8").reshape(-1, 4)
+    order = np.argsort(keys[:, 0], kind="stable")
+    ranked = keys[order]
+    same = (ranked[1:] == ranked[:-1]).all(axis=1)
+    if ((ranked[1:, 0] == ranked[:-1, 0]) & ~same).any():
+        # Two keys that differ begin alike, so that one's rows need not stand together.
+        order = np.lexsort(keys.T)
+        ranked = keys[order]
+        same = (ranked[1:] == ranked[:-1]).all(axis=1)
+    starts = np.concatenate(([0], np.flatnonzero(~same) + 1))
+    counts = np.diff(np.concatenate((starts, [len(keys)])))
+    over = np.flatnonzero(counts > most)
+    if len(over):
+        row = int((order[starts[over] + most]).min())
+        raise AtollError(
+            "E_DUPLICATE",
+            f"Row {row} has a key that stands on more rows than the {most} that were declared.",
+            step=STEP,
+        )
+    out = np.zeros(len(keys), np.uint64)
+    out[order[starts]] = 1
     return out
 
 

@@ -56,8 +56,8 @@ def rounds(terms: Terms, *, bucket_items: int = BUCKET_ITEMS) -> int:
 def memory_bytes(role: Role, terms: Terms, *, bucket_items: int = BUCKET_ITEMS) -> int:
     """Bytes that a side's memory grows by, within a factor of 1.5: what the rows take, and the buckets side by side.
 
-    Measured at 20,000 to 1,000,000 rows: correlations that are being made take most, up to a few million values at a time;
-    what is kept of each is a mask of a few bytes. The peaks of two buckets do not fall together.
+    Measured at 20,000 to 1,000,000 rows: correlations that are being made take most, up to a few million values at a
+    time; what is kept of each is a mask of a few bytes. The peaks of two buckets do not fall together.
     """
     if terms.empty:
         return 0
