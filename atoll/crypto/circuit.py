@@ -148,3 +148,41 @@ class CircuitPsi:
         """This party's shares; `E_STATE` before the end."""
         with self._lock, kernel_errors(step=_STEP):
             return HiddenShares(*self._core.output())
+
+
+@dataclass(frozen=True)
+class CircuitSizes:
+    """Sizes of a run, from public numbers.
+
+    Attributes:
+        bins: number of bins.
+        placer_bytes: payload bytes that the placer sends, exactly.
+        mapper_bytes: payload bytes that the mapper sends, exactly.
+        rounds: how often the direction changes, the first message included.
+        values: values of all correlations.
+    """
+
+    bins: int
+    placer_bytes: int
+    mapper_bytes: int
+    rounds: int
+    values: int
+
+    def sent(self, role: Role) -> int:
+        """Payload bytes that a side sends."""
+        return self.placer_bytes if role == "placer" else self.mapper_bytes
+
+
+def circuit_sizes(
+    placer_items: int, mapper_items: int, multiplicity: int, placer_words: int, mapper_words: int
+) -> CircuitSizes:
+    """Sizes of a run with these parameters, as for `HiddenSide`.
+
+    Raises:
+        AtollError: `E_FORMAT` for numbers out of range, `E_TOO_LARGE` for more than one run takes.
+    """
+    numbers = (placer_items, mapper_items, multiplicity, placer_words, mapper_words)
+    if any(not 0 <= number < _COUNTS for number in numbers):
+        raise AtollError("E_FORMAT", "A number of items, copies or words is out of range.")
+    with kernel_errors(step=_STEP):
+        return CircuitSizes(*_core.circuit_sizes(*numbers))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from atoll.crypto.circuit import Role
-from atoll.protocols.circuit_cost import Sizes, sizes
+from atoll.crypto.circuit import CircuitSizes, Role, circuit_sizes
 from atoll.protocols.hidden_totals import BUCKET_ITEMS, LANES, Fit, Terms, fit
 
 # Hello with role, digest of the terms and commitment; share of the coin with its opening.
@@ -24,14 +23,16 @@ ROW_MICROSECONDS: Final = 0.7
 """Of a row of the mapper."""
 
 
-def _parts(terms: Terms, bucket_items: int) -> tuple[Fit, Sizes, Sizes]:
+def _parts(terms: Terms, bucket_items: int) -> tuple[Fit, CircuitSizes, CircuitSizes]:
     """The buckets, the run of each, and the comparison's run."""
     split = fit(terms, bucket_items)
     compared = terms.compared_bits - 1
     return (
         split,
-        sizes(split.placer_items, split.mapper_items, terms.multiplicity, terms.placer_row, terms.mapper_row),
-        sizes(compared, compared, 1, 0, 0),
+        circuit_sizes(
+            split.placer_items, split.mapper_items, terms.multiplicity, terms.placer_row, terms.mapper_row
+        ),
+        circuit_sizes(compared, compared, 1, 0, 0),
     )
 
 

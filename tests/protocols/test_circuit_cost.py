@@ -9,10 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from atoll.crypto.circuit import MAX_ROWS, HiddenSide
+from atoll.crypto.circuit import MAX_ROWS, HiddenSide, circuit_sizes
 from atoll.errors import AtollError
 from atoll.protocols import circuit_psi, memory
-from atoll.protocols.circuit_cost import sizes
 
 
 def sent(placer: int, mapper: int, copies: int, words: tuple[int, int]) -> tuple[list[int], int]:
@@ -49,7 +48,7 @@ def sent(placer: int, mapper: int, copies: int, words: tuple[int, int]) -> tuple
 @example(70_000, 3, 1, 1, 0)
 def test_bytes_and_rounds_are_those_of_a_run(placer, mapper, copies, own, other):
     found, rounds = sent(placer, mapper, copies, (own, other))
-    stated = sizes(placer, mapper, copies, own, other)
+    stated = circuit_sizes(placer, mapper, copies, own, other)
     assert [stated.placer_bytes, stated.mapper_bytes] == found
     assert [stated.sent("placer"), stated.sent("mapper")] == found
     assert stated.rounds == rounds
@@ -58,7 +57,7 @@ def test_bytes_and_rounds_are_those_of_a_run(placer, mapper, copies, own, other)
 @pytest.mark.slow
 def test_bytes_of_a_run_whose_correlations_are_made_in_groups():
     found, rounds = sent(200_000, 5000, 1, (1, 1))
-    stated = sizes(200_000, 5000, 1, 1, 1)
+    stated = circuit_sizes(200_000, 5000, 1, 1, 1)
     assert ([stated.placer_bytes, stated.mapper_bytes], stated.rounds) == (found, rounds)
     assert stated.values > 1 << 22
 
@@ -76,5 +75,5 @@ def test_bytes_of_a_run_whose_correlations_are_made_in_groups():
 )
 def test_numbers_that_no_run_takes_are_refused(numbers, code):
     with pytest.raises(AtollError) as caught:
-        sizes(*numbers)
+        circuit_sizes(*numbers)
     assert caught.value.code == code
