@@ -13,6 +13,7 @@ from atoll.cli.context import READERS, Here, command
 from atoll.cli.groups import group
 from atoll.cli.terms import read_document
 from atoll.client import Job, requests
+from atoll.errors import AtollError
 
 job = group("job", "Jobs: list, show, approve, cancel, results, receipts.")
 policy = group("policy", "What this node would decide.")
@@ -58,6 +59,29 @@ def join(
         int | None, typer.Option(min=0, help="Expected keys, for choice and estimate.")
     ] = None,
     right_rows: Annotated[int | None, typer.Option(min=0, help="The same on the right.")] = None,
+    aggregate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="count|left.COLUMN|right.COLUMN",
+            help="Only totals of what matches: count, and sum and mean of these columns. Nobody learns which rows.",
+        ),
+    ] = None,
+    repeated: Annotated[
+        str | None,
+        typer.Option(
+            metavar="left|right", help="With --aggregate: the side whose keys may stand on several rows."
+        ),
+    ] = None,
+    multiplicity: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="With --repeated: on how many rows at most.")
+    ] = None,
+    minimum_group: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --aggregate: fewest matched keys. Default: what the grants ask."),
+    ] = None,
+    maximum_rows: Annotated[
+        int | None, typer.Option(min=1, help="With --aggregate: bound on rows of the repeated side.")
+    ] = None,
     seconds: ask.Seconds = None,
     out: ask.Out = None,
     yes: ask.Yes = False,
@@ -68,6 +92,28 @@ def join(
 ) -> None:
     """Finds the rows that two parties' tables have in common, without showing any other row."""
     to: Any = receivers.split(",") if "," in receivers else receivers
+    how = ask.How(yes, wait, out, explain, estimate, every)
+    bounds: dict[str, Any] = {
+        "repeated": repeated, "multiplicity": multiplicity, "minimum_group": minimum_group,
+        "maximum_rows": maximum_rows,
+    }  # fmt: skip
+    if aggregate:
+        rows = {
+            "--reveal": reveal != "rows", "--duplicates": duplicates != "sql", "--select": select,
+            "--right-select": right_select, "--protocol": protocol, "--security": security, "--variant": variant,
+        }  # fmt: skip
+        _alone("--aggregate", rows)
+        request = requests.join_totals(
+            agreement, left, right, purpose=purpose, on=ask.split(on), left_on=ask.split(left_on),
+            right_on=ask.split(right_on), receivers=to, normalise=ask.mapping(normalise, "--normalise"),
+            left_rows=left_rows, right_rows=right_rows, seconds=seconds, shape=_shape(every), **bounds,
+            **_added(ask.split(aggregate) or []),
+        )  # fmt: skip
+        ask.run(here, request, how)
+        return
+    _alone(
+        "a join without --aggregate", {f"--{name.replace('_', '-')}": value for name, value in bounds.items()}
+    )
     request = requests.join(
         agreement, left, right, purpose=purpose, on=ask.split(on), left_on=ask.split(left_on),
         right_on=ask.split(right_on), receivers=to, reveal=reveal, duplicates=duplicates,
@@ -75,7 +121,27 @@ def join(
         right_select=ask.split(right_select), seconds=seconds, shape=_shape(every), protocol=protocol,
         security=security, variant=variant, left_rows=left_rows, right_rows=right_rows,
     )  # fmt: skip
-    ask.run(here, request, ask.How(yes, wait, out, explain, estimate, every))
+    ask.run(here, request, how)
+
+
+def _alone(with_what: str, given: dict[str, Any]) -> None:
+    """`E_FORMAT` if an option is given that does not go with the others."""
+    wrong = [name for name, value in given.items() if value]
+    if wrong:
+        raise AtollError("E_FORMAT", f"{wrong[0]} does not go with {with_what}.")
+
+
+def _added(names: list[str]) -> dict[str, Any]:
+    """`left.COLUMN` and `right.COLUMN` as the columns of either side; `count` adds none, since it is always told."""
+    found: dict[str, list[str]] = {"left_values": [], "right_values": []}
+    for name in names:
+        side, dot, column = name.partition(".")
+        if name == "count":
+            continue
+        if not dot or side not in ("left", "right") or not column:
+            raise AtollError("E_FORMAT", f"--aggregate {name}: write count, left.COLUMN or right.COLUMN.")
+        found[f"{side}_values"].append(column)
+    return found
 
 
 def _shape(every: int | None) -> str | None:

@@ -135,6 +135,14 @@ class Client:
         """
         return self.jobs.ask(requests.join(agreement, left, right, **how))
 
+    def join_totals(self, agreement: Any, left: requests.Table, right: requests.Table, **how: Any) -> Job:
+        """Asks for count, sums and means over the rows that two tables have in common, without anybody learning which;
+        arguments as in `atoll.client.requests.join_totals`.
+
+            node.join_totals(agreement, "loans@bank", "taxes@tax office", on="id", right_values="income", purpose="p")
+        """
+        return self.jobs.ask(requests.join_totals(agreement, left, right, **how))
+
     def intersect(self, agreement: Any, tables: Iterable[requests.Table], **how: Any) -> Job:
         """Asks for the keys that all of three to twenty parties have; arguments as in
         `atoll.client.requests.intersect`.

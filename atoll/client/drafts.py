@@ -17,6 +17,7 @@ Json = dict[str, Any]
 DISCLOSED: dict[str, tuple[str, ...]] = {
     "join": ("size", "membership", "intersection_size", "multiplicity"),
     "intersect": ("size", "membership", "intersection_size"),
+    "join_totals": ("size", "matched_count", "matched_sum", "own_matched_sum", "too_few_matched"),
     "totals": ("sum", "count", "participation", "small_group_exists"),
     "echo": ("call", "value"),
     "script": ("outcome",),

@@ -92,18 +92,80 @@ def join(
         "function": "join",
         "left": _side(left, left_on if left_on is not None else on, left_select, left_rows, "left"),
         "right": _side(right, right_on if right_on is not None else on, right_select, right_rows, "right"),
-        "receivers": receivers if isinstance(receivers, str) else list(receivers),
+        "receivers": _receivers(receivers),
         "reveal": reveal,
         "duplicates": duplicates,
     }
     named = {"protocol": protocol, "security": security, "variant": variant}
     body |= {name: value for name, value in named.items() if value is not None}
-    # A single name other than the three words is a party.
-    if isinstance(receivers, str) and receivers not in ("me", "peer", "both"):
-        body["receivers"] = [receivers]
     if normalise:
         body["normalise"] = {name: list(steps) for name, steps in normalise.items()}
     return body
+
+
+def join_totals(
+    agreement: Any,
+    left: Table,
+    right: Table,
+    *,
+    purpose: str,
+    on: Names | None = None,
+    left_on: Names | None = None,
+    right_on: Names | None = None,
+    left_values: Names = (),
+    right_values: Names = (),
+    receivers: str | Sequence[str] = "me",
+    repeated: str | None = None,
+    multiplicity: int | None = None,
+    minimum_group: int | None = None,
+    maximum_rows: int | None = None,
+    normalise: Mapping[str, Sequence[str]] | None = None,
+    left_rows: int | None = None,
+    right_rows: int | None = None,
+    **options: Any,
+) -> Json:
+    """The request of count, sums and means over the rows that two tables have in common, which nobody learns.
+
+    Args:
+        agreement: its identifier, or an object that has one under `id`.
+        left, right: the tables: `asset`, `asset@party`, or a mapping with asset, party, keys, values, rows.
+        purpose: one that the grants name.
+        on: key columns on both sides; `left_on` and `right_on` where their names differ.
+        left_values, right_values: columns to add, whole numbers or decimals; none for the count alone.
+        receivers: `me`, `peer`, `both`, or names or keys of parties.
+        repeated: `left` or `right`, whose keys may stand on up to `multiplicity` rows; None where all keys are unique.
+        minimum_group: fewest matched keys for which totals open; None for what the grants ask.
+        maximum_rows: bound on the rows of the repeated side; None for 4,194,304.
+        normalise: steps for each key column, by its name on the left side.
+        left_rows, right_rows: expected distinct keys, for the estimate; None for what the node knows.
+        options: `seconds`, `memory_bytes`, `expires_seconds`, `shape`.
+    """
+    sides = {
+        "left": _side(left, left_on if left_on is not None else on, None, left_rows, "left"),
+        "right": _side(right, right_on if right_on is not None else on, None, right_rows, "right"),
+    }
+    for name, values in (("left", left_values), ("right", right_values)):
+        if values:
+            sides[name]["values"] = _names(values)
+    body = _common(agreement, purpose, options) | {"function": "join_totals"} | sides
+    body["receivers"] = _receivers(receivers)
+    given = {
+        "repeated": repeated,
+        "multiplicity": multiplicity,
+        "minimum_group": minimum_group,
+        "maximum_rows": maximum_rows,
+    }
+    body |= {name: value for name, value in given.items() if value is not None}
+    if normalise:
+        body["normalise"] = {name: list(steps) for name, steps in normalise.items()}
+    return body
+
+
+def _receivers(receivers: str | Sequence[str]) -> str | list[str]:
+    """One of the three words, or a list; a single name other than the three words is a party."""
+    if isinstance(receivers, str):
+        return receivers if receivers in ("me", "peer", "both") else [receivers]
+    return list(receivers)
 
 
 def intersect(

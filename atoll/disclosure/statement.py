@@ -19,6 +19,10 @@ Kind = Literal[
     "membership",
     "intersection_size",
     "multiplicity",
+    "matched_count",
+    "matched_sum",
+    "own_matched_sum",
+    "too_few_matched",
     "linkable",
     "changes",
     "order",
@@ -40,6 +44,7 @@ Kind = Literal[
     "collusion",
     "common_collusion",
     "size_collusion",
+    "guessing",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # These qualify every other statement of a protocol: what a party that departs from it could do. The grant's
@@ -54,6 +59,7 @@ QUALIFIERS: frozenset[Kind] = frozenset(
         "collusion",
         "common_collusion",
         "size_collusion",
+        "guessing",
     }
 )
 GRANTABLE: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind not in QUALIFIERS)
@@ -63,11 +69,18 @@ Security = Literal["none", "semi-honest", "malicious"]
 _RANK: dict[str, int] = {"none": 0, "semi-honest": 1, "malicious": 2}
 
 Assumption = Literal[
-    "ddh-two-party", "lpn-two-party", "gap-dh-two-party", "lpn-star", "no-full-collusion", "transport"
+    "ddh-two-party",
+    "lpn-two-party",
+    "lpn-permutation-two-party",
+    "gap-dh-two-party",
+    "lpn-star",
+    "no-full-collusion",
+    "transport",
 ]
 """What the security of a step rests on: the decisional Diffie-Hellman assumption in ristretto255 with a
 random oracle; that learning parity with noise is hard in expand-convolute codes, with the computational
-Diffie-Hellman assumption in ristretto255 and a random oracle; the one-more gap Diffie-Hellman assumption in
+Diffie-Hellman assumption in ristretto255 and a random oracle; the same, and AES under a public key as a random
+permutation; the one-more gap Diffie-Hellman assumption in
 ristretto255 with a random oracle; for a star, that of `lpn-two-party` with Diffie-Hellman on Curve25519 and
 ristretto255; that not all other holders collude with the receiver; TLS 1.3 between the two
 nodes."""
@@ -99,6 +112,10 @@ PARAMETERS: dict[Kind, frozenset[str]] = {
     "membership": frozenset({"columns"}),
     "intersection_size": frozenset({"columns"}),
     "multiplicity": frozenset({"columns"}),
+    "matched_count": frozenset({"columns", "minimum_group"}),
+    "matched_sum": frozenset({"columns", "minimum_group"}),
+    "own_matched_sum": frozenset({"columns", "minimum_group"}),
+    "too_few_matched": frozenset({"columns", "minimum_group"}),
     "linkable": frozenset({"columns"}),
     "changes": frozenset({"columns"}),
     "order": frozenset(),
@@ -120,6 +137,7 @@ PARAMETERS: dict[Kind, frozenset[str]] = {
     "collusion": frozenset({"parties"}),
     "common_collusion": frozenset({"parties"}),
     "size_collusion": frozenset({"parties"}),
+    "guessing": frozenset({"minimum_group"}),
 }
 _OPTIONAL: dict[Kind, frozenset[str]] = {
     "membership": frozenset({"parties"}),

@@ -32,6 +32,29 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
         "{asset}.",
         "zh": "{to}获知每个匹配的{columns}取值在{owner}的表“{asset}”中出现的行数。",
     },
+    "matched_count": {
+        "en": "{to} {learns} how many values of {columns} stand both in its own table and in {owner}'s table {asset}, "
+        "and on how many rows, but not which ones; and only if they are {group} at least.",
+        "zh": "{to}获知其表与{owner}的表“{asset}”共有多少个{columns}取值及对应行数，但不获知是哪些；"
+        "且仅当至少有 {group} 个时。",
+    },
+    "matched_sum": {
+        "en": "{to} {learns} the sum of {columns} over those rows of {owner}'s table {asset} whose key stands in its "
+        "own table, but no single value and not which rows; and only if {group} keys at least match.",
+        "zh": "{to}获知{owner}的表“{asset}”中与其表匹配的各行的{columns}总和，但不获知任何单个数值或是哪些行；"
+        "且仅当至少匹配 {group} 个键时。",
+    },
+    "own_matched_sum": {
+        "en": "{to} {learns} the sum of its own {columns} over the rows whose key stands in {owner}'s table {asset}, "
+        "but not which rows; and only if {group} keys at least match.",
+        "zh": "{to}获知自己的{columns}在与{owner}的表“{asset}”匹配的各行上的总和，但不获知是哪些行；"
+        "且仅当至少匹配 {group} 个键时。",
+    },
+    "too_few_matched": {
+        "en": "{to} {learns} whether fewer than {group} values of {columns} stand both in its own table and in "
+        "{owner}'s table {asset}.",
+        "zh": "{to}获知其表与{owner}的表“{asset}”共有的{columns}取值是否不足 {group} 个。",
+    },
     "linkable": {
         "en": "{to} can recognise the values of {columns} that it asks for again in later runs: of each it learns "
         "whether it comes into or leaves {owner}'s table {asset}, and in which run, without asking again, until "
@@ -141,6 +164,13 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
         "en": "If {to} pool what they hold, they learn which keys all {parties} parties have, and not only how many.",
         "zh": "若{to}合谋，便可得知全部 {parties} 方共有哪些键，而不仅是其个数。",
     },
+    "guessing": {
+        "en": "{any} can choose the keys that it puts in. Totals over a chosen set tell about that set, and totals "
+        "over two sets about what one has more than the other; the minimum of {group} does not prevent that, bounds "
+        "on what may be joined limit it.",
+        "zh": "{any}可自行选择输入的键。对所选集合的汇总会透露该集合的信息，对两个集合的汇总会透露其差异；"
+        "最少 {group} 个的要求并不能防止这一点，需靠匹配额度加以限制。",
+    },
 }
 
 # Statements about what all of several parties have, beside those about two.
@@ -172,6 +202,13 @@ _ASSUMPTIONS: dict[Assumption, dict[Language, str]] = {
         "zh": "仅两方参与，无第三方；假设扩展卷积码上的带噪学习奇偶校验（LPN）问题与 ristretto255 上的"
         "计算性 Diffie-Hellman 问题困难，并采用随机预言模型",
     },
+    "lpn-permutation-two-party": {
+        "en": "two parties, no third party; assumes that learning parity with noise is hard in expand-convolute "
+        "codes, computational Diffie-Hellman in ristretto255, a random oracle, and AES under a public key as a random "
+        "permutation",
+        "zh": "仅两方参与，无第三方；假设扩展卷积码上的带噪学习奇偶校验（LPN）问题与 ristretto255 上的"
+        "计算性 Diffie-Hellman 问题困难，采用随机预言模型，并将公开密钥下的 AES 视为随机置换",
+    },
     "gap-dh-two-party": {
         "en": "two parties, no third party; assumes one-more gap Diffie-Hellman in ristretto255 and a random oracle",
         "zh": "仅两方参与，无第三方；假设 ristretto255 上的 one-more gap Diffie-Hellman 问题困难，并采用随机预言模型",
@@ -202,6 +239,10 @@ _KIND_NAMES: dict[Kind, dict[Language, str]] = {
     "membership": {"en": "which of the receiver's keys match", "zh": "接收方的哪些键匹配"},
     "intersection_size": {"en": "number of matching keys", "zh": "匹配键的个数"},
     "multiplicity": {"en": "rows per matching key", "zh": "每个匹配键的行数"},
+    "matched_count": {"en": "number of matching keys, above a minimum", "zh": "达到下限时的匹配键个数"},
+    "matched_sum": {"en": "sums over matching rows, above a minimum", "zh": "达到下限时匹配行的总和"},
+    "own_matched_sum": {"en": "sums of own columns over matching rows", "zh": "自有列在匹配行上的总和"},
+    "too_few_matched": {"en": "whether too few keys match", "zh": "匹配键是否过少"},
     "linkable": {"en": "what became of keys asked before", "zh": "此前查询过的键的变化"},
     "changes": {"en": "number of keys that came and went", "zh": "新增与移除键的个数"},
     "order": {"en": "order of rows", "zh": "行的顺序"},
@@ -222,6 +263,7 @@ _KIND_NAMES: dict[Kind, dict[Language, str]] = {
     "omission": {"en": "matches can be left out", "zh": "可遗漏匹配结果"},
     "collusion": {"en": "what colluding parties learn", "zh": "合谋方可获知的信息"},
     "common_collusion": {"en": "what parties that pool keys learn", "zh": "合谋方可获知的共有键"},
+    "guessing": {"en": "what chosen keys tell", "zh": "自选键可透露的信息"},
     "size_collusion": {"en": "who together learns more than the size", "zh": "合谋可获知交集内容的各方"},
 }
 # These are about all owners at once: statements that differ only in the owner are one sentence.

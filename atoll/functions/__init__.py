@@ -13,10 +13,18 @@ def runners() -> dict[str, Callable[[Context], Outcome]]:
     from atoll.functions.echo.run import run as echo
     from atoll.functions.intersect.run import run as intersect
     from atoll.functions.join.run import run as join
+    from atoll.functions.join_totals.run import run as join_totals
     from atoll.functions.script.run import run as script
     from atoll.functions.totals.run import run as totals
 
-    return {"join": join, "intersect": intersect, "totals": totals, "echo": echo, "script": script}
+    return {
+        "join": join,
+        "intersect": intersect,
+        "join_totals": join_totals,
+        "totals": totals,
+        "echo": echo,
+        "script": script,
+    }
 
 
 def compilers() -> dict[str, Callable[..., dict[str, Any]]]:
@@ -24,10 +32,18 @@ def compilers() -> dict[str, Callable[..., dict[str, Any]]]:
     from atoll.functions.echo.compile import compile as echo
     from atoll.functions.intersect.compile import compile as intersect
     from atoll.functions.join.compile import compile as join
+    from atoll.functions.join_totals.compile import compile as join_totals
     from atoll.functions.script.compile import compile as script
     from atoll.functions.totals.compile import compile as totals
 
-    return {"join": join, "intersect": intersect, "totals": totals, "echo": echo, "script": script}
+    return {
+        "join": join,
+        "intersect": intersect,
+        "join_totals": join_totals,
+        "totals": totals,
+        "echo": echo,
+        "script": script,
+    }
 
 
 def explainers() -> dict[str, Callable[..., dict[str, Any]]]:

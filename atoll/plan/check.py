@@ -198,6 +198,16 @@ def _check_roles(plan: Plan) -> None:
             raise _fail(f"gives {party.name} other roles than its graph does")
 
 
+def _releases(flows: dict[str, Flow]) -> dict[str, Release]:
+    """How aggregates over each input are protected: by what its owner adds up, else by the joint step."""
+    found: dict[str, Release] = {}
+    for flow in flows.values():
+        if flow.release is not None:
+            for name in flow.inputs:
+                found.setdefault(name, flow.release)
+    return found
+
+
 def check(document: Any, agreements: Mapping[str, Any]) -> Derivation:
     """Checks a plan and derives what it uses and discloses.
 
@@ -249,9 +259,7 @@ def check(document: Any, agreements: Mapping[str, Any]) -> Derivation:
         receivers=tuple(sorted({output.receiver for output in plan.outputs})),
         edges={op.id: op.edge for op in plan.operators},
         keysets={f.inputs[0]: f.keyset for f in flows.values() if f.keyset is not None},
-        releases={
-            f.inputs[0]: f.release for f in flows.values() if f.release is not None and f.owner is not None
-        },
+        releases=_releases(flows),
         block_calls=flows[joint[0].id].block_calls,
         consent=flows[joint[0].id].consent,
         declares_hits=flows[joint[0].id].declares_hits,

@@ -17,7 +17,17 @@ from atoll.policy.model import Account, Counters, Declared
 from atoll.policy.text import sentence
 
 # A partner that learns one of these has used the join as a membership oracle.
-ORACLE: frozenset[Kind] = frozenset({"membership", "intersection_size", "multiplicity"})
+ORACLE: frozenset[Kind] = frozenset(
+    {
+        "membership",
+        "intersection_size",
+        "multiplicity",
+        "matched_count",
+        "matched_sum",
+        "own_matched_sum",
+        "too_few_matched",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -172,7 +182,7 @@ def _groups(need: Need, grant: Grant) -> list[Finding]:
         return [_find(need, "minimum_group", change, group=release.minimum_group, minimum=minimum)]
     if release is not None and minimum > 1 and release.subject is None:
         return [_find(need, "no_subject", {"minimum_group": 1}, minimum=minimum)]
-    if need.join is not None and minimum > 1:
+    if release is None and need.join is not None and minimum > 1:
         return [_find(need, "group_unprotected", {"minimum_group": 1}, minimum=minimum)]
     return []
 

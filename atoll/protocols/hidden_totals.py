@@ -325,21 +325,23 @@ class _Run:
         placer = role == "placer"
         items = terms.placer_items if placer else terms.mapper_items
         values = terms.placer_words if placer else terms.mapper_words
-        if len(digests) != _DIGEST * items or len(payload) != 8 * values * items:
+        given, rest = divmod(len(digests), _DIGEST)
+        if rest or given > items or len(payload) != 8 * values * given:
             raise _format(
-                "Rows are as many as declared, with a digest of 32 bytes and the declared values each."
+                "Rows are at most as many as declared, of a digest of 32 bytes and the declared values."
             )
-        self.role, self.terms, self.digests = role, terms, digests
+        self.role, self.terms = role, terms
         self.seed, self.attempt, self.name, self.threads = seed, attempt, name, threads
         self.bucket_items, self.fit = bucket_items, fit(terms, bucket_items)
         self.words = terms.placer_row + terms.mapper_row
-        own = np.frombuffer(payload, "<u8").reshape(items, values)
-        if items:
-            firsts = _firsts(digests, 1 if placer else terms.multiplicity)
-            # With keys that stand once each, the placer's ones count subjects as well as rows.
-            if placer or terms.multiplicity > 1:
-                own = np.column_stack([own, np.ones(items, "<u8") if placer else firsts])
-        self.rows = own
+        own = np.frombuffer(payload, "<u8").reshape(given, values)
+        firsts = _firsts(digests, 1 if placer else terms.multiplicity)
+        # With keys that stand once each, the placer's ones count subjects as well as rows.
+        if placer or terms.multiplicity > 1:
+            own = np.column_stack([own, np.ones(given, "<u8") if placer else firsts])
+        fill = stream_bytes(seed, attempt, name, f"{STEP}/rows", _DIGEST * (items - given))
+        self.digests = digests + fill
+        self.rows = np.concatenate([own, np.zeros((items - given, own.shape[1]), "<u8")])
 
     def agreed(self) -> bytes:
         """What both sides must have alike."""
@@ -407,6 +409,8 @@ class _Run:
 def _firsts(digests: bytes, most: int) -> npt.NDArray[np.uint64]:
     """A one at the first row of each key, else a zero; `E_DUPLICATE` if a key stands on more than `most` rows."""
     keys = np.frombuffer(digests, "<u8").reshape(-1, 4)
+    if not len(keys):
+        return np.zeros(0, np.uint64)
     order = np.argsort(keys[:, 0], kind="stable")
     ranked = keys[order]
     same = (ranked[1:] == ranked[:-1]).all(axis=1)
@@ -456,7 +460,8 @@ def run(
 
     Args:
         role: the `placer` has every key once, the `mapper` up to `terms.multiplicity` times.
-        digests: 32 bytes for each own row.
+        digests: 32 bytes for each own row. Where rows are fewer than declared they are filled up with keys that nobody
+            has, so that the peer does not learn how many there are.
         payload: the own values, u64 little-endian, row by row; a negative value is its two's complement.
         terms: what both sides agreed on.
         seed: 32 secret bytes of this party's job; used with `attempt` and `name` for all randomness.
@@ -483,7 +488,7 @@ def run(
     else:
         state = _State.parse(checkpoint, this.identity(), words=this.words, buckets=number)
     placed = split.Buckets(
-        digests,
+        this.digests,
         None,
         key=state.coin,
         buckets=number,

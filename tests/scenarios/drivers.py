@@ -536,6 +536,19 @@ def arguments(request: Json) -> list[str]:
             words += [f"--{option}", request[option]] if option in request else []
         if "select" in left:
             words += ["--select", ",".join(left["select"])]
+    elif request["function"] == "join_totals":
+        left, right = request["left"], request["right"]
+        words[0] = "join"
+        words += [table(left), table(right)]
+        words += ["--left-on", ",".join(left["keys"]), "--right-on", ",".join(right["keys"])]
+        added = [f"{side}.{name}" for side in ("left", "right") for name in request[side].get("values", [])]
+        words += ["--aggregate", ",".join(["count", *added])]
+        receivers = request["receivers"]
+        words += ["--receivers", receivers if isinstance(receivers, str) else ",".join(receivers)]
+        for option in ("repeated", "multiplicity", "minimum_group", "maximum_rows"):
+            words += [f"--{option.replace('_', '-')}", str(request[option])] if option in request else []
+        for column, steps in request.get("normalise", {}).items():
+            words += ["--normalise", f"{column}={'+'.join(steps)}"]
     elif request["function"] == "intersect":
         words += [table(t) for t in request["tables"]]
         words += ["--on", ",".join(request["tables"][0]["keys"])]

@@ -18,6 +18,7 @@ from atoll.functions.join.choice import Case, Choice
 from atoll.plan.operators import kept_psi, psi
 
 Steps = Annotated[tuple[Name, ...], Field(max_length=16)]
+Receivers = Literal["me", "peer", "both"] | Annotated[tuple[Name, ...], Field(min_length=1, max_length=2)]
 
 
 class Side(Document):
@@ -46,9 +47,7 @@ class Request(compiling.Request):
 
     left: Side
     right: Side
-    receivers: (
-        Literal["me", "peer", "both"] | Annotated[tuple[Name, ...], Field(min_length=1, max_length=2)]
-    ) = "me"
+    receivers: Receivers = "me"
     reveal: Literal["rows", "size"] = "rows"
     duplicates: Literal["sql", "refuse"] = "sql"
     normalise: Annotated[dict[Name, Steps], Field(max_length=16)] = Field(default_factory=dict)
@@ -58,15 +57,16 @@ class Request(compiling.Request):
     variant: psi.Variant | None = None
 
 
-def _receivers(request: Request, agreement: Agreement, me: str, owners: tuple[str, str]) -> list[str]:
-    if isinstance(request.receivers, tuple):
-        keys = {compiling.find_party(agreement, party, "receivers") for party in request.receivers}
+def choose_receivers(wanted: Receivers, agreement: Agreement, me: str, owners: tuple[str, str]) -> list[str]:
+    """The keys of who learns, in order; `E_FORMAT` if one is no owner of a table."""
+    if isinstance(wanted, tuple):
+        keys = {compiling.find_party(agreement, party, "receivers") for party in wanted}
     else:
         keys = {
             "me": {me},
             "peer": set(owners) - {me},
             "both": set(owners),
-        }[request.receivers]
+        }[wanted]
     if not keys <= set(owners):
         raise AtollError("E_FORMAT", "receivers: only the two owners of the tables can receive a join.")
     return sorted(keys)
@@ -145,7 +145,9 @@ def _open(request: Any, agreement: Any, me: str) -> _Join:
         raise AtollError("E_COLUMN", f"normalise: {unknown[0]!r} is no key column of the left side.")
     if left.host == right.host:
         raise AtollError("E_FORMAT", "right.asset: both tables are at the same party; join them there.")
-    return _Join(wanted, terms, (left, right), _receivers(wanted, terms, me, (left.host, right.host)))
+    return _Join(
+        wanted, terms, (left, right), choose_receivers(wanted.receivers, terms, me, (left.host, right.host))
+    )
 
 
 def explain(request: Any, agreement: Any, *, me: str, calibration: Calibration = DEFAULT_CALIBRATION) -> Json:

@@ -14,14 +14,14 @@ from atoll.errors import AtollError
 from atoll.functions.context import Channel, Context, LocalInput, Outcome
 from atoll.functions.join import kept
 from atoll.functions.join.keys import PreparedKeys, cache_name, load_keys
-from atoll.plan.operators import kept_psi, psi, star_psi
+from atoll.plan.operators import hidden_totals, kept_psi, psi, star_psi
 from atoll.protocols import ecdh_psi, vole_psi
 from atoll.protocols.ecdh_psi import Intersection
 from atoll.protocols.rows import rows_in_order
 
 I64 = npt.NDArray[np.int64]
-_JOINS = (psi.RULE.kind, kept_psi.RULE.kind, star_psi.RULE.kind)
-KEYED = ("join", "intersect")
+_JOINS = (psi.RULE.kind, kept_psi.RULE.kind, star_psi.RULE.kind, hidden_totals.RULE.kind)
+KEYED = ("join", "intersect", "join_totals")
 """Functions that need the keys of tables prepared."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, InvalidOperation
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -13,10 +12,8 @@ from atoll.crypto.document import Document, Name, Text
 from atoll.errors import AtollError
 from atoll.functions import compiling
 from atoll.functions.compiling import DEFAULT_CALIBRATION, Calibration, Json, OneRun, clear_edge, operator
+from atoll.functions.values import value_range
 from atoll.plan.operators import masked_sum
-
-# Wide enough for any decimal of 38 digits: nothing is rounded by accident.
-_EXACT = Context(prec=100)
 
 
 class Holding(Document):
@@ -96,27 +93,6 @@ def _minimum_group(request: Request, holdings: list[tuple[Holding, Asset]], rece
         if receiver in grant.to and request.purpose in grant.purposes and "totals" in grant.functions
     ]
     return request.minimum_group or max(asked, default=1)
-
-
-def value_range(column: Column) -> list[str]:
-    """The declared range in whole units of 10^-scale, or what the type can hold; `E_RANGE` if it is no
-    number.
-    """
-    scale = column.scale or 0
-    if column.range is not None:
-        try:
-            low, high = (_EXACT.scaleb(Decimal(text), scale) for text in column.range)
-            bounds = (low.to_integral_value(ROUND_FLOOR), high.to_integral_value(ROUND_CEILING))
-            return [str(int(bound)) for bound in bounds]
-        except (InvalidOperation, ValueError, OverflowError):
-            raise AtollError(
-                "E_RANGE",
-                f"The declared range of {column.name!r} is no range of numbers.",
-                column=column.name,
-            ) from None
-    if column.precision is not None:
-        return [str(1 - 10**column.precision), str(10**column.precision - 1)]
-    return [str(-(2**63)), str(2**63 - 1)]
 
 
 def _parts(

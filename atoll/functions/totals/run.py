@@ -6,12 +6,12 @@ from decimal import Decimal
 from typing import Any, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from atoll.crypto.suite import PublicKey, SigningKey
-from atoll.data.read import GroupSums, group_sums, read
+from atoll.data.read import GroupSums, group_sums
 from atoll.errors import AtollError
 from atoll.functions.context import Context, LocalInput, NodeSigner, Outcome
+from atoll.functions.values import check_values
 from atoll.protocols.pairwise_masks import Holder, Session, run_holder, run_hub
 
 PURPOSE = "pairwise-masks key"
@@ -50,27 +50,11 @@ def _check_groups(found: GroupSums, minimum: int, step: str, party: str) -> None
 
 def _check_values(local: LocalInput, parameters: dict[str, Any], step: str, party: str) -> None:
     """Rows and values within what the plan declares, so that no sum can overflow."""
-    rows = 0
     columns = [v["column"] for v in parameters["values"]] or [
         *parameters["group"],
         *([parameters["subject"]] if parameters["subject"] else []),
     ]
-    bounds = {v["column"]: [Decimal(b).scaleb(-v["scale"]) for b in v["range"]] for v in parameters["values"]}
-    for batch in read(local.data, columns):
-        rows += batch.num_rows
-        for name, (low, high) in bounds.items():
-            found = pc.min_max(batch.column(name)).as_py()
-            if found["min"] is not None and not (low <= found["min"] and found["max"] <= high):
-                value = found["min"] if found["min"] < low else found["max"]
-                raise AtollError(
-                    "E_RANGE",
-                    f"{local.asset}.{name} holds {value}; the plan allows {low} to {high}",
-                    step=step,
-                    party=party,
-                    column=name,
-                    wire_column=True,
-                    fault="data",
-                )
+    rows = check_values(local, parameters["values"], columns, step, party)
     if rows > parameters["maximum_rows"]:
         raise AtollError(
             "E_RANGE",

@@ -18,7 +18,15 @@ from atoll.node.jobs.facts import gather
 from atoll.node.jobs.inputs import note_use
 from atoll.node.state.models import Block, Charge, Job, Receipt
 from atoll.plan import Derivation
+from atoll.plan.operators import hidden_totals
 from atoll.policy import Account, Debit, accounts, decide
+
+
+def _learns(plan: dict[str, Any], party: str) -> bool:
+    """Whether a party is told something by the joint step: what it receives, or at least whether enough matched."""
+    return any(output["receiver"] == party for output in plan["outputs"]) or any(
+        op["kind"] == hidden_totals.RULE.kind and party in op["at"] for op in plan["operators"]
+    )
 
 
 class Releases:
@@ -257,7 +265,7 @@ class Releases:
             raise AtollError(
                 "E_STATE", "the job does not run here in that attempt", party=desk.config["node.name"]
             )
-        if desk.me not in {o["receiver"] for o in plan["outputs"]}:
+        if not _learns(plan, desk.me):
             raise AtollError(
                 "E_PLAN", "this node receives nothing in that job", party=desk.config["node.name"]
             )

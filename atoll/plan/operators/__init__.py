@@ -4,11 +4,33 @@ Each operator is one file: its parameters, the edge that it derives, and its two
 """
 
 from atoll.plan.flow import Rule
-from atoll.plan.operators import echo, group_sum, kept_psi, masked_sum, normalise, psi, read, star_psi, visit
+from atoll.plan.operators import (
+    echo,
+    group_sum,
+    hidden_totals,
+    kept_psi,
+    masked_sum,
+    normalise,
+    psi,
+    read,
+    star_psi,
+    visit,
+)
 
 OPERATORS: dict[str, Rule] = {
     module.RULE.kind: module.RULE
-    for module in (read, normalise, psi, kept_psi, star_psi, group_sum, masked_sum, echo, visit)
+    for module in (
+        read,
+        normalise,
+        psi,
+        kept_psi,
+        star_psi,
+        hidden_totals,
+        group_sum,
+        masked_sum,
+        echo,
+        visit,
+    )
 }
 
 __all__ = ["OPERATORS"]

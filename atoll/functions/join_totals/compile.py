@@ -1,0 +1,219 @@
+"""From a user's request to the plan of totals over a hidden join of two tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from atoll.agreements import Agreement, Asset
+from atoll.crypto.document import Document, Name
+from atoll.errors import AtollError
+from atoll.functions import compiling
+from atoll.functions.compiling import DEFAULT_CALIBRATION, Calibration, Json, OneRun, clear_edge, operator
+from atoll.functions.join.compile import Receivers, Steps, choose_receivers
+from atoll.functions.values import value_range
+from atoll.plan.operators import hidden_totals
+from atoll.protocols import hidden_totals_cost
+from atoll.protocols.hidden_totals import Terms
+
+FUNCTION = "join_totals"
+MOST_ROWS = 1 << 22
+"""Rows of a table whose keys may repeat, unless the request says otherwise."""
+
+
+class Side(Document):
+    """A table of the join. `values`: its columns to add. `rows`: expected distinct keys, for estimate and roles.
+
+    `party` (key or name) may be left out where the asset's name is unique in the agreement.
+    """
+
+    asset: Name
+    keys: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)]
+    party: Name | None = None
+    values: Annotated[tuple[Name, ...], Field(max_length=hidden_totals.MAX_VALUES)] = ()
+    rows: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
+
+
+class Request(compiling.Request):
+    """Totals over a hidden join.
+
+    `receivers`: `me`, `peer`, `both`, or a list of keys or names. `repeated`: the side whose keys may stand on up to
+    `multiplicity` rows; null where each key stands once on both sides. `minimum_group`: fewest matched keys for which
+    totals open; null for what the grants ask. `maximum_rows`: bound on the rows of the side with repeated keys.
+    """
+
+    left: Side
+    right: Side
+    receivers: Receivers = "me"
+    repeated: Literal["left", "right"] | None = None
+    multiplicity: Annotated[int, Field(ge=1, le=1000)] = 1
+    minimum_group: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    maximum_rows: Annotated[int, Field(ge=1, le=2**32 - 1)] = MOST_ROWS
+    normalise: Annotated[dict[Name, Steps], Field(max_length=16)] = Field(default_factory=dict)
+    shape: OneRun = "one-shot"
+
+
+def _assets(request: Request, agreement: Agreement) -> tuple[Asset, Asset]:
+    left = compiling.find_asset(agreement, request.left.asset, request.left.party, "left.asset")
+    right = compiling.find_asset(agreement, request.right.asset, request.right.party, "right.asset")
+    if len(request.left.keys) != len(request.right.keys):
+        raise AtollError("E_FORMAT", "right.keys: as many key columns are needed as on the left.")
+    unknown = sorted(request.normalise.keys() - set(request.left.keys))
+    if unknown:
+        raise AtollError("E_COLUMN", f"normalise: {unknown[0]!r} is no key column of the left side.")
+    if left.host == right.host:
+        raise AtollError("E_FORMAT", "right.asset: both tables are at the same party; join them there.")
+    if (request.repeated is None) != (request.multiplicity == 1):
+        raise AtollError(
+            "E_FORMAT",
+            "multiplicity: name the side whose keys are repeated, and on how many rows a key may stand (2 to 1000).",
+        )
+    return left, right
+
+
+def _minimum_group(request: Request, assets: tuple[Asset, Asset], receivers: list[str]) -> int:
+    """What the request says, else the largest minimum group that a grant to a receiver asks for."""
+    asked = [
+        grant.minimum_group
+        for asset in assets
+        for grant in asset.grants
+        if {*receivers, asset.host} & set(grant.to)
+        and request.purpose in grant.purposes
+        and FUNCTION in grant.functions
+    ]
+    return request.minimum_group or max(asked, default=1)
+
+
+def _values(side: Side, other: Side, asset: Asset, name: str) -> list[Json]:
+    """The columns of one side to add; one that both sides have is named after its side in the result."""
+    values = []
+    for column_name in side.values:
+        column = asset.column(column_name)
+        if column is None:
+            raise AtollError(
+                "E_COLUMN", f"{name}.values: {asset.name} has no column {column_name!r}.", column=column_name
+            )
+        shown = f"{name}_{column_name}" if column_name in other.values else column_name
+        values.append(
+            {"column": column_name, "as": shown, "scale": column.scale or 0, "range": value_range(column)}
+        )
+    return values
+
+
+def _side(
+    agreement: Agreement, side: Side, asset: Asset, number: int, steps: list[Steps], field: str
+) -> tuple[Json, list[Json]]:
+    """Input and operators of one side."""
+    item = compiling.input_document(agreement, asset, f"in{number}", [*side.keys, *side.values], field)
+    names = [column["name"] for column in item["columns"]]
+    at = [asset.host]
+    read, keys = f"n{2 * number}", f"n{2 * number + 1}"
+    normalise = {"columns": [{"name": k, "steps": list(s)} for k, s in zip(side.keys, steps, strict=True)]}
+    return item, [
+        operator(read, "read/v1", [item["id"]], at, clear_edge("table", names, at)),
+        operator(keys, "normalise/v1", [read], at, clear_edge("keys", side.keys, at), normalise),
+    ]
+
+
+def _estimate(
+    request: Request,
+    known: list[int | None],
+    placer: int,
+    group: int,
+    calibration: Calibration,
+) -> Json:
+    """Costs by the known sizes; a table of unknown size counts as much as the other one."""
+    largest = max((n for n in known if n is not None), default=0)
+    sizes = [largest if n is None else n for n in known]
+    repeated = min(sizes[1 - placer] * request.multiplicity, request.maximum_rows)
+    words = [len(request.left.values), len(request.right.values)]
+    terms = Terms(
+        sizes[placer], repeated, request.multiplicity, words[placer], words[1 - placer], group, "both", b""
+    )
+    cost = hidden_totals_cost.estimate(
+        terms, bandwidth=calibration.bytes_per_second, latency=calibration.round_seconds / 2
+    )
+    total = cost.placer_bytes + cost.mapper_bytes
+    return compiling.estimate(1, cost.rounds, total, calibration.start_seconds + cost.seconds)
+
+
+def compile(
+    request: Any,
+    agreement: Any,
+    *,
+    me: str,
+    person: str,
+    now: datetime,
+    job: str,
+    salt: str,
+    calibration: Calibration = DEFAULT_CALIBRATION,
+) -> Json:
+    """The plan document of totals over a hidden join; arguments as in `atoll.functions.join.compile`.
+
+    Raises:
+        AtollError: `E_FORMAT`, `E_NOT_FOUND`, `E_COLUMN` name the request's field; `E_TYPE`, `E_UNIT` and `E_RANGE` the
+            columns that cannot be joined or added.
+    """
+    wanted = Request.parse(request, what="request")
+    terms = compiling.open_agreement(agreement, wanted)
+    assets = _assets(wanted, terms)
+    hosts = [asset.host for asset in assets]
+    receivers = choose_receivers(wanted.receivers, terms, me, (hosts[0], hosts[1]))
+    group = _minimum_group(wanted, assets, receivers)
+    steps = [wanted.normalise.get(key, ()) for key in wanted.left.keys]
+    both = (wanted.left, wanted.right)
+    known = [
+        side.rows if side.rows is not None else calibration.sizes.get((asset.host, asset.name))
+        for side, asset in zip(both, assets, strict=True)
+    ]
+    # The side with unique keys costs most for each of them: where it is free to choose, the smaller one.
+    smaller = 0 if known[0] is None or known[1] is None or known[0] <= known[1] else 1
+    placer = {"left": 1, "right": 0, None: smaller}[wanted.repeated]
+    sides = [
+        _side(terms, side, asset, i, steps, ("left", "right")[i])
+        for i, (side, asset) in enumerate(zip(both, assets, strict=True))
+    ]
+    values = [
+        _values(wanted.left, wanted.right, assets[0], "left"),
+        _values(wanted.right, wanted.left, assets[1], "right"),
+    ]
+    parameters = {
+        "receivers": receivers,
+        "unique": hosts[placer],
+        "multiplicity": wanted.multiplicity,
+        "maximum_rows": wanted.maximum_rows,
+        "minimum_group": group,
+        "keys": [list(wanted.left.keys), list(wanted.right.keys)],
+        "values": values,
+    }
+    columns = list(hidden_totals.Parameters.parse(parameters, code="E_FORMAT", what="request").columns)
+    joint = operator(
+        "n4",
+        hidden_totals.RULE.kind,
+        ["n1", "n3"],
+        hosts,
+        clear_edge("vector", columns, receivers, 1),
+        parameters,
+        hidden_totals.PROTOCOL.id,
+        hidden_totals.PROTOCOL.security,
+    )
+    return compiling.frame(
+        wanted,
+        terms,
+        function=FUNCTION,
+        shape=wanted.shape,
+        me=me,
+        person=person,
+        now=now,
+        job=job,
+        salt=salt,
+        inputs=[item for item, _ in sides],
+        operators=[op for _, operators in sides for op in operators] + [joint],
+        outputs=[
+            {"id": f"out{i}", "from": "n4", "receiver": key, "columns": columns, "minimum_group": group}
+            for i, key in enumerate(receivers)
+        ],
+        estimate=_estimate(wanted, known, placer, group, calibration.among(hosts)),
+    )
