@@ -154,14 +154,25 @@ def test_every_plan_says_what_a_cheating_party_can_do() -> None:
         w.join_plan(),
         w.fast_plan(security="semi-honest"),
         w.kept_plan(),
+        w.hidden_plan(),
         w.totals_plan(),
         w.echo_plan(),
     ):
         assert "corruptible" in {s.what for s in w.derive(plan).disclosures}
     cheating = {s.what for s in w.derive(w.fast_plan(receivers="both")).disclosures} & QUALIFIERS
     assert cheating == {"extra_keys", "input_choice", "omission"}
-    assert cheating | {"corruptible", "collusion", "common_collusion", "size_collusion"} == QUALIFIERS
-    assert len(get_args(Assumption)) == 6
+    assert (
+        cheating
+        | {
+            "corruptible",
+            "collusion",
+            "common_collusion",
+            "size_collusion",
+            "guessing",
+        }
+        == QUALIFIERS
+    )
+    assert len(get_args(Assumption)) == 7
 
 
 def test_a_join_secure_against_cheating_says_what_is_left_to_a_cheat() -> None:

@@ -14,7 +14,7 @@ from atoll.errors import AtollError
 from atoll.functions import compilers
 from atoll.functions.compiling import Calibration
 from atoll.functions.join.compile import compile as compile_join
-from atoll.functions.totals.compile import value_range
+from atoll.functions.values import value_range
 from atoll.protocols.ecdh_psi import wire_bytes
 
 
@@ -230,7 +230,7 @@ def test_plans_end_with_their_agreement() -> None:
 
 
 def test_every_function_has_a_compiler_that_takes_a_checked_agreement() -> None:
-    assert set(compilers()) == {"join", "intersect", "totals", "echo", "script"}
+    assert set(compilers()) == {"join", "intersect", "join_totals", "totals", "echo", "script"}
     agreement = w.parse(w.terms())
     plan = compilers()["echo"](
         {"agreement": w.ID, "purpose": "credit-risk", "asset": "echo"},

@@ -454,6 +454,7 @@ def test_every_operator_is_registered_under_its_kind_with_its_protocol() -> None
         "psi/v1",
         "kept_psi/v1",
         "star_psi/v1",
+        "hidden_totals/v1",
         "group_sum/v1",
         "masked_sum/v1",
         "echo/v1",

@@ -30,6 +30,8 @@ PLANS = {
     "several": lambda: w.intersect_plan(),
     "several, for everyone": lambda: w.intersect_plan(everyone=True),
     "several, the size": lambda: w.intersect_plan(reveal="size", leader="bob"),
+    "hidden": lambda: w.hidden_plan(),
+    "hidden, for both": lambda: w.hidden_plan(receivers="both", repeated="right", multiplicity=3),
     "totals": lambda: w.totals_plan(),
     "echo": lambda: w.echo_plan(),
     "visit": lambda: w.visit_plan(),
@@ -120,6 +122,22 @@ def expected(plan: Any) -> tuple[dict[str, dict[str, set[str]]], set[tuple[str, 
                 told.add(("size", theirs, mine))
                 if mine in p["receivers"]:
                     told.add(("membership" if p["reveal"] == "rows" else "intersection_size", theirs, mine))
+        if o["kind"] == "hidden_totals/v1":
+            ins = [source(name) for name in o["inputs"]]
+            added = [[v["column"] for v in side] for side in p["values"]]
+            for i, columns, sums in zip(ins, p["keys"], added, strict=True):
+                for c in columns:
+                    uses[i][c].add("join_key")
+                for c in sums:
+                    uses[i][c].add("aggregate")
+            told |= {("guessing", None, k) for k in o["at"]}
+            for mine, theirs in ((0, 1), (1, 0)):
+                me, them = owner[ins[mine]], owner[ins[theirs]]
+                told |= {(what, them, me) for what in ("size", "too_few_matched")}
+                if me in p["receivers"]:
+                    told.add(("matched_count", them, me))
+                    told |= {("matched_sum", them, me)} if added[theirs] else set()
+                    told |= {("own_matched_sum", them, me)} if added[mine] else set()
         if o["kind"] == "group_sum/v1":
             i = source(o["id"])
             for c in p["group"]:

@@ -14,6 +14,7 @@ from atoll.crypto.suite import SigningKey, digest
 from atoll.functions.echo.compile import compile as compile_echo
 from atoll.functions.intersect.compile import compile as compile_intersect
 from atoll.functions.join.compile import compile as compile_join
+from atoll.functions.join_totals.compile import compile as compile_hidden
 from atoll.functions.script.compile import compile as compile_script
 from atoll.functions.totals.compile import compile as compile_totals
 from atoll.plan import check
@@ -163,6 +164,21 @@ def intersect_plan(document: dict[str, Any] | None = None, **changes: Any) -> di
     """The intersection of three parties' tables, for alice alone."""
     request = _request({"tables": INTERSECTED}, changes)
     return compile_intersect(
+        request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB, salt=SALT
+    )
+
+
+def hidden_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """Totals over a hidden join of alice's and bob's tables, for alice alone."""
+    request = _request(
+        {
+            "left": {"asset": "loans", "party": "alice", "keys": ["id"], "values": ["debt"]},
+            "right": {"asset": "loans", "party": "bob", "keys": ["id"], "values": ["debt"]},
+            "minimum_group": 20,
+        },
+        changes,
+    )
+    return compile_hidden(
         request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB, salt=SALT
     )
 

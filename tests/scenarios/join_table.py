@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from atoll_scenario_world import Play, ids, numbers, scenario
@@ -214,3 +215,87 @@ def _(p: Play) -> None:
     )
     tables = ["twice@alice", "taxes@bob", "book@carol"]
     p.run(_common(agreement, tables, duplicates="refuse"))
+
+
+def _hidden(
+    agreement: str, left: str = "amounts@alice", right: str = "amounts@bob", **how: Any
+) -> dict[str, Any]:
+    values = {"left_values": "debt", "right_values": "debt"}
+    return requests.join_totals(agreement, left, right, **{"on": "id", "purpose": "test"} | values | how)
+
+
+def _amounts(p: Play, **terms: Any) -> str:
+    return p.agree(alice={"amounts": "*"}, bob={"amounts": "*"}, **{"functions": ["join_totals"]} | terms)
+
+
+@scenario("totals of what two tables have in common, for both")
+def _(p: Play) -> None:
+    job = p.run(_hidden(_amounts(p, minimum_group=30), receivers="both"))
+    until("bob has completed", lambda: p.do.job(p.bob, job)["state"] == "completed")
+    found = p.do.rows(p.alice, job)
+    assert found == p.do.rows(p.bob, job)
+    (row,) = found
+    totals = [sum((Decimal(text) for text in p.world.book(i)["debt"]), Decimal()) for i in (0, 1)]
+    assert (str(row["enough"]).lower(), str(row["matched_keys"]), str(row["matched_rows"])) == (
+        "true",
+        "30",
+        "30",
+    )
+    assert [Decimal(str(row[f"sum_{side}_debt"])) for side in ("left", "right")] == totals
+    assert Decimal(str(row["mean_left_debt"])) == (totals[0] / 30).quantize(Decimal("1e-8"))
+    seen = p.do.job(p.alice, job)
+    assert seen["result"] == {"rows": 1, "enough": True}
+    assert seen["statement"]["security"] == "semi-honest"
+
+
+@scenario("totals of what matches where keys of one table repeat")
+def _(p: Play) -> None:
+    name = p.fresh(p.bob, {"id": [*ids(20, 40), *ids(25, 35)], "visit": ["x"] * 30})
+    agreement = p.agree(alice={"amounts": "*"}, bob={name: "*"}, functions=["join_totals"])
+    how = {"repeated": "right", "multiplicity": 2, "maximum_rows": 100, "right_values": ()}
+    job = p.run(_hidden(agreement, "amounts@alice", f"{name}@bob", **how))
+    (row,) = p.do.rows(p.alice, job)
+    assert (str(row["matched_keys"]), str(row["matched_rows"])) == ("10", "15")
+    debts = p.world.book(0)["debt"]
+    wanted = sum((Decimal(debts[i]) for i in [*range(20, 30), *range(25, 30)]), Decimal())
+    assert Decimal(str(row["sum_debt"])) == wanted
+
+
+@scenario("totals of too few matches open nothing")
+def _(p: Play) -> None:
+    job = p.run(_hidden(_amounts(p), minimum_group=31))
+    (row,) = p.do.rows(p.alice, job)
+    assert str(row["enough"]).lower() == "false"
+    assert not any(row[name] for name in row if name != "enough")
+
+
+@scenario("totals of matches below the grants' minimum", error="E_MIN_GROUP")
+def _(p: Play) -> None:
+    p.run(_hidden(_amounts(p, minimum_group=25), minimum_group=24))
+
+
+@scenario("totals of matches that the grants do not name", error="E_POLICY")
+def _(p: Play) -> None:
+    p.run(_hidden(_amounts(p, functions=["join"])))
+
+
+@scenario("totals of a column without a range", error="E_RANGE", column="income")
+def _(p: Play) -> None:
+    agreement = p.agree(alice={"amounts": "*"}, bob={"taxes": "*"}, functions=["join_totals"])
+    p.do.ask(p.alice, _hidden(agreement, "amounts@alice", "taxes@bob", right_values="income"))
+
+
+@scenario("totals of a column that is not there", error="E_COLUMN", column="income", text="right.values")
+def _(p: Play) -> None:
+    p.do.ask(p.alice, _hidden(_amounts(p), right_values="income"))
+
+
+@scenario("totals of matches of keys that repeat unannounced", error="E_DUPLICATE")
+def _(p: Play) -> None:
+    agreement = p.agree(alice={"twice": "*"}, bob={"taxes": "*"}, functions=["join_totals"])
+    p.run(_hidden(agreement, "twice@alice", "taxes@bob", left_values=(), right_values=()))
+
+
+@scenario("totals of matches with rows per key but no side", error="E_FORMAT", text="multiplicity")
+def _(p: Play) -> None:
+    p.do.ask(p.alice, _hidden(_amounts(p), multiplicity=2))

@@ -47,6 +47,11 @@ class World:
         self._add(net.bob, "poles", {"length": ["1", "2"]}, foot)
         for i, node in enumerate(net):
             self._add(node, "book", self.book(i), with_codes(fen))
+        bounded = {
+            "columns": {"debt": {"type": "decimal", "scale": 2, "unit": "fen", "range": ["0", "10000"]}}
+        }
+        for i, node in enumerate((net.alice, net.bob)):
+            self._add(node, "amounts", self.book(i), bounded)
         self._add(net.carol, "foreign", self.book(2), with_codes(yuan))
         self._add(
             net.carol,

@@ -162,6 +162,10 @@ def compile(
     hosts = [asset.host for asset in assets]
     receivers = choose_receivers(wanted.receivers, terms, me, (hosts[0], hosts[1]))
     group = _minimum_group(wanted, assets, receivers)
+    values = [
+        _values(wanted.left, wanted.right, assets[0], "left"),
+        _values(wanted.right, wanted.left, assets[1], "right"),
+    ]
     steps = [wanted.normalise.get(key, ()) for key in wanted.left.keys]
     both = (wanted.left, wanted.right)
     known = [
@@ -174,10 +178,6 @@ def compile(
     sides = [
         _side(terms, side, asset, i, steps, ("left", "right")[i])
         for i, (side, asset) in enumerate(zip(both, assets, strict=True))
-    ]
-    values = [
-        _values(wanted.left, wanted.right, assets[0], "left"),
-        _values(wanted.right, wanted.left, assets[1], "right"),
     ]
     parameters = {
         "receivers": receivers,
