@@ -96,6 +96,20 @@ MUTATIONS = (
         '"millibits": 0,',
         "tests/script_nodes/test_calls.py::test_the_budget_of_a_subject_ends_and_counts_every_version",
     ),
+    Mutation(
+        "a hidden join's minimum not compared",
+        "protocols/hidden_totals.py",
+        "    totals = HiddenTotals(bool(bit ^ exchange.heard[0]))\n",
+        "    totals = HiddenTotals(True)\n",
+        "tests/protocols/test_hidden_totals.py::test_the_minimum_is_of_subjects_whatever_the_buckets",
+    ),
+    Mutation(
+        "the word of who learns only whether enough match not asked for",
+        "functions/join_totals/run.py",
+        "        before_open=lambda: context.before_open([peer]),\n",
+        "        before_open=lambda: None,\n",
+        "tests/node/test_join_totals.py::test_who_receives_nothing_gives_its_word_too_since_it_learns_whether_there_are_enough",
+    ),
 )
 
 

@@ -97,6 +97,21 @@ def test_a_join_that_refuses_duplicates_comes_out_again(net: Net, look: Any) -> 
         _agrees(look, node, job)
 
 
+@pytest.mark.parametrize("receivers", ["me", "peer", "both"])
+def test_totals_of_a_hidden_join_come_out_again_at_both(net: Net, look: Any, receivers: str) -> None:
+    people = f"people_{receivers}"
+    net.bob.steward.data.add(people, {"id": [f"s{i}" for i in range(20, 90)]})
+    agreement = net.agreement(
+        {"alice": {"loans": "*"}, "bob": {people: "*"}}, functions=["join_totals"], replay={"keep_days": 1}
+    )
+    how = {"on": "id", "purpose": "test", "repeated": "left", "multiplicity": 2, "maximum_rows": 1000}
+    asked = net.alice.analyst.join_totals(agreement, "loans", people, receivers=receivers, **how)
+    job = look.completed(asked, net.alice, net.bob)
+    for node, word in ((net.alice, "me"), (net.bob, "peer")):
+        found = _agrees(look, node, job)
+        assert ("output" in look.codes(found)) == (receivers in (word, "both"))
+
+
 @pytest.mark.parametrize("how", [{"everyone": True}, {"leader": "bob"}, {"reveal": "size"}], ids=str)
 def test_an_intersection_of_three_comes_out_again_at_all(net: Net, look: Any, how: dict[str, Any]) -> None:
     tables = {"alice": {"loans": "*"}, "bob": {"taxes": "*"}, "carol": {"cases": "*"}}

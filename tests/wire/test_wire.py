@@ -52,6 +52,7 @@ def planted() -> dict[str, dict[str, list[Any]]]:
 
 
 ROWS = planted()
+BOUNDED = {"columns": {"debt": {"range": ["0", "1000000000"]}}}
 # One row at bob stands in a segment that no plan names.
 ODD = {**ROWS["bob"], "segment": ["UNHEARD-OF-SEGMENT", *ROWS["bob"]["segment"][1:]]}
 
@@ -64,7 +65,7 @@ def table(rows: dict[str, list[Any]]) -> pa.Table:
 def net(capture: Any) -> Iterator[Net]:
     with nodes(*NAMES) as made:
         for name in NAMES:
-            made[name].steward.data.add("loans", table(ROWS[name]), keys=["id"])
+            made[name].steward.data.add("loans", table(ROWS[name]), keys=["id"], declaration=BOUNDED)
         yield made
 
 
@@ -79,7 +80,7 @@ def agreement(net: Net) -> str:
     }
     tables = {name: {"loans": uses} for name in NAMES}
     weaker = {"variants": ["semi-honest", "low-communication", "kept"]}
-    functions = ["join", "totals", "intersect"]
+    functions = ["join", "totals", "intersect", "join_totals"]
     return net.agreement(tables | {"bob": {"loans": uses, "odd": uses}}, join=weaker, functions=functions)
 
 
@@ -144,6 +145,24 @@ def test_a_whole_join_shows_no_value(
     sent = capture.take()
     enough(sent)
     assert leaks(sent.values(), values()) == []
+
+
+@pytest.mark.parametrize("how", [{"receivers": "both"}, {"minimum_group": 21}], ids=str)
+def test_whole_totals_of_a_hidden_join_show_no_value_and_no_sum(
+    net: Net, agreement: str, capture: Any, leaks: Any, how: dict[str, Any]
+) -> None:
+    """The shares of sums that travel are no sums; with too few matches none travels."""
+    capture.take()
+    options = {"left_values": "debt", "right_values": "debt", "maximum_rows": 1000} | how
+    tables = ("loans@alice", "loans@bob")
+    job = net.alice.analyst.join_totals(agreement, *tables, on="id", purpose="test", **options)
+    everything_said(job, net)
+    (row,) = job.result().arrow().to_pylist()
+    assert row["enough"] == ("receivers" in how)
+    sums = [sum(ROWS[name]["debt"][:20], Decimal(0)) for name in ("alice", "bob")]
+    sent = capture.take()
+    enough(sent)
+    assert leaks(sent.values(), [*values(), *own_sums("alice"), *own_sums("bob"), *sums]) == []
 
 
 @pytest.mark.parametrize("how", [{"everyone": True}, {"leader": "bob"}, {"reveal": "size"}], ids=str)

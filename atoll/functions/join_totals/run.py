@@ -37,6 +37,7 @@ def _rows(
             f"{over} keys stand on more than {most} rows here (one on {int(counts.max())}).",
             step=step,
             party=context.me,
+            cure="Remove the repeated keys, or ask with this side as `repeated` and a larger `multiplicity`.",
         )
     found = np.flatnonzero(keys.rows != NO_KEY)
     if parameters["unique"] != context.me and len(found) > parameters["maximum_rows"]:
