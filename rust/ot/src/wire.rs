@@ -43,7 +43,7 @@ impl Outbox {
 /// Lengths of the messages that a body of `length` bytes, at least one, leaves in.
 pub(crate) fn lengths(length: usize) -> Vec<usize> {
     let whole = vec![MAX_MESSAGE; length / PART];
-    let rest = (length % PART > 0).then_some(length % PART + 1);
+    let rest = (!length.is_multiple_of(PART)).then_some(length % PART + 1);
     whole.into_iter().chain(rest).collect()
 }
 
