@@ -101,7 +101,7 @@ MUTATIONS = (
         "protocols/hidden_totals.py",
         "    totals = HiddenTotals(bool(bit ^ exchange.heard[0]))\n",
         "    totals = HiddenTotals(True)\n",
-        "tests/protocols/test_hidden_totals.py::test_the_minimum_is_of_subjects_whatever_the_buckets",
+        "tests/node/test_join_totals.py::test_the_minimum_is_of_keys_and_fewer_open_nothing_but_are_charged",
     ),
     Mutation(
         "the word of who learns only whether enough match not asked for",
