@@ -10,10 +10,15 @@ use crate::parameters::{N, SCALE_BITS};
 use crate::{Hint, Matrix, Refusal, Version, noise};
 
 /// The secret of one query. Recovering consumes it: a secret serves one query, one answer.
-#[derive(Debug)]
 pub struct QueryState {
     version: Version,
     secret: Zeroizing<Vec<u32>>,
+}
+
+impl std::fmt::Debug for QueryState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("QueryState")
+    }
 }
 
 /// Asks for columns of one version of a table, with its hint and its public matrix.
@@ -27,7 +32,10 @@ impl<'a> Client<'a> {
     /// `E_STATE` for a matrix of other columns than the hint's table.
     pub fn new(hint: &'a Hint, matrix: &'a Matrix) -> Result<Self, Refusal> {
         if matrix.columns() != hint.layout().columns() {
-            return Err(Refusal::new("E_STATE", "the matrix is of a table with other columns"));
+            return Err(Refusal::new(
+                "E_STATE",
+                "the matrix is of a table with other columns",
+            ));
         }
         Ok(Self { hint, matrix })
     }
@@ -36,10 +44,17 @@ impl<'a> Client<'a> {
     ///
     /// The time does not depend on the column. A stream must never be begun again: two queries under one secret
     /// differ where their columns do.
-    pub fn query(&self, column: usize, stream: &mut Stream) -> Result<(QueryState, Vec<u8>), Refusal> {
+    pub fn query(
+        &self,
+        column: usize,
+        stream: &mut Stream,
+    ) -> Result<(QueryState, Vec<u8>), Refusal> {
         let columns = self.hint.layout().columns();
         if column >= columns {
-            return Err(Refusal::new("E_RANGE", format!("the table has {columns} columns")));
+            return Err(Refusal::new(
+                "E_RANGE",
+                format!("the table has {columns} columns"),
+            ));
         }
         let mut secret = Zeroizing::new(vec![0u32; N]);
         secret.fill_with(|| u32::from_le_bytes(stream.bytes()));
@@ -52,14 +67,23 @@ impl<'a> Client<'a> {
                 .wrapping_add(chosen << SCALE_BITS);
         }
         let query = encode(self.hint.version(), &words);
-        Ok((QueryState { version: *self.hint.version(), secret }, query))
+        Ok((
+            QueryState {
+                version: *self.hint.version(),
+                secret,
+            },
+            query,
+        ))
     }
 
     /// The column (`column_bytes` bytes) that an answer holds; `E_FORMAT` for a wrong length, `E_STATE` for a
     /// state or an answer of another version. Of a holder that cheats the bytes are whatever he makes them.
     pub fn recover(&self, state: QueryState, answer: &[u8]) -> Result<Vec<u8>, Refusal> {
         if state.version != *self.hint.version() {
-            return Err(Refusal::new("E_STATE", "the query is of another version of the table"));
+            return Err(Refusal::new(
+                "E_STATE",
+                "the query is of another version of the table",
+            ));
         }
         let words = parse(answer, &state.version, self.hint.layout().column_bytes())?;
         let half = 1u32 << (SCALE_BITS - 1);

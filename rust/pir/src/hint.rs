@@ -42,7 +42,10 @@ impl Matrix {
 
     fn check(&self, layout: &Layout) -> Result<(), Refusal> {
         if self.columns() != layout.columns() {
-            return Err(Refusal::new("E_STATE", "the matrix is of a table with other columns"));
+            return Err(Refusal::new(
+                "E_STATE",
+                "the matrix is of a table with other columns",
+            ));
         }
         Ok(())
     }
@@ -50,7 +53,9 @@ impl Matrix {
 
 /// The inner product modulo 2^32.
 pub(crate) fn inner(a: &[u32], b: &[u32]) -> u32 {
-    a.iter().zip(b).fold(0, |sum, (x, y)| sum.wrapping_add(x.wrapping_mul(*y)))
+    a.iter()
+        .zip(b)
+        .fold(0, |sum, (x, y)| sum.wrapping_add(x.wrapping_mul(*y)))
 }
 
 /// Cells times matrix: `column_bytes` rows of `N` words, for one version of a table.
@@ -78,7 +83,11 @@ impl Hint {
                 }
             }
         }
-        Ok(Self { layout, version: *table.version(), words })
+        Ok(Self {
+            layout,
+            version: *table.version(),
+            words,
+        })
     }
 
     /// The shape of the table.
@@ -103,13 +112,19 @@ impl Hint {
     pub fn apply(&mut self, delta: &Delta, matrix: &Matrix) -> Result<(), Refusal> {
         matrix.check(&self.layout)?;
         if delta.from != self.version {
-            return Err(Refusal::new("E_STATE", "the delta begins at another version of the table"));
+            return Err(Refusal::new(
+                "E_STATE",
+                "the delta begins at another version of the table",
+            ));
         }
         let size = self.layout.record_bytes();
         for change in &delta.changes {
             self.layout.place(change.row)?;
             if change.old.len() != size || change.new.len() != size {
-                return Err(Refusal::new("E_FORMAT", format!("a record has {size} bytes")));
+                return Err(Refusal::new(
+                    "E_FORMAT",
+                    format!("a record has {size} bytes"),
+                ));
             }
         }
         for change in &delta.changes {
@@ -136,6 +151,10 @@ impl Hint {
     /// The hint of a version; `E_FORMAT` for a wrong length, `E_STATE` for another version.
     pub fn parse(bytes: &[u8], layout: Layout, version: Version) -> Result<Self, Refusal> {
         let words = parse(bytes, &version, layout.column_bytes() * N)?;
-        Ok(Self { layout, version, words })
+        Ok(Self {
+            layout,
+            version,
+            words,
+        })
     }
 }

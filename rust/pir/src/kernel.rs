@@ -108,7 +108,9 @@ mod avx2 {
     #[target_feature(enable = "avx2")]
     pub(super) fn add_tile(cells: &[u8], low: &[i16], high: &[i16], sums: &mut [u32; TILE_ROWS]) {
         let width = low.len();
-        assert!(high.len() == width && cells.len() == width * TILE_ROWS && width.is_multiple_of(LANES));
+        assert!(
+            high.len() == width && cells.len() == width * TILE_ROWS && width.is_multiple_of(LANES)
+        );
         let mut low_sums = [_mm256_setzero_si256(); TILE_ROWS];
         let mut high_sums = low_sums;
         for at in (0..width).step_by(LANES) {

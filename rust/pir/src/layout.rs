@@ -32,9 +32,16 @@ impl Layout {
         let bytes = rows * record_bytes;
         let root = bytes.isqrt();
         let height = root.min(TALL).max(root.min(bytes / WIDE));
-        let per_column = (height / record_bytes).max(rows.div_ceil(MOST_COLUMNS)).max(1);
+        let per_column = (height / record_bytes)
+            .max(rows.div_ceil(MOST_COLUMNS))
+            .max(1);
         let columns = rows.div_ceil(per_column).next_multiple_of(LANES);
-        Ok(Self { rows, record_bytes, per_column, columns })
+        Ok(Self {
+            rows,
+            record_bytes,
+            per_column,
+            columns,
+        })
     }
 
     /// Records of the table.
@@ -65,9 +72,15 @@ impl Layout {
     /// Column of record `row`, and where it begins there; `E_RANGE` for a row outside the table.
     pub fn place(&self, row: usize) -> Result<(usize, usize), Refusal> {
         if row >= self.rows {
-            return Err(Refusal::new("E_RANGE", format!("the table has {} records", self.rows)));
+            return Err(Refusal::new(
+                "E_RANGE",
+                format!("the table has {} records", self.rows),
+            ));
         }
-        Ok((row / self.per_column, row % self.per_column * self.record_bytes))
+        Ok((
+            row / self.per_column,
+            row % self.per_column * self.record_bytes,
+        ))
     }
 }
 
@@ -80,7 +93,10 @@ mod tests {
     #[test]
     fn the_shape_of_a_million_short_records() {
         let layout = Layout::new(1 << 20, 32).unwrap();
-        assert_eq!((layout.columns(), layout.column_bytes()), (5824, 5792 - 5792 % 32));
+        assert_eq!(
+            (layout.columns(), layout.column_bytes()),
+            (5824, 5792 - 5792 % 32)
+        );
         assert!(layout.hint_bytes() <= 60_000_000);
         let large = Layout::new(1 << 24, 32).unwrap();
         assert_eq!((large.columns(), large.column_bytes()), (1 << 16, 8192));
@@ -88,10 +104,18 @@ mod tests {
 
     #[test]
     fn sizes_outside_are_refused() {
-        for (rows, bytes) in [(0, 32), (MOST_ROWS + 1, 32), (10, 0), (10, MOST_RECORD_BYTES + 1)] {
+        for (rows, bytes) in [
+            (0, 32),
+            (MOST_ROWS + 1, 32),
+            (10, 0),
+            (10, MOST_RECORD_BYTES + 1),
+        ] {
             assert_eq!(Layout::new(rows, bytes).unwrap_err().code, "E_RANGE");
         }
-        assert_eq!(Layout::new(10, 32).unwrap().place(10).unwrap_err().code, "E_RANGE");
+        assert_eq!(
+            Layout::new(10, 32).unwrap().place(10).unwrap_err().code,
+            "E_RANGE"
+        );
     }
 
     proptest! {

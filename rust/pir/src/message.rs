@@ -19,11 +19,18 @@ pub fn parse(bytes: &[u8], version: &Version, count: usize) -> Result<Vec<u32>, 
     if body.len() != count * 4 {
         return Err(Refusal::new(
             "E_FORMAT",
-            format!("a message of {count} words has {} bytes, got {}", count * 4 + 16, bytes.len()),
+            format!(
+                "a message of {count} words has {} bytes, got {}",
+                count * 4 + 16,
+                bytes.len()
+            ),
         ));
     }
     if head != *version {
-        return Err(Refusal::new("E_STATE", "the message is of another version of the table"));
+        return Err(Refusal::new(
+            "E_STATE",
+            "the message is of another version of the table",
+        ));
     }
     let (words, _) = body.as_chunks::<4>();
     Ok(words.iter().map(|word| u32::from_le_bytes(*word)).collect())
@@ -84,8 +91,16 @@ impl Delta {
             let row = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
             layout.place(row)?;
             let (old, new) = records.split_at(size);
-            Ok(Change { row, old: old.to_vec(), new: new.to_vec() })
+            Ok(Change {
+                row,
+                old: old.to_vec(),
+                new: new.to_vec(),
+            })
         };
-        Ok(Self { from, to, changes: entries.map(parse).collect::<Result<_, Refusal>>()? })
+        Ok(Self {
+            from,
+            to,
+            changes: entries.map(parse).collect::<Result<_, Refusal>>()?,
+        })
     }
 }

@@ -23,11 +23,20 @@ impl Table {
         if records.len() != layout.rows() * size {
             return Err(Refusal::new(
                 "E_FORMAT",
-                format!("records have {} bytes, got {}", layout.rows() * size, records.len()),
+                format!(
+                    "records have {} bytes, got {}",
+                    layout.rows() * size,
+                    records.len()
+                ),
             ));
         }
         let cells = vec![0; padded_height(&layout) * layout.columns()];
-        let mut table = Self { layout, version, cells, changes: Vec::new() };
+        let mut table = Self {
+            layout,
+            version,
+            cells,
+            changes: Vec::new(),
+        };
         for (row, record) in records.chunks_exact(size).enumerate() {
             table.write(row, record)?;
         }
@@ -50,23 +59,40 @@ impl Table {
         if record.len() != self.layout.record_bytes() {
             return Err(Refusal::new(
                 "E_FORMAT",
-                format!("a record has {} bytes, got {}", self.layout.record_bytes(), record.len()),
+                format!(
+                    "a record has {} bytes, got {}",
+                    self.layout.record_bytes(),
+                    record.len()
+                ),
             ));
         }
         let (column, offset) = self.layout.place(row)?;
-        let old = (offset..offset + record.len()).map(|i| self.cells[self.cell(i, column)]).collect();
+        let old = (offset..offset + record.len())
+            .map(|i| self.cells[self.cell(i, column)])
+            .collect();
         self.write(row, record)?;
-        self.changes.push(Change { row, old, new: record.to_vec() });
+        self.changes.push(Change {
+            row,
+            old,
+            new: record.to_vec(),
+        });
         Ok(())
     }
 
     /// Names the changed table `version`, and says what changed; `E_STATE` for the version that it had.
     pub fn publish(&mut self, version: Version) -> Result<Delta, Refusal> {
         if version == self.version {
-            return Err(Refusal::new("E_STATE", "a changed table needs a new version"));
+            return Err(Refusal::new(
+                "E_STATE",
+                "a changed table needs a new version",
+            ));
         }
         let from = std::mem::replace(&mut self.version, version);
-        Ok(Delta { from, to: version, changes: take(&mut self.changes) })
+        Ok(Delta {
+            from,
+            to: version,
+            changes: take(&mut self.changes),
+        })
     }
 
     /// Answers to `queries`, all in one pass; refuses them all if one is refused.
@@ -74,14 +100,26 @@ impl Table {
     /// `E_FORMAT` for a wrong length, `E_STATE` for another version or for changes that are not published.
     pub fn answer(&self, queries: &[&[u8]]) -> Result<Vec<Vec<u8>>, Refusal> {
         if !self.changes.is_empty() {
-            return Err(Refusal::new("E_STATE", "changes of the table are not published"));
+            return Err(Refusal::new(
+                "E_STATE",
+                "changes of the table are not published",
+            ));
         }
         let split = queries
             .iter()
-            .map(|query| Ok(Split::new(parse(query, &self.version, self.layout.columns())?)))
+            .map(|query| {
+                Ok(Split::new(parse(
+                    query,
+                    &self.version,
+                    self.layout.columns(),
+                )?))
+            })
             .collect::<Result<Vec<_>, Refusal>>()?;
         let answers = self.products(Path::best(), &split);
-        Ok(answers.iter().map(|words| encode(&self.version, words)).collect())
+        Ok(answers
+            .iter()
+            .map(|words| encode(&self.version, words))
+            .collect())
     }
 
     /// The matrix of cells times each vector of `columns` words: `column_bytes` words each.
@@ -89,7 +127,11 @@ impl Table {
     /// # Panics
     /// If a vector has another length.
     pub fn products(&self, path: Path, vectors: &[Split]) -> Vec<Vec<u32>> {
-        assert!(vectors.iter().all(|vector| vector.len() == self.layout.columns()));
+        assert!(
+            vectors
+                .iter()
+                .all(|vector| vector.len() == self.layout.columns())
+        );
         let height = padded_height(&self.layout);
         let mut sums = vec![vec![[0u32; TILE_ROWS]; height / TILE_ROWS]; vectors.len()];
         let mut rest = self.cells.as_slice();
