@@ -100,7 +100,9 @@ def main() -> None:
     """Prints the checks, then the parameters, then the table."""
     for name, n, variance, published in (("Kyber512", 512, 1.5, 118), ("Kyber768", 768, 1.0, 182)):
         found = primal(n, 3329, math.sqrt(variance), n + 256)
-        print(f"{name}: primal 2^{found:.0f}, dual 2^{dual(n, 3329, math.sqrt(variance), n + 256):.0f}", end="")
+        print(
+            f"{name}: primal 2^{found:.0f}, dual 2^{dual(n, 3329, math.sqrt(variance), n + 256):.0f}", end=""
+        )
         print(f", published 2^{published}")
     table = cumulative(SIGMA)
     for n in (1024, 1280, 1344, N):
