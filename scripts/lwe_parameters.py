@@ -13,6 +13,7 @@ symmetric X; so Chernoff with the exact moments of the tabulated noise bounds ea
 
 import math
 from decimal import Decimal, getcontext
+from itertools import pairwise
 
 getcontext().prec = 60
 
@@ -43,7 +44,7 @@ def cumulative(sigma: Decimal) -> list[int]:
 def masses(table: list[int]) -> list[float]:
     """P(|X| = k) of the sampler that counts the thresholds not above a uniform 63-bit number."""
     edges = [0, *table, SCALE]
-    return [(above - below) / SCALE for below, above in zip(edges, edges[1:], strict=False)]
+    return [(above - below) / SCALE for below, above in pairwise(edges)]
 
 
 def log_failure(table: list[int], columns: int, column_bytes: int) -> float:
