@@ -2,10 +2,10 @@
 
 `python scripts/lwe_parameters.py` prints what rust/pir/src/parameters.rs and rust/pir/src/noise.rs quote.
 
-Security is this project's own core-SVP model, not the lattice estimator: one SVP call of 2^(0.292 b) in block size b, for
-the primal uSVP attack (Alkim et al., eprint 2015/1092, section 6.3) and the dual attack (the same, 6.4), over all numbers
-of samples. Later dual attacks with modulus switching are not modelled. Kyber's published core-SVP values are the check.
-A uniform secret is as hard as one drawn like the noise (normal form), at the price of n samples.
+Security is this project's own core-SVP model, not the lattice estimator: one SVP call of 2^(0.292 b) in block size b,
+for the primal uSVP attack (Alkim et al., eprint 2015/1092, section 6.3) and the dual attack (the same, 6.4), over all
+numbers of samples. Later dual attacks with modulus switching are not modelled. Kyber's published core-SVP values are
+the check. A uniform secret is as hard as one drawn like the noise (normal form), at the price of n samples.
 
 Failure is proved, not estimated: cells d have |d| <= 128, noise is independent, and E[e^(tdX)] grows with |d| for a
 symmetric X; so Chernoff with the exact moments of the tabulated noise bounds each cell, and a union bound the column.
