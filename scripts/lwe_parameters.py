@@ -50,8 +50,8 @@ def masses(table: list[int]) -> list[float]:
 def log_failure(table: list[int], columns: int, column_bytes: int) -> float:
     """log2 of the bound that any cell of a column is read wrongly."""
     chances = masses(table)
-    limit = 2 ** (LOG_Q - LOG_P - 1)
-    largest = 2 ** (LOG_P - 1)
+    limit = 1 << (LOG_Q - LOG_P - 1)
+    largest = 1 << (LOG_P - 1)
     variance = sum(chance * k * k for k, chance in enumerate(chances))
 
     def chernoff(t: float) -> float:
