@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from reference import ecdh_psi, keys, pairwise_masks, star_psi, vole_psi
+from reference import ecdh_psi, index_pir, keys, pairwise_masks, star_psi, vole_psi
 from reference import ristretto255 as group
 from reference.row_tree_cases import row_tree
 
@@ -305,6 +305,7 @@ FILES = {
     "star_psi.json": star,
     "vole_psi.json": vole,
     "ecdh_psi.json": psi,
+    "index_pir.json": index_pir.vectors,
     "pairwise_masks.json": masks,
     "keys.json": key_digests,
     "row_tree.json": row_tree,

@@ -11,6 +11,7 @@ mod confine;
 mod kept;
 mod keys;
 mod masks;
+mod pir;
 mod psi;
 mod rows;
 mod sign;
@@ -45,6 +46,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     psi::register(m)?;
     rows::register(m)?;
     masks::register(m)?;
+    pir::register(m)?;
     tls::register(m)?;
     vole_psi::register(m)?;
     wire::register(m)
