@@ -10,7 +10,7 @@ import typer
 from atoll.cli import show, terms
 from atoll.cli.context import Here, command
 from atoll.cli.groups import group
-from atoll.cli.terms import JoinVariants, assets, read_document
+from atoll.cli.terms import AlsoDisclose, JoinVariants, assets, read_document
 from atoll.errors import AtollError
 
 agreement = group("agreement", "Agreements: accept offers, draft, propose, sign, amend, revoke.")
@@ -45,6 +45,7 @@ def new(
         int | None, typer.Option(min=1, help="Keys of the larger side of a join for each one of the smaller.")
     ] = None,
     join_variant: JoinVariants = None,
+    disclose: AlsoDisclose = None,
     title: Annotated[str, typer.Option(help="What people call it.")] = "Agreement",
     days: Annotated[int, typer.Option(min=1, help="Validity from today.")] = 365,
     add: Annotated[Path | None, typer.Option(help="Add your tables to the draft in this file.")] = None,
@@ -68,7 +69,7 @@ def new(
             document = drafts.agreement(people, [], title=title, days=days)
         grant = {
             "purposes": purpose or ["credit-risk"], "functions": function or ["join", "totals"],
-            "approval": approval, "minimum_group": minimum_group,
+            "approval": approval, "minimum_group": minimum_group, "also_disclose": disclose or [],
         }  # fmt: skip
         bounds = {"variants": join_variant, "maximum_ratio": maximum_ratio}
         if any(bounds.values()):

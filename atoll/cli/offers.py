@@ -91,6 +91,7 @@ def publish(
         int, typer.Option(min=1, help="Keys of the larger side for each one of the smaller.")
     ] = 100,
     join_variant: terms.JoinVariants = None,
+    disclose: terms.AlsoDisclose = None,
     price: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=AMOUNT", help="currency=CNY, per-call=12, per-month=... Repeatable."),
@@ -150,6 +151,7 @@ def publish(
             offered = drafts.terms(
                 purposes=purpose or ["credit-risk"], functions=function or usual, columns=uses,
                 approval=approval, minimum_group=minimum_group, join=bounds if joins else None,
+                also_disclose=disclose or (),
                 price=_priced(terms.price(client, price or [], share or [])), rate=terms.rate(rate),
                 consent={"mode": consent, "issuers": sorted(terms.partner_keys(client, issuer or []))},
                 privacy=terms.privacy(privacy), **terms.quota(quota or []),

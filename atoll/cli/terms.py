@@ -23,6 +23,14 @@ JoinVariants = Annotated[
         help="A weaker variant of the fast join, or the kept one, that may be chosen. Repeatable.",
     ),
 ]
+AlsoDisclose = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--disclose",
+        metavar="KIND",
+        help="A kind of disclosure beside the functions' own, such as own_matched_sum.",
+    ),
+]
 _PRICES = ("per_run", "per_call", "per_row", "per_hit", "per_month")
 _QUOTAS = {"runs": "runs_per_day", "calls": "calls_per_day", "rows": "rows_per_day"}
 

@@ -17,7 +17,8 @@ Json = dict[str, Any]
 DISCLOSED: dict[str, tuple[str, ...]] = {
     "join": ("size", "membership", "intersection_size", "multiplicity"),
     "intersect": ("size", "membership", "intersection_size"),
-    "join_totals": ("size", "matched_count", "matched_sum", "own_matched_sum", "too_few_matched"),
+    # Sums of the partner's own columns are left out: with chosen values they tell which of its rows match.
+    "join_totals": ("size", "matched_count", "matched_sum", "too_few_matched"),
     "totals": ("sum", "count", "participation", "small_group_exists"),
     "echo": ("call", "value"),
     "script": ("outcome",),
@@ -136,6 +137,7 @@ def grant(
     minimum_group: int = 1,
     minimum_security: str = "semi-honest",
     disclose: Iterable[str] | None = None,
+    also_disclose: Iterable[str] = (),
     approval: str = "steward",
     runs_per_day: int | None = None,
     calls_per_day: int | None = None,
@@ -152,6 +154,7 @@ def grant(
         to: keys of the grantees.
         columns: uses of each column, a list or words.
         disclose: kinds; None for what the functions disclose, and a kept join where it is allowed.
+        also_disclose: kinds beside these, such as `own_matched_sum`.
         approval: `steward` or `automatic`.
         rate: `{"most": 100, "seconds": 60}`: at most so many runs or calls in any so many seconds.
         join: keyword arguments of `join_bounds`; None for its defaults if a column is a join key.
@@ -174,7 +177,7 @@ def grant(
         "users": list(users),
         "minimum_group": minimum_group,
         "minimum_security": minimum_security,
-        "disclose": list(disclose),
+        "disclose": list(dict.fromkeys([*disclose, *also_disclose])),
         "approval": approval,
         "quota": {"runs_per_day": runs_per_day, "calls_per_day": calls_per_day, "rows_per_day": rows_per_day},
         "rate": dict(rate) if rate is not None else None,

@@ -114,7 +114,7 @@ PARAMETERS: dict[Kind, frozenset[str]] = {
     "multiplicity": frozenset({"columns"}),
     "matched_count": frozenset({"columns", "minimum_group"}),
     "matched_sum": frozenset({"columns", "minimum_group"}),
-    "own_matched_sum": frozenset({"columns", "minimum_group"}),
+    "own_matched_sum": frozenset({"columns", "minimum_group", "maximum_bits"}),
     "too_few_matched": frozenset({"columns", "minimum_group"}),
     "linkable": frozenset({"columns"}),
     "changes": frozenset({"columns"}),

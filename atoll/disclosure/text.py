@@ -45,10 +45,11 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
         "且仅当至少匹配 {group} 个键时。",
     },
     "own_matched_sum": {
-        "en": "{to} {learns} the sum of its own {columns} over the rows whose key stands in {owner}'s table {asset}, "
-        "but not which rows; and only if {group} keys at least match.",
-        "zh": "{to}获知自己的{columns}在与{owner}的表“{asset}”匹配的各行上的总和，但不获知是哪些行；"
-        "且仅当至少匹配 {group} 个键时。",
+        "en": "{to} {learns} the sum of its own {columns} over the rows whose key stands in {owner}'s table {asset}; "
+        "only if {group} keys at least match. With values that it chose for that, the sums could tell it which of its "
+        "rows match: up to {bits} bits.",
+        "zh": "{to}获知自己的{columns}在与{owner}的表“{asset}”匹配的各行上的总和；且仅当至少匹配 {group} 个键时。"
+        "若其数值为此目的而选取，总和可透露其哪些行匹配：至多 {bits} 比特。",
     },
     "too_few_matched": {
         "en": "{to} {learns} whether fewer than {group} values of {columns} stand both in its own table and in "

@@ -107,6 +107,9 @@ def words(
 
 def _words(column: pa.Array) -> npt.NDArray[np.uint64]:
     """The lowest 64 bits of each value; an int64, or the digits of a decimal."""
+    if not len(column):
+        # Nothing need stand behind an empty column.
+        return np.empty(0, "<u8")
     wide = pa.types.is_decimal(column.type)
     array = column.cast(pa.decimal128(38, column.type.scale)) if wide else column.cast(pa.int64())
     found = np.frombuffer(array.buffers()[1], "<u8").reshape(-1, 2 if wide else 1)

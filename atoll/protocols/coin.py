@@ -30,8 +30,13 @@ class Coin:
     first: bool
 
 
-def _hash(*fields: bytes) -> bytes:
-    return digest_bytes(digest(b"".join(struct.pack("<Q", len(f)) + f for f in (_DOMAIN, *fields))))
+def fields(*parts: bytes) -> bytes:
+    """The parts, each after its length (u64, little-endian): different parts give different bytes."""
+    return b"".join(struct.pack("<Q", len(part)) + part for part in parts)
+
+
+def _hash(*parts: bytes) -> bytes:
+    return digest_bytes(digest(fields(_DOMAIN, *parts)))
 
 
 def _broken(text: str, step: str) -> AtollError:

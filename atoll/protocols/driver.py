@@ -43,6 +43,40 @@ class Machine(Protocol):
         """Units of work done and to do."""
 
 
+class Renamed:
+    """A machine whose steps stand under another name, as where several runs of a protocol are parts of one.
+
+    Args:
+        machine: the machine.
+        old: how its steps begin.
+        new: how they shall begin.
+    """
+
+    def __init__(self, machine: Machine, old: str, new: str) -> None:
+        self._machine, self._old, self._new = machine, old, new
+
+    def next_message(self) -> tuple[bytes, str, bool] | None:
+        """The machine's next message under its new name."""
+        message = self._machine.next_message()
+        if message is None:
+            return None
+        payload, step, opens = message
+        return payload, f"{self._new}/{step.removeprefix(f'{self._old}/')}", opens
+
+    def receive(self, message: bytes) -> None:
+        """Hands the peer's message on."""
+        self._machine.receive(message)
+
+    @property
+    def done(self) -> bool:
+        """Whether the machine is done."""
+        return self._machine.done
+
+    def progress(self) -> tuple[int, int]:
+        """The machine's progress."""
+        return self._machine.progress()
+
+
 def drive(
     machine: Machine,
     channel: Channel,

@@ -21,14 +21,15 @@ from atoll.crypto.suite import digest, digest_bytes
 from atoll.errors import AtollError
 from atoll.protocols import at_least, circuit_psi
 from atoll.protocols import buckets as split
-from atoll.protocols.coin import COIN_BYTES, toss
-from atoll.protocols.driver import Channel, converse
+from atoll.protocols.coin import COIN_BYTES, fields, toss
+from atoll.protocols.driver import Channel, Machine, Renamed, converse
 
 PROTOCOL: Final = "hidden-totals/v1"
 SECURITY: Final = circuit_psi.SECURITY
 ASSUMPTION: Final = circuit_psi.ASSUMPTION
 PARTIES: Final = 2
 STEP: Final = "hidden-totals"
+MAX_ITEMS: Final = 1 << 25
 BUCKET_ITEMS: Final = 1 << 18
 """Rows of the larger side in a bucket, unless said otherwise; a run of circuit-PSI takes four times as many."""
 MAX_BUCKET_ITEMS: Final = split.BUCKET_ITEMS
@@ -49,8 +50,8 @@ class Terms:
     """What both sides agreed on before.
 
     Attributes:
-        placer_items: keys of the placer, all different, 0 to 2^32 - 1.
-        mapper_items: rows of the mapper, 0 to 2^32 - 1.
+        placer_items: keys of the placer, all different, 0 to 2^25.
+        mapper_items: rows of the mapper, 0 to 2^25.
         multiplicity: most rows of the mapper with one key, at least 1.
         placer_words: values of 64 bits that a row of the placer brings, at most 254.
         mapper_words: the same of the mapper.
@@ -69,8 +70,14 @@ class Terms:
     context: bytes
 
     def __post_init__(self) -> None:
-        if not all(0 <= n < 1 << 32 for n in (self.placer_items, self.mapper_items)):
-            raise _format("A side has 0 to 2^32 - 1 rows.")
+        if min(self.placer_items, self.mapper_items) < 0:
+            raise _format("A side does not have fewer than no rows.")
+        if max(self.placer_items, self.mapper_items) > MAX_ITEMS:
+            raise AtollError(
+                "E_TOO_LARGE",
+                f"A side has at most {MAX_ITEMS:,} rows, those included that are filled up.",
+                step=STEP,
+            )
         if not 1 <= self.minimum < 1 << 32 or not 1 <= self.multiplicity <= MAX_ROWS:
             raise _format(f"A minimum is 1 to 2^32 - 1, a multiplicity 1 to {MAX_ROWS}.")
         if not all(0 <= n <= MAX_WORDS - 2 for n in (self.placer_words, self.mapper_words)):
@@ -181,41 +188,13 @@ def _broken(text: str) -> AtollError:
     return AtollError("E_PROTOCOL", text, step=STEP)
 
 
-def _fields(*fields: bytes) -> bytes:
-    return b"".join(struct.pack("<Q", len(field)) + field for field in fields)
-
-
-class _Named:
-    """A machine of circuit-PSI under the name of the part of the run that it does."""
-
-    def __init__(self, machine: CircuitPsi, part: str) -> None:
-        self._machine, self._part = machine, part
-
-    def next_message(self) -> tuple[bytes, str, bool] | None:
-        message = self._machine.next_message()
-        if message is None:
-            return None
-        payload, step, opens = message
-        return payload, f"{STEP}/{self._part}/{step.removeprefix('circuit-psi/')}", opens
-
-    def receive(self, message: bytes) -> None:
-        self._machine.receive(message)
-
-    @property
-    def done(self) -> bool:
-        return self._machine.done
-
-    def progress(self) -> tuple[int, int]:
-        return self._machine.progress()
-
-
 class _Lanes:
     """Several runs at once: while one side works at one, the other works at the next.
 
     Each in turn says all that it can, after it was handed what it waits for, so that every message still has its place.
     """
 
-    def __init__(self, lanes: Sequence[_Named]) -> None:
+    def __init__(self, lanes: Sequence[Machine]) -> None:
         self._lanes, self._at, self._spoke = lanes, 0, False
 
     def _next(self) -> None:
@@ -345,13 +324,13 @@ class _Run:
 
     def agreed(self) -> bytes:
         """What both sides must have alike."""
-        return _fields(PROTOCOL.encode(), self.terms.encode(), struct.pack("<Q", self.bucket_items))
+        return fields(PROTOCOL.encode(), self.terms.encode(), struct.pack("<Q", self.bucket_items))
 
     def identity(self) -> bytes:
         """A digest of seed, terms and inputs that a checkpoint is bound to."""
         binding = stream_bytes(self.seed, self.attempt, self.name, f"{STEP}/checkpoint", 32)
         inputs = (self.role.encode(), self.digests, np.ascontiguousarray(self.rows).tobytes())
-        return digest_bytes(digest(_fields(binding, self.agreed(), *inputs)))
+        return digest_bytes(digest(fields(binding, self.agreed(), *inputs)))
 
     def begin(self, channel: Channel) -> _State:
         """Terms are compared, then a coin is tossed for the buckets."""
@@ -382,7 +361,7 @@ class _Run:
             terms.multiplicity,
             terms.placer_row,
             terms.mapper_row,
-            _fields(terms.context, coin, struct.pack("<I", number)),
+            fields(terms.context, coin, struct.pack("<I", number)),
         )
 
     def compared(self, coin: bytes, share: int) -> tuple[int, HiddenSide]:
@@ -391,8 +370,8 @@ class _Run:
         most = self.terms.compared_bits - 1
         missing = _DIGEST * (most - len(strings))
         fill = stream_bytes(self.seed, self.attempt, self.name, f"{STEP}/fill", missing)
-        context = _fields(self.terms.context, coin, b"enough")
-        digests = b"".join(digest_bytes(digest(_fields(context, string))) for string in strings) + fill
+        context = fields(self.terms.context, coin, b"enough")
+        digests = b"".join(digest_bytes(digest(fields(context, string))) for string in strings) + fill
         return bit, HiddenSide(self.role, digests, b"", most, most, 1, 0, 0, context)
 
     def result(self, totals: U64) -> HiddenTotals:
@@ -504,7 +483,7 @@ def run(
             before_open()
             opened = True
 
-    def talk(machine: _Lanes | _Named | _Opening, first: int, after: int) -> None:
+    def talk(machine: Machine, first: int, after: int) -> None:
         def report(done: int, total: int) -> None:
             progress(first * total + (after - first) * done, (number + 1) * total)
 
@@ -518,7 +497,10 @@ def run(
     while state.finished < number:
         lanes = range(state.finished, min(state.finished + LANES, number))
         machines = [lane(at) for at in lanes]
-        named = [_Named(machine, str(at)) for machine, at in zip(machines, lanes, strict=True)]
+        named = [
+            Renamed(machine, "circuit-psi", f"{STEP}/{at}")
+            for machine, at in zip(machines, lanes, strict=True)
+        ]
         talk(_Lanes(named), lanes.start, lanes.stop)
         del named
         while machines:
@@ -531,7 +513,7 @@ def run(
     count = this.words - 1 if terms.multiplicity > 1 else terms.placer_words
     bit, side = this.compared(state.coin, int(state.sums[count]))
     machine = CircuitPsi(seed, attempt, f"{name}/enough", side, threads=threads)
-    talk(_Named(machine, "enough"), number, number + 1)
+    talk(Renamed(machine, "circuit-psi", f"{STEP}/enough"), number, number + 1)
     bit ^= _odd(machine.shares().matched)
     exchange = _Opening(role, _ENOUGH, "enough", bytes([bit]), 1)
     talk(exchange, number, number + 1)

@@ -1,4 +1,4 @@
-"""What totals over a hidden intersection cost: bytes, rounds, seconds, memory (docs/protocols/hidden-totals.md)."""
+"""What totals over a hidden intersection cost: bytes, rounds, seconds (docs/protocols/hidden-totals.md)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from atoll.crypto.circuit import CircuitSizes, Role, circuit_sizes
-from atoll.protocols.hidden_totals import BUCKET_ITEMS, LANES, Fit, Terms, fit
+from atoll.protocols.hidden_totals import BUCKET_ITEMS, Fit, Terms, fit
 
 # Hello with role, digest of the terms and commitment; share of the coin with its opening.
 _COIN: Final = 1 + 6 + 32 + 32 + 1 + 32 + 16
 _ENOUGH: Final = 2
 _COIN_ROUNDS: Final = 2
-_MADE_AT_ONCE: Final = 1_500_000
 
 BEGIN_SECONDS: Final = 0.06
 """Of a bucket, whatever its size, at each side; these are measured with one thread."""
@@ -52,25 +51,6 @@ def rounds(terms: Terms, *, bucket_items: int = BUCKET_ITEMS) -> int:
         return 0
     split, one, compared = _parts(terms, bucket_items)
     return _COIN_ROUNDS + split.buckets * one.rounds + compared.rounds + 2 + 2
-
-
-def memory_bytes(role: Role, terms: Terms, *, bucket_items: int = BUCKET_ITEMS) -> int:
-    """Bytes that a side's memory grows by, within a factor of 1.5: what the rows take, and the buckets side by side.
-
-    Measured at 20,000 to 1,000,000 rows: correlations that are being made take most, up to a few million values at a
-    time; what is kept of each is a mask of a few bytes. The peaks of two buckets do not fall together.
-    """
-    if terms.empty:
-        return 0
-    split, one, _ = _parts(terms, bucket_items)
-    making = min(one.values, _MADE_AT_ONCE)
-    if role == "placer":
-        items, words, bucket = terms.placer_items, terms.placer_row, 70 * making + 12 * one.values
-    else:
-        items, words = terms.mapper_items, terms.mapper_row
-        bucket = 157 * making + 8 * one.values + 100 * split.mapper_items
-    lanes = min(LANES, split.buckets)
-    return items * (64 + 16 * words) + bucket * (1 + lanes) // 2
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from atoll.crypto.stream import stream_bytes
 from atoll.crypto.suite import digest, digest_bytes
 from atoll.errors import AtollError
 from atoll.protocols import buckets as split
-from atoll.protocols.coin import COIN_BYTES, toss
-from atoll.protocols.driver import Channel, converse
+from atoll.protocols.coin import COIN_BYTES, fields, toss
+from atoll.protocols.driver import Channel, Renamed, converse
 from atoll.protocols.ecdh_psi import Intersection
 
 PROTOCOL: Final = "vole-psi/v1"
@@ -33,10 +33,6 @@ _MIN_ROWS = 1 << 13
 PART_BYTES: Final = 16
 _HELLO = 74 + 49
 _CHECKPOINT = b"atoll vole-psi checkpoint v1"
-
-
-def _fields(*fields: bytes) -> bytes:
-    return b"".join(struct.pack("<Q", len(field)) + field for field in fields)
 
 
 @dataclass
@@ -76,31 +72,6 @@ class _State:
 
 def _foreign() -> AtollError:
     return AtollError("E_FORMAT", "This is not a checkpoint of this run.", step=STEP)
-
-
-class _Numbered:
-    """The machine of one bucket, with the bucket's number in its steps."""
-
-    def __init__(self, machine: VolePsi, number: int) -> None:
-        self._machine = machine
-        self._number = number
-
-    def next_message(self) -> tuple[bytes, str, bool] | None:
-        message = self._machine.next_message()
-        if message is None:
-            return None
-        payload, step, opens = message
-        return payload, f"{STEP}/{self._number}/{step.removeprefix(f'{STEP}/')}", opens
-
-    def receive(self, message: bytes) -> None:
-        self._machine.receive(message)
-
-    @property
-    def done(self) -> bool:
-        return self._machine.done
-
-    def progress(self) -> tuple[int, int]:
-        return self._machine.progress()
 
 
 def role_of(side: Side) -> Role | None:
@@ -152,7 +123,7 @@ class _Run:
         """What both sides must have alike."""
         names = (PROTOCOL, self.security, self.variant, "both" if self.both else "one")
         numbers = struct.pack("<QB", bucket_items, self.counts)
-        return _fields(*(n.encode() for n in names), numbers, self.side.context)
+        return fields(*(n.encode() for n in names), numbers, self.side.context)
 
     def identity(self, bucket_items: int) -> bytes:
         """A digest of seed, parameters and inputs that a checkpoint is bound to."""
@@ -160,7 +131,7 @@ class _Run:
         binding = stream_bytes(self.seed, self.attempt, self.name, "vole-psi/checkpoint", 32)
         numbers = struct.pack("<Q?", side.peer_items, side.i_learn == "rows")
         inputs = (side.digests, side.multiplicity or b"")
-        return digest_bytes(digest(_fields(binding, self.agreed(bucket_items), numbers, *inputs)))
+        return digest_bytes(digest(fields(binding, self.agreed(bucket_items), numbers, *inputs)))
 
     def begin(self, channel: Channel, bucket_items: int) -> _State:
         """Sizes are compared, then a coin is tossed for buckets, stores and random oracles."""
@@ -187,7 +158,7 @@ class _Run:
             self.seed,
             self.attempt,
             f"{self.name}/{state.finished}",
-            context=_fields(self.side.context, state.coin, struct.pack("<I", state.finished)),
+            context=fields(self.side.context, state.coin, struct.pack("<I", state.finished)),
             digests=bucket.digests,
             multiplicity=bucket.multiplicity if self.counts else None,
             peer_items=peer_items,
@@ -291,7 +262,7 @@ def run(
         def report(done: int, total: int, before: int = before) -> None:
             progress(before * total + done, number * total)
 
-        numbered = _Numbered(machine, before)
+        numbered = Renamed(machine, STEP, f"{STEP}/{before}")
         converse(numbered, channel, backlog, before_open=open_once, progress=report)
         this.take(state, machine, bucket)
         if not backlog:

@@ -8,6 +8,7 @@ from typing import Any
 import atoll_test_world as w
 import pytest
 
+from atoll.client.drafts import DISCLOSED
 from atoll.disclosure import render
 from atoll.errors import AtollError
 
@@ -58,6 +59,15 @@ def test_it_never_says_what_a_join_says() -> None:
         assert "which of its own" not in text
 
 
+def test_a_sum_of_own_values_says_how_many_bits_it_can_hold() -> None:
+    plan = w.hidden_plan(maximum_rows=1000)
+    (stated,) = [s for s in w.derive(plan).disclosures if s.what == "own_matched_sum"]
+    # A thousand rows of 0 to 10^8 fen are at most 10^11: 37 bits.
+    assert stated.parameters.maximum_bits == 37
+    assert "up to 37 bits" in " ".join(render([stated], NAMES, "en"))
+    assert "own_matched_sum" not in DISCLOSED["join_totals"]
+
+
 def test_sums_that_nobody_asked_for_are_not_stated() -> None:
     plan = w.hidden_plan(left=LEFT | {"values": []}, right=RIGHT | {"values": []})
     assert plan["outputs"][0]["columns"] == ["enough", "matched_keys", "matched_rows"]
@@ -67,6 +77,9 @@ def test_sums_that_nobody_asked_for_are_not_stated() -> None:
 def test_the_minimum_is_the_grants_unless_a_larger_one_is_asked_for() -> None:
     grant = w.join_grant(w.BOB, functions=["join_totals"], minimum_group=35)
     document = w.with_grants(w.BOB, [grant])
+    # Who receives nothing learns whether there are enough, so its own grant counts as well.
+    mine = w.with_grants(w.ALICE, [w.join_grant(w.ALICE, functions=["join_totals"], minimum_group=40)])
+    assert joint(w.hidden_plan(mine, minimum_group=None))["parameters"]["minimum_group"] == 40
     assert joint(w.hidden_plan(document, minimum_group=None))["parameters"]["minimum_group"] == 35
     assert joint(w.hidden_plan(document, minimum_group=50))["parameters"]["minimum_group"] == 50
 
@@ -114,7 +127,8 @@ def test_the_estimate_is_the_protocols() -> None:
         ({"multiplicity": 1001, "repeated": "left"}, "E_FORMAT "),
         ({"receivers": ["carol"]}, "E_FORMAT receivers:"),
         ({"normalise": {"phone": ["trim"]}}, "E_COLUMN normalise:"),
-        ({"maximum_rows": 2**32 - 1, "left": LEFT | {"values": ["debt"] * 65}}, "E_FORMAT "),
+        ({"left": LEFT | {"values": ["debt"] * 65}}, "E_FORMAT "),
+        ({"maximum_rows": 2**25 + 1}, "E_FORMAT "),
     ],
     ids=[
         "no range",
@@ -129,6 +143,7 @@ def test_the_estimate_is_the_protocols() -> None:
         "receiver",
         "steps",
         "values",
+        "rows",
     ],
 )
 def test_wrong_requests_name_their_field(changes: dict[str, Any], begins: str) -> None:
@@ -139,7 +154,7 @@ def test_wrong_requests_name_their_field(changes: dict[str, Any], begins: str) -
     ("field", "value"),
     [
         ("unique", w.CAROL),
-        ("maximum_rows", 2**32 - 1),
+        ("maximum_rows", 2**25),
         ("minimum_group", 1),
         ("receivers", [w.CAROL]),
         ("values", [[{"column": "phone", "as": "x", "scale": 0, "range": ["0", "1"]}], []]),
@@ -150,7 +165,7 @@ def test_wrong_requests_name_their_field(changes: dict[str, Any], begins: str) -
 def test_a_plan_that_was_changed_is_refused(field: str, value: Any) -> None:
     changed = copy.deepcopy(w.hidden_plan())
     if field == "maximum_rows":
-        joint(changed)["parameters"]["values"][0][0]["range"] = ["0", str(2**32)]
+        joint(changed)["parameters"]["values"][0][0]["range"] = ["0", str(2**40)]
     joint(changed)["parameters"][field] = value
     with pytest.raises(AtollError) as caught:
         w.derive(changed)

@@ -224,8 +224,15 @@ def _hidden(
     return requests.join_totals(agreement, left, right, **{"on": "id", "purpose": "test"} | values | how)
 
 
+OWN = ["own_matched_sum"]
+
+
 def _amounts(p: Play, **terms: Any) -> str:
-    return p.agree(alice={"amounts": "*"}, bob={"amounts": "*"}, **{"functions": ["join_totals"]} | terms)
+    return p.agree(
+        alice={"amounts": "*"},
+        bob={"amounts": "*"},
+        **{"functions": ["join_totals"], "also_disclose": OWN} | terms,
+    )
 
 
 @scenario("totals of what two tables have in common, for both")
@@ -251,7 +258,7 @@ def _(p: Play) -> None:
 @scenario("totals of what matches where keys of one table repeat")
 def _(p: Play) -> None:
     name = p.fresh(p.bob, {"id": [*ids(20, 40), *ids(25, 35)], "visit": ["x"] * 30})
-    agreement = p.agree(alice={"amounts": "*"}, bob={name: "*"}, functions=["join_totals"])
+    agreement = p.agree(alice={"amounts": "*"}, bob={name: "*"}, functions=["join_totals"], also_disclose=OWN)
     how = {"repeated": "right", "multiplicity": 2, "maximum_rows": 100, "right_values": ()}
     job = p.run(_hidden(agreement, "amounts@alice", f"{name}@bob", **how))
     (row,) = p.do.rows(p.alice, job)
@@ -299,3 +306,15 @@ def _(p: Play) -> None:
 @scenario("totals of matches with rows per key but no side", error="E_FORMAT", text="multiplicity")
 def _(p: Play) -> None:
     p.do.ask(p.alice, _hidden(_amounts(p), multiplicity=2))
+
+
+@scenario("totals of own columns, which the partner's grant does not name", error="E_POLICY", text="bob")
+def _(p: Play) -> None:
+    p.run(_hidden(_amounts(p, also_disclose=[]), right_values=()))
+
+
+@scenario("totals of the partner's column alone need no more than the function")
+def _(p: Play) -> None:
+    job = p.run(_hidden(_amounts(p, also_disclose=[]), left_values=()))
+    (row,) = p.do.rows(p.alice, job)
+    assert set(row) == {"enough", "matched_keys", "matched_rows", "sum_debt", "mean_debt"}

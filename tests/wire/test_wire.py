@@ -81,7 +81,12 @@ def agreement(net: Net) -> str:
     tables = {name: {"loans": uses} for name in NAMES}
     weaker = {"variants": ["semi-honest", "low-communication", "kept"]}
     functions = ["join", "totals", "intersect", "join_totals"]
-    return net.agreement(tables | {"bob": {"loans": uses, "odd": uses}}, join=weaker, functions=functions)
+    return net.agreement(
+        tables | {"bob": {"loans": uses, "odd": uses}},
+        join=weaker,
+        functions=functions,
+        also_disclose=["own_matched_sum"],
+    )
 
 
 def values(*names: str) -> list[Any]:

@@ -12,7 +12,7 @@ from atoll.crypto.document import Name
 from atoll.errors import AtollError
 from atoll.functions import compiling
 from atoll.functions.compiling import DEFAULT_CALIBRATION, Calibration, Json, clear_edge, operator
-from atoll.functions.join.compile import Side, Steps, compile_side
+from atoll.functions.join.compile import Side, Steps, compile_side, selected
 from atoll.plan.operators import star_psi
 from atoll.protocols import star_cost
 from atoll.protocols.star_psi import MAX_ITEMS
@@ -112,10 +112,9 @@ def compile(
     steps = [wanted.normalise.get(key, ()) for key in wanted.tables[0].keys]
     rows = wanted.reveal == "rows"
     places = {id(side): i for i, side in enumerate(wanted.tables)}
+    given = [selected(side, asset) if rows and asset.host in receivers else [] for side, asset in tables]
     sides = [
-        compile_side(
-            terms, side, asset, i, rows and asset.host in receivers, steps, f"tables.{places[id(side)]}"
-        )
+        compile_side(terms, asset, i, side.keys, given[i], steps, f"tables.{places[id(side)]}")
         for i, (side, asset) in enumerate(tables)
     ]
     common = operator(
@@ -135,7 +134,7 @@ def compile(
         star_psi.PROTOCOL.id,
         star_psi.PROTOCOL.security,
     )
-    select = {asset.host: side["select"] for (_, asset), side in zip(tables, sides, strict=True)}
+    select = {asset.host: columns for (_, asset), columns in zip(tables, given, strict=True)}
     return compiling.frame(
         wanted,
         terms,
@@ -146,8 +145,8 @@ def compile(
         now=now,
         job=job,
         salt=salt,
-        inputs=[side["input"] for side in sides],
-        operators=[op for side in sides for op in side["operators"]] + [common],
+        inputs=[item for item, _ in sides],
+        operators=[op for _, operators in sides for op in operators] + [common],
         outputs=[
             {"id": f"out{i}", "from": "common", "receiver": key, "columns": select[key], "minimum_group": 1}
             for i, key in enumerate(receivers)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -110,41 +111,75 @@ def _estimate(chosen: Choice) -> Json:
     return compiling.estimate(known, chosen.cost.rounds, chosen.cost.bytes, chosen.cost.seconds)
 
 
+def selected(side: Side, asset: Asset) -> list[str]:
+    """Columns of its own rows that a side is given."""
+    return [c.name for c in asset.columns] if side.select is None else list(side.select)
+
+
 def compile_side(
-    agreement: Agreement, side: Side, asset: Asset, number: int, rows: bool, steps: list[Steps], field: str
-) -> Json:
-    """Input, operators and selected columns of one side; operator ids are n0, n1 of the first, n2, n3 of the next."""
-    selected: list[str] = []
-    if rows:
-        selected = [c.name for c in asset.columns] if side.select is None else list(side.select)
-    item = compiling.input_document(agreement, asset, f"in{number}", [*side.keys, *selected], field)
+    agreement: Agreement,
+    asset: Asset,
+    number: int,
+    keys: Sequence[str],
+    others: Sequence[str],
+    steps: list[Steps],
+    field: str,
+) -> tuple[Json, list[Json]]:
+    """Input and operators of one side that reads its keys and other columns; operator ids are n0, n1 of the first side,
+    n2, n3 of the next.
+    """
+    item = compiling.input_document(agreement, asset, f"in{number}", [*keys, *others], field)
     names = [column["name"] for column in item["columns"]]
     at = [asset.host]
-    read, keys = f"n{2 * number}", f"n{2 * number + 1}"
-    normalise = {"columns": [{"name": k, "steps": list(s)} for k, s in zip(side.keys, steps, strict=True)]}
-    return {
-        "input": item,
-        "operators": [
-            operator(read, "read/v1", [item["id"]], at, clear_edge("table", names, at)),
-            operator(keys, "normalise/v1", [read], at, clear_edge("keys", side.keys, at), normalise),
-        ],
-        "select": selected,
-    }
+    read, normal = f"n{2 * number}", f"n{2 * number + 1}"
+    normalise = {"columns": [{"name": k, "steps": list(s)} for k, s in zip(keys, steps, strict=True)]}
+    return item, [
+        operator(read, "read/v1", [item["id"]], at, clear_edge("table", names, at)),
+        operator(normal, "normalise/v1", [read], at, clear_edge("keys", keys, at), normalise),
+    ]
+
+
+class Pair(Protocol):
+    """A request about two tables."""
+
+    @property
+    def left(self) -> Keyed: ...
+    @property
+    def right(self) -> Keyed: ...
+    @property
+    def normalise(self) -> Mapping[str, Steps]: ...
+
+
+class Keyed(Protocol):
+    """A table of such a request."""
+
+    @property
+    def asset(self) -> str: ...
+    @property
+    def party(self) -> str | None: ...
+    @property
+    def keys(self) -> Sequence[str]: ...
+
+
+def find_pair(request: Pair, agreement: Agreement) -> tuple[Asset, Asset]:
+    """Both tables: of two parties, with as many key columns, and steps for keys of the left one alone."""
+    left = compiling.find_asset(agreement, request.left.asset, request.left.party, "left.asset")
+    right = compiling.find_asset(agreement, request.right.asset, request.right.party, "right.asset")
+    if len(request.left.keys) != len(request.right.keys):
+        raise AtollError("E_FORMAT", "right.keys: as many key columns are needed as on the left.")
+    unknown = sorted(request.normalise.keys() - set(request.left.keys))
+    if unknown:
+        raise AtollError("E_COLUMN", f"normalise: {unknown[0]!r} is no key column of the left side.")
+    if left.host == right.host:
+        raise AtollError("E_FORMAT", "right.asset: both tables are at the same party; join them there.")
+    return left, right
 
 
 def _open(request: Any, agreement: Any, me: str) -> _Join:
     """The request, checked against its agreement."""
     wanted = Request.parse(request, what="request")
     terms = compiling.open_agreement(agreement, wanted)
-    left = compiling.find_asset(terms, wanted.left.asset, wanted.left.party, "left.asset")
-    right = compiling.find_asset(terms, wanted.right.asset, wanted.right.party, "right.asset")
-    if len(wanted.left.keys) != len(wanted.right.keys):
-        raise AtollError("E_FORMAT", "right.keys: as many key columns are needed as on the left.")
-    unknown = sorted(wanted.normalise.keys() - set(wanted.left.keys))
-    if unknown:
-        raise AtollError("E_COLUMN", f"normalise: {unknown[0]!r} is no key column of the left side.")
-    if left.host == right.host:
-        raise AtollError("E_FORMAT", "right.asset: both tables are at the same party; join them there.")
+    left, right = find_pair(wanted, terms)
     return _Join(
         wanted, terms, (left, right), choose_receivers(wanted.receivers, terms, me, (left.host, right.host))
     )
@@ -192,9 +227,11 @@ def compile(
     option = chosen.option
     steps = [wanted.normalise.get(key, ()) for key in wanted.left.keys]
     rows = wanted.reveal == "rows"
+    both = ((wanted.left, left), (wanted.right, right))
+    given = [selected(side, asset) if rows and asset.host in receivers else [] for side, asset in both]
     sides = [
-        compile_side(terms, side, asset, i, rows and asset.host in receivers, steps, ("left", "right")[i])
-        for i, (side, asset) in enumerate(((wanted.left, left), (wanted.right, right)))
+        compile_side(terms, asset, i, side.keys, given[i], steps, ("left", "right")[i])
+        for i, (side, asset) in enumerate(both)
     ]
     edge = clear_edge("membership" if rows else "size", [], receivers, None if rows else 1)
     kept = option.protocol == kept_psi.PROTOCOL.id
@@ -214,7 +251,7 @@ def compile(
         option.protocol,
         option.security,
     )
-    select = {left.host: sides[0]["select"], right.host: sides[1]["select"]}
+    select = {left.host: given[0], right.host: given[1]}
     outputs = [
         {"id": f"out{i}", "from": "n4", "receiver": key, "columns": select[key], "minimum_group": 1}
         for i, key in enumerate(receivers)
@@ -229,8 +266,8 @@ def compile(
         now=now,
         job=job,
         salt=salt,
-        inputs=[side["input"] for side in sides],
-        operators=[op for side in sides for op in side["operators"]] + [joint],
+        inputs=[item for item, _ in sides],
+        operators=[op for _, operators in sides for op in operators] + [joint],
         outputs=outputs,
         estimate=_estimate(chosen),
     )

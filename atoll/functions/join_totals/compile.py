@@ -12,7 +12,7 @@ from atoll.crypto.document import Document, Name
 from atoll.errors import AtollError
 from atoll.functions import compiling
 from atoll.functions.compiling import DEFAULT_CALIBRATION, Calibration, Json, OneRun, clear_edge, operator
-from atoll.functions.join.compile import Receivers, Steps, choose_receivers
+from atoll.functions.join.compile import Receivers, Steps, choose_receivers, compile_side, find_pair
 from atoll.functions.values import value_range
 from atoll.plan.operators import hidden_totals
 from atoll.protocols import hidden_totals_cost
@@ -33,7 +33,7 @@ class Side(Document):
     keys: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)]
     party: Name | None = None
     values: Annotated[tuple[Name, ...], Field(max_length=hidden_totals.MAX_VALUES)] = ()
-    rows: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
+    rows: Annotated[int, Field(ge=0, le=hidden_totals.MAX_ROWS)] | None = None
 
 
 class Request(compiling.Request):
@@ -50,21 +50,13 @@ class Request(compiling.Request):
     repeated: Literal["left", "right"] | None = None
     multiplicity: Annotated[int, Field(ge=1, le=1000)] = 1
     minimum_group: Annotated[int, Field(ge=1, le=2**31)] | None = None
-    maximum_rows: Annotated[int, Field(ge=1, le=2**32 - 1)] = MOST_ROWS
+    maximum_rows: Annotated[int, Field(ge=1, le=hidden_totals.MAX_ROWS)] = MOST_ROWS
     normalise: Annotated[dict[Name, Steps], Field(max_length=16)] = Field(default_factory=dict)
     shape: OneRun = "one-shot"
 
 
 def _assets(request: Request, agreement: Agreement) -> tuple[Asset, Asset]:
-    left = compiling.find_asset(agreement, request.left.asset, request.left.party, "left.asset")
-    right = compiling.find_asset(agreement, request.right.asset, request.right.party, "right.asset")
-    if len(request.left.keys) != len(request.right.keys):
-        raise AtollError("E_FORMAT", "right.keys: as many key columns are needed as on the left.")
-    unknown = sorted(request.normalise.keys() - set(request.left.keys))
-    if unknown:
-        raise AtollError("E_COLUMN", f"normalise: {unknown[0]!r} is no key column of the left side.")
-    if left.host == right.host:
-        raise AtollError("E_FORMAT", "right.asset: both tables are at the same party; join them there.")
+    left, right = find_pair(request, agreement)
     if (request.repeated is None) != (request.multiplicity == 1):
         raise AtollError(
             "E_FORMAT",
@@ -73,13 +65,15 @@ def _assets(request: Request, agreement: Agreement) -> tuple[Asset, Asset]:
     return left, right
 
 
-def _minimum_group(request: Request, assets: tuple[Asset, Asset], receivers: list[str]) -> int:
-    """What the request says, else the largest minimum group that a grant to a receiver asks for."""
+def _minimum_group(request: Request, assets: tuple[Asset, Asset]) -> int:
+    """What the request says, else the largest minimum group that either owner's grant to the other asks for: also who
+    receives nothing learns whether there are enough.
+    """
     asked = [
         grant.minimum_group
         for asset in assets
         for grant in asset.grants
-        if {*receivers, asset.host} & set(grant.to)
+        if {one.host for one in assets} & set(grant.to)
         and request.purpose in grant.purposes
         and FUNCTION in grant.functions
     ]
@@ -100,21 +94,6 @@ def _values(side: Side, other: Side, asset: Asset, name: str) -> list[Json]:
             {"column": column_name, "as": shown, "scale": column.scale or 0, "range": value_range(column)}
         )
     return values
-
-
-def _side(
-    agreement: Agreement, side: Side, asset: Asset, number: int, steps: list[Steps], field: str
-) -> tuple[Json, list[Json]]:
-    """Input and operators of one side."""
-    item = compiling.input_document(agreement, asset, f"in{number}", [*side.keys, *side.values], field)
-    names = [column["name"] for column in item["columns"]]
-    at = [asset.host]
-    read, keys = f"n{2 * number}", f"n{2 * number + 1}"
-    normalise = {"columns": [{"name": k, "steps": list(s)} for k, s in zip(side.keys, steps, strict=True)]}
-    return item, [
-        operator(read, "read/v1", [item["id"]], at, clear_edge("table", names, at)),
-        operator(keys, "normalise/v1", [read], at, clear_edge("keys", side.keys, at), normalise),
-    ]
 
 
 def _estimate(
@@ -161,7 +140,7 @@ def compile(
     assets = _assets(wanted, terms)
     hosts = [asset.host for asset in assets]
     receivers = choose_receivers(wanted.receivers, terms, me, (hosts[0], hosts[1]))
-    group = _minimum_group(wanted, assets, receivers)
+    group = _minimum_group(wanted, assets)
     values = [
         _values(wanted.left, wanted.right, assets[0], "left"),
         _values(wanted.right, wanted.left, assets[1], "right"),
@@ -176,7 +155,7 @@ def compile(
     smaller = 0 if known[0] is None or known[1] is None or known[0] <= known[1] else 1
     placer = {"left": 1, "right": 0, None: smaller}[wanted.repeated]
     sides = [
-        _side(terms, side, asset, i, steps, ("left", "right")[i])
+        compile_side(terms, asset, i, side.keys, side.values, steps, ("left", "right")[i])
         for i, (side, asset) in enumerate(zip(both, assets, strict=True))
     ]
     parameters = {

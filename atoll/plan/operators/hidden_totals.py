@@ -20,6 +20,7 @@ from atoll.plan.operators.psi import Columns, pair
 PROTOCOL = Protocol("hidden-totals/v1", "semi-honest", "lpn-permutation-two-party")
 MAX_SUM = 2**63
 MAX_VALUES = 64
+MAX_ROWS = 2**25
 
 Values = Annotated[tuple[Value, ...], Field(max_length=MAX_VALUES)]
 
@@ -35,7 +36,7 @@ class Parameters(Document):
     receivers: Annotated[tuple[Key, ...], Field(min_length=1, max_length=2)]
     unique: Key
     multiplicity: Annotated[int, Field(ge=1, le=1000)]
-    maximum_rows: Annotated[int, Field(ge=1, le=2**32 - 1)]
+    maximum_rows: Annotated[int, Field(ge=1, le=MAX_ROWS)]
     minimum_group: Annotated[int, Field(ge=1, le=2**31)]
     keys: Annotated[tuple[Columns, ...], Field(min_length=2, max_length=2)]
     values: Annotated[tuple[Values, ...], Field(min_length=2, max_length=2)]
@@ -104,6 +105,11 @@ def uses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...]) -> Use
     return found
 
 
+def told_bits(values: Values, rows: int) -> int:
+    """Bits that sums of so many rows at most can hold: what values chosen for it could tell about which rows match."""
+    return sum((rows * (int(v.range[1]) - int(v.range[0]))).bit_length() for v in values)
+
+
 def discloses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], plan: Plan) -> list[Statement]:
     """Sizes to each other; count and sums to receivers, if enough keys match; whether they do to both."""
     out = []
@@ -124,8 +130,9 @@ def discloses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], p
         )
 
     added = [tuple(value.column for value in values) for values in parameters.values]
-    sides = list(zip(sources, added, strict=True))
-    for (mine, own), (theirs, others) in (sides, sides[::-1]):
+    bits = [told_bits(values, parameters.maximum_rows) for values in parameters.values]
+    sides = list(zip(sources, added, bits, strict=True))
+    for (mine, own, own_bits), (theirs, others, _) in (sides, sides[::-1]):
         me = (mine.owner or "",)
         keys = Facts(asset=theirs.asset, columns=theirs.edge.columns)
         protected = keys.model_copy(update={"minimum_group": group})
@@ -136,7 +143,8 @@ def discloses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], p
             if others:
                 say("matched_sum", theirs, me, protected.model_copy(update={"columns": others}))
             if own:
-                say("own_matched_sum", theirs, me, protected.model_copy(update={"columns": own}))
+                told = {"columns": own, "maximum_bits": max(own_bits, 1)}
+                say("own_matched_sum", theirs, me, protected.model_copy(update=told))
     say("guessing", None, tuple(sorted(op.at)), Facts(minimum_group=group))
     say("corruptible", None, tuple(sorted(op.at)), Facts())
     return out
