@@ -13,7 +13,7 @@ from atoll.client.jobs import Job, Service
 from atoll.errors import AtollError
 from atoll.testing import Net, NodeProcess, nodes, until
 
-SILENCE = 3
+SILENCE = 6
 
 
 @pytest.fixture(scope="module")

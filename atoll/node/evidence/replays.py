@@ -44,6 +44,8 @@ class _Running:
     worker: Worker | None = None
     progress: Json | None = None
     cancelled: AtollError | None = None
+    # Its end is being stored: whoever reads that it has ended may begin another one.
+    ending: bool = False
 
     def show(self, progress: Json) -> None:
         """Takes note of how far it came."""
@@ -125,7 +127,7 @@ class Replays:
         identifier = f"rpl-{secrets.token_hex(8)}"
         running = _Running(case, papers, options, desk.clock(), desk.home / "work" / identifier, host)
         with self._lock:
-            if self._running:
+            if any(not other.ending for other in self._running.values()):
                 raise AtollError(
                     "E_BUSY",
                     "another replay runs; a node runs one at a time",
@@ -238,6 +240,9 @@ class Replays:
         running = self._running.get(identifier)
         if running is None:
             return
+        shutil.rmtree(running.work, ignore_errors=True)
+        with self._lock:
+            running.ending = True
         try:
             if document is not None and envelope is not None:
                 self._keep(identifier, document, envelope)
@@ -249,7 +254,6 @@ class Replays:
             self._log.exception("ending a replay failed", replay=identifier)
             self._failed(identifier, running, AtollError("E_INTERNAL", type(defect).__name__))
         finally:
-            shutil.rmtree(running.work, ignore_errors=True)
             with self._lock:
                 self._running.pop(identifier, None)
 
