@@ -310,7 +310,7 @@ def job(folder: Path, rows: int, repeats: int, report: Report) -> None:
     site.mkdir()
     (site / "sitecustomize.py").write_text(_WITHOUT, encoding="utf-8")
     keep = os.environ.get("PYTHONPATH")
-    with nodes("left", "right", settings={"logs.level": "info"}) as net:
+    with nodes("left", "right", settings={"logs.level": "info"}, warm=False) as net:
         tables = overlapping(rows, 0)
         for node, table in zip(net, tables, strict=True):
             node.steward.data.add("t", write(table, folder / f"{node.name}.csv"))
@@ -353,7 +353,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if {"append", "verify"} & set(wanted):
-            with nodes("alice", "bob") as net:
+            with nodes("alice", "bob", warm=False) as net:
                 blocks = Blocks(*served(net, folder))
         if "append" in wanted:
             report = Report("evidence_append", ["batch", "receipts", "wall/s", "cpu/s"])

@@ -99,7 +99,7 @@ def main() -> None:
     settings = {"logs.level": "info", "jobs.threads": options.threads}
     with (
         tempfile.TemporaryDirectory(dir=options.work) as work,
-        nodes(*PARTIES, settings=settings, folder=work) as net,
+        nodes(*PARTIES, settings=settings, folder=work, warm=False) as net,
     ):
         for rows in options.sizes:
             agreements: dict[int, str] = {}

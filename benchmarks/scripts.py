@@ -211,7 +211,7 @@ def main() -> None:
     if {"batch", "single"} & set(wanted):
         with (
             tempfile.TemporaryDirectory() as folder,
-            nodes("insurer", "hospital", settings={"logs.level": "info"}, folder=folder) as net,
+            nodes("insurer", "hospital", settings={"logs.level": "info"}, folder=folder, warm=False) as net,
         ):
             deployed(net, options.claims)
             if "batch" in wanted:

@@ -51,7 +51,7 @@ def main() -> None:
     arguments.add_argument("--repeats", type=int, default=3)
     options = arguments.parse_args()
     report = Report("service_calls", ["callers", "calls", "bytes", "calls/s", "p50 ms", "p99 ms", "max ms"])
-    with nodes("alice", "bob", settings={"logs.level": "info"}) as net:
+    with nodes("alice", "bob", settings={"logs.level": "info"}, warm=False) as net:
         agreement = net.agreement({"bob": {"echo": "service"}}, parties=["alice"])
         service = net.alice.analyst.echo(agreement, "echo", purpose="test")
         for callers in options.callers:

@@ -57,7 +57,7 @@ def main() -> None:
     report = Report("sums_nodes", columns)
     for holders in options.holders:
         names = [f"holder {number}" for number in range(holders)]
-        with nodes(*names, pair="star", settings={"logs.level": "info"}) as net:
+        with nodes(*names, pair="star", settings={"logs.level": "info"}, warm=False) as net:
             books = [book(number, options.rows, options.segments) for number in range(holders)]
             for node, table in zip(net, books, strict=True):
                 node.steward.data.add("book", table)

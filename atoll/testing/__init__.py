@@ -10,7 +10,7 @@
         print(job.wait().result().pandas())
 
 Each node is a process of its own with real keys, TLS and pairing; nothing is weaker than in production but
-the budgets. Starting one takes about a second: share a net between tests.
+the budgets. The first start loads the code, which takes seconds: share a net between tests.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def nodes(
     settings: Mapping[str, Any] | None = None,
     folder: str | Path | None = None,
     keep: bool = False,
+    warm: bool = True,
 ) -> Iterator[Net]:
     """Starts nodes, pairs them, and stops them at the end.
 
@@ -45,6 +46,8 @@ def nodes(
             `{"bob": {"partners.listen": ""}}` makes bob a node that only dials out.
         folder: where the nodes' folders are made; default a new temporary one.
         keep: leaves the folders for a look afterwards.
+        warm: forks the nodes from a process that has loaded their code, which saves most of the time of a start;
+            False starts each as an operator does, by `atoll node`.
 
     Yields:
         The net: `net.alice.analyst`, `net.agreement(...)`.
@@ -58,6 +61,8 @@ def nodes(
     root = Path(tempfile.mkdtemp(prefix="atoll-", dir=folder))
     net = Net([NodeProcess(name, root / _folder_name(name, i), _settings(name, names, settings))
                for i, name in enumerate(names)])  # fmt: skip
+    for node in net:
+        node.warm = warm
     try:
         net.start()
         if pair is not None:

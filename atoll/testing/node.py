@@ -15,11 +15,13 @@ from typing import Any, Literal
 
 from atoll.client import Client, connect
 from atoll.errors import AtollError
+from atoll.testing import warm
 
 Role = Literal["administrator", "steward", "analyst", "auditor", "operator", "application"]
 ROLES: tuple[Role, ...] = ("administrator", "steward", "analyst", "auditor", "operator", "application")
 START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
+_PROGRAM = ("-m", "atoll.cli")
 # Small and on loopback; a test overrides what it needs.
 SETTINGS: dict[str, Any] = {
     "partners.listen": "127.0.0.1:0",
@@ -42,10 +44,12 @@ class NodeProcess:
         self.settings = SETTINGS | (settings or {})
         self.passphrase = secrets.token_urlsafe(18)
         # Arguments of the interpreter; a test of a dishonest partner starts a program of its own here.
-        self.program: tuple[str, ...] = ("-m", "atoll.cli")
+        self.program: tuple[str, ...] = _PROGRAM
+        # Whether the process is forked from one that has loaded the code, where it can be.
+        self.warm = True
         self.identity = ""
         self.address: str | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | warm.Forked | None = None
         self._clients: dict[str, Client] = {}
 
     # The process.
@@ -74,16 +78,24 @@ class NodeProcess:
     def start(self) -> NodeProcess:
         """Starts the process and waits until it answers; `E_STATE` with the end of its log if it does not."""
         (self.folder / "api.address").unlink(missing_ok=True)
-        with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *self.program, "node", "-d", str(self.folder)],
-                env=self.environment | {"ATOLL_PASSPHRASE": self.passphrase},
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,  # a signal of the terminal reaches the tests, and they stop the nodes
-            )  # fmt: skip
+        environment = self.environment | {"ATOLL_PASSPHRASE": self.passphrase}
+        forked = None
+        if self.warm and self.program == _PROGRAM:
+            forked = warm.fork(self.folder, self.log_file, environment)
+        self._process = forked or self._load(environment)
         self._await_health()
         self._learn()
         return self
+
+    def _load(self, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        """The process as an operator starts it, which loads the code."""
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, *self.program, "node", "-d", str(self.folder)],
+                env=environment,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,  # a signal of the terminal reaches the tests, and they stop the nodes
+            )  # fmt: skip
 
     def _await_health(self) -> None:
         end = time.monotonic() + START_SECONDS

@@ -100,7 +100,7 @@ def main() -> None:
     settings = {"logs.level": "info", "jobs.threads": options.threads}
     with (
         tempfile.TemporaryDirectory() as work,
-        nodes("left", "right", settings=settings, folder=work) as net,
+        nodes("left", "right", settings=settings, folder=work, warm=False) as net,
     ):
         folder = Path(work)
 

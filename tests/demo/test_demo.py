@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -132,15 +133,14 @@ def test_ctrl_c_stops_every_process_and_removes_every_folder(tmp_path: Path) -> 
 
 
 def _mentioning(text: str) -> list[str]:
-    """Command lines of running processes that name a folder."""
+    """Running processes that name a folder in their command line, or have a file of it open."""
     found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = file.read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if text in line:
-            found.append(line)
+    for process in Path("/proc").glob("[0-9]*"):
+        # A process may end while it is looked at.
+        with contextlib.suppress(OSError):
+            line = (process / "cmdline").read_bytes().decode(errors="replace")
+            if text in line or any(text in os.readlink(file) for file in (process / "fd").iterdir()):
+                found.append(line)
     return found
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives import hashes
 
@@ -99,18 +100,33 @@ def forms(value: Value) -> dict[str, bytes]:
     return {name: raw for name, raw in found.items() if len(raw) >= LEAST}
 
 
+def _starts(capture: bytes, patterns: list[bytes]) -> set[bytes]:
+    """Those of the patterns' first `LEAST` bytes that occur in the capture.
+
+    Megabytes are looked through once for all patterns; few of the thousands of patterns are left to be looked for.
+    """
+    wanted = np.frombuffer(b"".join(raw[:LEAST] for raw in patterns), "<u4")
+    windows = [
+        np.frombuffer(capture, "<u4", (len(capture) - offset) // LEAST, offset)
+        for offset in range(min(LEAST, len(capture)))
+    ]
+    occurs = np.isin(wanted, np.concatenate(windows)) if windows else np.zeros(len(wanted), bool)
+    return {raw[:LEAST] for raw, found in zip(patterns, occurs, strict=True) if found}
+
+
 def search(haystacks: Iterable[bytes], values: Iterable[Value]) -> list[Found]:
     """What of the planted values crossed. A short pattern counts when two values show in that very form."""
     capture = b"\n".join(haystacks)
+    patterns = [(value, form, raw) for value in values for form, raw in forms(value).items()]
+    starts = _starts(capture, [raw for _, _, raw in patterns])
     sure, short = [], {}
-    for value in values:
-        for form, raw in forms(value).items():
-            if raw in capture:
-                if len(raw) > SHORT:
-                    sure.append(Found(value, form, False))
-                else:
-                    kind = form if not form.startswith("integer") else form.partition(",")[2]
-                    short.setdefault(kind, []).append(Found(value, form, True))
+    for value, form, raw in patterns:
+        if raw[:LEAST] in starts and raw in capture:
+            if len(raw) > SHORT:
+                sure.append(Found(value, form, False))
+            else:
+                kind = form if not form.startswith("integer") else form.partition(",")[2]
+                short.setdefault(kind, []).append(Found(value, form, True))
     return sure + [f for group in short.values() if len({x.value for x in group}) > 1 for f in group]
 
 
