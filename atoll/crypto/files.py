@@ -7,7 +7,6 @@ it back.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +32,9 @@ def disk_errors() -> Iterator[None]:
 
 def scratch(folder: Path) -> BinaryIO:
     """A file without a name in `folder`, mode 0600: gone with the process, however that ends."""
+    # Here, since most joins need no file and an import takes milliseconds.
+    import tempfile
+
     return tempfile.TemporaryFile(dir=folder, buffering=0)
 
 

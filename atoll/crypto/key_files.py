@@ -7,7 +7,6 @@ chunks pass once more, in the order of the rows, and keys are numbered by first 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from atoll.crypto.spool import Beside, Spool
 from atoll.crypto.stream import kernel_errors
 from atoll.errors import AtollError
 
-CHUNK_ROWS = 1 << 19
+CHUNK_ROWS = 1 << 18
 """Rows that are made distinct at once, about 100 bytes each."""
 PARTS = 256
 _DIGEST = f"V{DIGEST_BYTES}"
@@ -76,7 +75,7 @@ def key_files(
     on_invalid: Literal["refuse", "no_key"] = "refuse",
     chunk_rows: int = CHUNK_ROWS,
 ) -> KeyFiles:
-    """The keys of `key_digests`, byte by byte the same, as files in `folder`: `digests.bin`, `rows.bin`, `multiplicity.bin`.
+    """The keys of `key_digests`, byte by byte the same: `digests.bin`, `rows.bin` and `multiplicity.bin` in `folder`.
 
     Memory follows from `chunk_rows`, not from the table: about 100 bytes for each, and 150 bytes for each 256th key.
     While it runs it takes up to 92 bytes of disk a row in `folder`, of which 40 stay. The files hold digests of the
@@ -102,6 +101,8 @@ def key_files(
         making.spool_chunks(key_batches(table, columns), columns, steps, on_invalid, chunk_rows)
         return making.finish()
     except BaseException:
+        import shutil
+
         shutil.rmtree(folder, ignore_errors=True)
         raise
 

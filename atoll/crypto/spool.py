@@ -49,7 +49,7 @@ class Spool:
         if len(ends) != self.parts or ends[-1] != len(records) or records.dtype != self.dtype:
             raise ValueError("the records are not those of a chunk in parts")
         first = len(self._file) // self.dtype.itemsize
-        self._file.append(records.tobytes())
+        self._file.append(np.ascontiguousarray(records).view(np.uint8))
         self._places.append(np.concatenate((np.zeros(1, np.int64), ends)) + first)
 
     def segments(self, part: int) -> Iterator[Records]:
@@ -94,7 +94,8 @@ class Beside:
         for places in self._places:
             start, count = int(places[part]), int(places[part + 1] - places[part])
             if count:
-                self._file.write(start * size, records[done : done + count].tobytes())
+                part_of = np.ascontiguousarray(records[done : done + count])
+                self._file.write(start * size, part_of.view(np.uint8))
             done += count
         if done != len(records):
             raise ValueError("as many records as the spool has in that part")

@@ -108,7 +108,9 @@ def test_a_short_write_goes_on(tmp_path, monkeypatch):
 def test_a_value_that_cannot_be_a_key_names_its_row_and_leaves_nothing(tmp_path):
     table = pa.table({"k": ["1"] * 500 + ["x"]})
     with pytest.raises(AtollError, match="row 500") as caught:
-        key_files(table.to_batches(max_chunksize=9), ["k"], tmp_path / "keys", {"k": ["digits"]}, chunk_rows=7)
+        key_files(
+            table.to_batches(max_chunksize=9), ["k"], tmp_path / "keys", {"k": ["digits"]}, chunk_rows=7
+        )
     assert caught.value.code == "E_DATA"
     assert os.listdir(tmp_path) == []
     kept = key_files(table, ["k"], tmp_path / "keys", {"k": ["digits"]}, on_invalid="no_key", chunk_rows=7)

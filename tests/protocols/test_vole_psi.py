@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 import struct
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atoll.crypto.files import FileBytes
 from atoll.crypto.psi import Side, VolePsi, partition
 from atoll.errors import AtollError
 from atoll.protocols import buckets, coin, memory, vole_psi
@@ -296,6 +298,97 @@ def test_a_killed_party_goes_on_at_the_last_finished_bucket(modes):
             assert tape.sent == sent[i][mine_sent:]
             assert not tape.left
             assert len(opened) == any("/tags/" in s or "/matches/" in s for s, _ in tape.sent)
+
+
+def in_files(side, folder):
+    """The same side, its keys in files."""
+    parts = []
+    for name, data in (("digests", side.digests), ("counts", side.multiplicity)):
+        (folder / name).write_bytes(data or b"")
+        parts.append(None if data is None else FileBytes.open(folder / name))
+    return replace(side, digests=parts[0], multiplicity=parts[1])
+
+
+@pytest.fixture
+def filed(tmp_path, monkeypatch):
+    """Two sides of five buckets, the first one's keys in files; and what both in memory gave and sent."""
+    monkeypatch.setattr(buckets, "_CHUNK", 17)
+    pair = sides(dict.fromkeys(range(90), 2), dict.fromkeys(range(40, 170), 3), multiplicity=True)
+    results, channels, _ = run(pair, bucket_items=30)
+    return in_files(pair[0], tmp_path), pair[0], results[0], [channel.sent for channel in channels]
+
+
+def plainly(found):
+    """A result, what is in files read."""
+    return replace(found, matched=found.matched[:], peer_multiplicity=found.peer_multiplicity[:])
+
+
+def resumed(side, sent, received=0, **more):
+    tape = Tape([payload for _, payload in sent[1][received:]])
+    found = call(0, [side], tape, bucket_items=30, **more)
+    assert not tape.left
+    return plainly(found), tape.sent
+
+
+def test_keys_in_files_send_the_same_and_find_the_same(filed, tmp_path):
+    side, held, result, sent = filed
+    assert resumed(held, sent) == resumed(side, sent) == (result, sent[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["counts", "digests"]
+    one = replace(side, multiplicity=None), replace(held, multiplicity=None)
+    other = replace(sides(ones(90), ones(40, 170))[1], multiplicity=None)
+    results, channels, _ = run([one[1], other], bucket_items=30)
+    tape = Tape([payload for _, payload in channels[1].sent])
+    found = call(0, [one[0]], tape, bucket_items=30)
+    assert (found.matched[:], found.peer_multiplicity) == (results[0].matched, None)
+    assert tape.sent == channels[0].sent
+
+
+def checkpoints(side, sent, path):
+    """Every state that a run with keys in files gives, and what was sent and received by then."""
+    kept = []
+    tape = Tape([payload for _, payload in sent[1]])
+
+    def save(state):
+        kept.append((state(), len(tape.sent), len(sent[1]) - len(tape.left)))
+
+    found = call(0, [side], tape, bucket_items=30, results=path, save=save)
+    return plainly(found), kept
+
+
+def test_a_run_in_files_goes_on_at_the_last_finished_bucket(filed, tmp_path):
+    side, _, result, sent = filed
+    path = tmp_path / "matches-0"
+    found, kept = checkpoints(side, sent, path)
+    assert found == result
+    assert len(kept) == 5
+    # Matches of later buckets stand in the files when a run goes on from an earlier one.
+    for state, mine_sent, received in reversed(kept):
+        again = resumed(side, sent, received, checkpoint=state, results=path)
+        assert again == (result, sent[0][mine_sent:])
+    assert {len(state) for state, _, _ in kept} == {len(kept[0][0])}
+    assert all(stat.S_IMODE(p.stat().st_mode) == 0o600 for p in tmp_path.glob("matches-0.*"))
+    # From the beginning: what an attempt that kept no state left behind does not count.
+    assert resumed(side, sent, results=path) == (result, sent[0])
+
+
+def test_a_checkpoint_without_its_files_is_foreign(filed, tmp_path):
+    side, held, _, sent = filed
+    path = tmp_path / "matches-0"
+    _, kept = checkpoints(side, sent, path)
+    state, _, received = kept[2]
+    keys = tmp_path / "matches-0.keys"
+    good = keys.read_bytes()
+    for bad in (b"", good[: len(good) // 4], bytes([good[0] ^ 1]) + good[1:]):
+        keys.write_bytes(bad)
+        with pytest.raises(AtollError, match="E_FORMAT"):
+            resumed(side, sent, received, checkpoint=state, results=path)
+    keys.write_bytes(good)
+    for other, where in ((side, None), (side, tmp_path / "elsewhere"), (held, path)):
+        with pytest.raises(AtollError, match="E_FORMAT"):
+            resumed(other, sent, received, checkpoint=state, results=where)
+    for cut in range(len(state)):
+        with pytest.raises(AtollError, match="E_FORMAT"):
+            resumed(side, sent, received, checkpoint=state[:cut], results=path)
 
 
 class Early(Tape):
