@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from atoll.errors import AtollError
 
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 """Numbers that are read at once."""
 
 

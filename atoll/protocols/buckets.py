@@ -21,7 +21,7 @@ TAIL_BITS = 41
 U32 = npt.NDArray[np.uint32]
 _Place: TypeAlias = Callable[[bytes], tuple[bytes, list[int]]]
 # Keys of a file that are placed at once.
-_CHUNK = 1 << 19
+_CHUNK = 1 << 18
 
 
 def count(mine: int, peer: int, bucket_items: int = BUCKET_ITEMS) -> int:

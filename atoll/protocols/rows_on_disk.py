@@ -17,6 +17,7 @@ from atoll.crypto.spool import MOST_PARTS, Spool
 from atoll.protocols.rows import NO_KEY
 
 U32 = npt.NDArray[np.uint32]
+_SPAN = 1 << 19
 _PAIR = np.dtype([("to", "<u4"), ("value", "<u4")])
 
 
@@ -63,7 +64,7 @@ def _ranges(count: int, span: int) -> int:
 
 
 def rows_in_order(
-    rows: FileBytes, matched: Bytes, keys: int, span: int = BLOCK
+    rows: FileBytes, matched: Bytes, keys: int, span: int = _SPAN
 ) -> tuple[FileArray, FileArray]:
     """Rows of each matched key in the order of `matched`, int64, and how many rows each matched key has, int64.
 

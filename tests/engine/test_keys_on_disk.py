@@ -157,6 +157,7 @@ def test_rows_of_keys_through_files(tmp_path_factory, rows, keys, count, span):
 
 PARTY = """
 import json, re, sys
+from collections import deque
 from pathlib import Path
 import numpy as np, pyarrow as pa
 from concurrent.futures import ThreadPoolExecutor
@@ -179,8 +180,11 @@ with ThreadPoolExecutor(2) as pool:
 before = peak()
 keys = [key_files(batches(n, rows), ["k"], folder / f"keys-{n}") for n in (0, rows // 2)]
 prepared = peak()
-ends = pair(capacity=64, seconds=200)
-how = {"order": sys.argv[3], "memory": 64 << 20, "security": "semi-honest"}
+ends = pair(capacity=8, seconds=200)
+for end in ends:
+    # A channel for tests keeps all that was sent.
+    end.sent = deque(maxlen=1)
+how = {"order": sys.argv[3], "memory": 16 << 20, "security": "semi-honest"}
 with ThreadPoolExecutor(2) as pool:
     found = list(pool.map(lambda i: private_intersection(keys[i], ends[i], learns=("me", "peer")[i], **how), (0, 1)))
 print(json.dumps({"rows": len(found[0]), "prepared": prepared - before, "joined": peak() - before}))
@@ -198,11 +202,9 @@ def peaks(folder: Path, rows: int, order: str) -> dict[str, int]:
     return json.loads(out.stdout)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("order", ["rows", "shared"])
-def test_three_million_keys_a_side_within_a_budget(tmp_path, order):
+@pytest.mark.parametrize("order", ["shared", pytest.param("rows", marks=pytest.mark.slow)])
+def test_three_million_keys_a_side_take_less_memory_than_their_digests(tmp_path, order):
     found = peaks(tmp_path, 3_000_000, order)
     assert found["rows"] == 1_500_000
-    # One chunk of keys; then the machines of two parties.
-    assert 10 << 20 < found["prepared"] < 150_000_000, found
-    assert found["joined"] < 300_000_000, found
+    # A chunk of keys, then the machines of both parties; digests alone would be 192 MB.
+    assert 10 << 20 < found["prepared"] <= found["joined"] < 150_000_000, found
