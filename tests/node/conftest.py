@@ -372,8 +372,11 @@ def unchanged(net: Net, mallory: Mallory, records: Any) -> Iterator[None]:
     def settled() -> dict[str, int] | None:
         """What is stored, once nothing was added for a moment: the end of an earlier test's job may come late."""
         found = {name: seen.count(name) for name in TABLES}
-        time.sleep(0.5)
-        return found if found == {name: seen.count(name) for name in TABLES} else None
+        for _ in range(3):
+            time.sleep(0.4)
+            if found != {name: seen.count(name) for name in TABLES}:
+                return None
+        return found
 
     before = until("the victim has settled", settled, 60)
     log = len(net.victim.log())
