@@ -52,15 +52,23 @@ class Spool:
         self._file.append(np.ascontiguousarray(records).view(np.uint8))
         self._places.append(np.concatenate((np.zeros(1, np.int64), ends)) + first)
 
-    def segments(self, part: int) -> Iterator[Records]:
-        """The records of a part, chunk by chunk."""
+    def pieces(self, part: int, least: int = 1) -> Iterator[Records]:
+        """The records of a part in the order in which they were written, at least so many at a time but the last."""
+        found: list[Records] = []
+        count = 0
         for places in self._places:
             if places[part] < places[part + 1]:
-                yield self._read(int(places[part]), int(places[part + 1]))
+                found.append(self._read(int(places[part]), int(places[part + 1])))
+                count += len(found[-1])
+            if count >= least:
+                yield np.concatenate(found)
+                found, count = [], 0
+        if found:
+            yield np.concatenate(found)
 
     def take(self, part: int) -> Records:
         """The records of a part, in the order in which they were written."""
-        found = list(self.segments(part))
+        found = list(self.pieces(part))
         return np.concatenate(found) if found else np.empty(0, self.dtype)
 
     def chunks(self) -> Iterator[Records]:

@@ -108,7 +108,7 @@ def _placed(rows: FileBytes, matched: Bytes, keys: int, span: int) -> Spool:
         matches = of_matches.take(part)
         place = np.zeros(key_width, np.uint32)
         place[matches["to"] - np.uint32(part * key_width)] = matches["value"]
-        for found in of_rows.segments(part):
+        for found in of_rows.pieces(part, span):
             to = place[found["to"] - np.uint32(part * key_width)]
             by_place.append(_pairs(to, found["value"]), to // place_width)
     of_matches.close()
