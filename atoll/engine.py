@@ -22,18 +22,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from atoll.crypto.files import FileArray, whole
+from atoll.crypto.key_files import KeyFiles, key_files
 from atoll.crypto.keys import KeySet, int64_array, key_digests
 from atoll.crypto.psi import MAX_ITEMS, Learns, Security, Side, Variant
 from atoll.crypto.suite import digest, digest_bytes
 from atoll.errors import AtollError
-from atoll.protocols import ecdh_psi, vole_psi
+from atoll.protocols import ecdh_psi, rows_on_disk, vole_psi
 from atoll.protocols.driver import Channel
+from atoll.protocols.ecdh_psi import Intersection
 from atoll.protocols.rows import rows_in_order, rows_of
 
-__all__ = ["Channel", "KeySet", "key_digests", "private_intersection"]
+__all__ = ["Channel", "FileArray", "KeyFiles", "KeySet", "key_digests", "key_files", "private_intersection"]
 
 Who = Literal["me", "peer", "both"]
-Keys: TypeAlias = KeySet | pa.Table | pa.RecordBatch | pa.Array | pa.ChunkedArray | npt.NDArray[Any]
+Keys: TypeAlias = (
+    KeySet | KeyFiles | pa.Table | pa.RecordBatch | pa.Array | pa.ChunkedArray | npt.NDArray[Any]
+)
+Rows: TypeAlias = npt.NDArray[np.int64] | FileArray
 
 _CHANNEL: Final = "intersection"
 _HELLO: Final = b"atoll intersection v1 "
@@ -112,7 +118,7 @@ def private_intersection(
     seed: bytes | None = None,
     before_open: Callable[[], None] = lambda: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> npt.NDArray[np.int64] | None:
+) -> Rows | None:
     """Runs this side of a private intersection with the peer at the other end of `channel`.
 
     Both sides learn how many distinct keys the other has. Who learns learns in addition which of its own keys the
@@ -120,8 +126,8 @@ def private_intersection(
 
     Args:
         keys: the key of each row: a table or record batch (all its columns, in this order, make the key), an
-            array of one column, or a key set of `key_digests`. Types and columns match when they do in a join.
-            A row with a null in its key matches nothing.
+            array of one column, a key set of `key_digests`, or the files of `key_files`, for tables larger than
+            memory. Types and columns match when they do in a join. A row with a null in its key matches nothing.
         channel: ordered, reliable and authenticated; see `atoll.protocols.driver.Channel`. After the call it is
             as the protocol left it, and may carry the next one.
         learns: who learns: `me`, `peer` or `both`. The peer says the same from its own place.
@@ -132,7 +138,8 @@ def private_intersection(
         order: `rows` gives row numbers ascending; `shared` gives rows by matched key in an order that is the same
             on both sides, rows of one key ascending: with unique keys the two results stand row beside row.
         memory: bytes that `vole-psi/v1` may take beside the keys, at least 4 MiB; less means more buckets. The
-            smaller wish of the two sides holds.
+            smaller wish of the two sides holds. With keys in files, what else is in memory is a bit for each key and
+            a few tens of MB; `ecdh-psi/v1` takes all keys into memory.
         threads: worker threads, 1 to 1024.
         context: bytes that name the occasion, the same on both sides; the peer is shown a digest of them.
         seed: 32 secret bytes that fix all randomness; default new ones. Never use a seed twice.
@@ -140,11 +147,13 @@ def private_intersection(
         progress: called with work done and to do.
 
     Returns:
-        Row numbers from 0, int64; None where this side learns nothing.
+        Row numbers from 0, int64; None where this side learns nothing. Of keys in files they are in a file without a
+        name beside them, as a `FileArray`: `rows[start:stop]` reads some, `numpy.asarray(rows)` all.
 
     Raises:
         AtollError: `E_PROTOCOL` if the peer breaks the protocol or was asked for another run; `E_FORMAT` for an
-            argument out of its range; what `key_digests` and the channel raise.
+            argument out of its range; `E_DISK` if the disk of key files is full; what `key_digests` and the channel
+            raise.
     """
     if security is None:
         security = "semi-honest" if protocol == ecdh_psi.PROTOCOL or variant != "fast" else "malicious"
@@ -154,7 +163,7 @@ def private_intersection(
             "E_FORMAT", f"Not to be had: {protocol=}, {security=}, {variant=}, {learns=}, {order=}."
         )
     wish = _bucket(memory)
-    known = keys if isinstance(keys, KeySet) else _key_set(keys, steps or {}, threads)
+    known = keys if isinstance(keys, KeySet | KeyFiles) else _key_set(keys, steps or {}, threads)
     occasion = digest_bytes(digest(_HELLO + context))
     terms = _Terms(chosen, _WHO[learns], known.n_unique, wish, occasion)
     hello = terms.hello(os.urandom(_NONCE_BYTES))
@@ -179,9 +188,18 @@ def private_intersection(
         before_open=before_open,
         progress=progress,
     )
+    return _rows(known, found, order)
+
+
+def _rows(known: KeySet | KeyFiles, found: Intersection, order: str) -> Rows | None:
+    """The rows of the matched keys."""
     if found.matched is None:
         return None
-    matched = np.frombuffer(found.matched, dtype="<u4")
+    if isinstance(known, KeyFiles):
+        if order == "shared":
+            return rows_on_disk.rows_in_order(known.rows, found.matched, known.n_unique)[0]
+        return rows_on_disk.rows_of(known.rows, found.matched, known.n_unique)
+    matched = np.frombuffer(whole(found.matched), dtype="<u4")
     rows = np.frombuffer(known.rows, dtype="<u4")
     if order == "shared":
         return rows_in_order(rows, matched, known.n_unique)[0]

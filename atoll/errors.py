@@ -114,6 +114,11 @@ CODES: dict[str, tuple[int, Fault, str]] = {
         "Look at the node's log and at the machine's memory; then run the job again.",
     ),
     "E_MEMORY": (507, "operator", "Give the job a larger memory budget, or split the input."),
+    "E_DISK": (
+        507,
+        "operator",
+        "Free space on the disk of the node's folder, or move the folder to a larger one; then run the job again.",
+    ),
     "E_TIME": (504, "operator", "Give the job a larger time budget."),
     "E_RECEIPT": (
         502,

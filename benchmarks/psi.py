@@ -2,12 +2,17 @@
 
     python benchmarks/psi.py [--rows 1000000] [--methods semi-honest,malicious] [--repeats 3] [--threads 1]
                              [--shape 100mbit,10ms] [--stages] [--peer-rows 1000000]
+                             [--on-disk] [--memory 67108864] [--work FOLDER]
 
 Ids of 18 digits, half of which overlap; the first party learns, and writes its matching rows as CSV. No node, no
 TLS, no receipt. Wall time runs from the start of the first process to the closed output file; CPU is that of both
 processes over their whole life, with Python's start and imports. Both share this machine. `MB` is what the two
 sent; `lo MB` what the loopback device counted, headers and other programs' traffic included, as it is for a
 peer's library (benchmarks/peers/psi.py). ECDH is left out above 100,000 rows unless it is named.
+
+`--on-disk` keeps the keys of both parties in files, as for tables larger than memory; `party MB` then hardly follows
+the rows, and each party takes about 90 bytes of disk a row at its most, beside its CSV, in `--work`. `--memory` bounds
+what a bucket takes.
 
 `--stages` says where the time of each party goes, by the step of the message that was made, and ends with what
 this machine can do at most (benchmarks/psi_machine.py). `--shape` runs both parties in network namespaces with a
@@ -23,7 +28,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from harness.ids import overlapping, write
+from harness.ids import write_overlapping
 from harness.parties import Pair, free_ports, run
 from harness.report import Report, Row, medians, parser
 from harness.shape import Link, NoShapingError, shaped
@@ -40,8 +45,7 @@ COLUMNS = ["who", "rows", "wall s", "cpu s", "party MB", "MB", "lo MB"]
 
 
 def _make(rows: int, others: int, folder: Path) -> None:
-    for side, table in zip(("left", "right"), overlapping(rows, 0, others), strict=True):
-        write(table, folder / f"{side}-{rows}.csv")
+    write_overlapping(rows, others, *(folder / f"{side}-{rows}.csv" for side in ("left", "right")))
 
 
 def files(rows: int, folder: Path, others: int | None = None) -> list[Path]:
@@ -60,7 +64,16 @@ def written(file: Path) -> int:
         return sum(part.count(b"\n") for part in iter(lambda: lines.read(1 << 20), b"")) - 1
 
 
-def ours(method: str, inputs: list[Path], rows: int, folder: Path, link: Link, threads: int = 1) -> Pair:
+def ours(
+    method: str,
+    inputs: list[Path],
+    rows: int,
+    folder: Path,
+    link: Link,
+    threads: int = 1,
+    on_disk: bool = False,
+    memory: int | None = None,
+) -> Pair:
     """One run of the engine, its result checked."""
     output = folder / "ours.csv"
     output.unlink(missing_ok=True)
@@ -73,7 +86,8 @@ def ours(method: str, inputs: list[Path], rows: int, folder: Path, link: Link, t
             "input": str(inputs[rank]),
             "output": str(output),
             "threads": threads,
-            "how": METHODS[method],
+            "how": METHODS[method] | ({} if memory is None else {"memory": memory}),
+            "keys": str(folder / f"keys-{rank}") if on_disk else None,
         }
         commands.append([*link.prefixes[rank], sys.executable, str(PARTY), json.dumps(task)])
     pair = run(commands, folder)
@@ -124,6 +138,8 @@ def main() -> None:
     arguments.add_argument("--threads", type=int, default=1, help="threads of each party")
     arguments.add_argument("--shape", default=None, help="RATE,DELAY of the link, such as 100mbit,10ms")
     arguments.add_argument("--stages", action="store_true", help="where the time of each party goes")
+    arguments.add_argument("--on-disk", action="store_true", help="keys in files")
+    arguments.add_argument("--memory", type=int, default=None, help="bytes that a bucket takes at most")
     arguments.add_argument("--work", default=None, help="folder for the files; default a temporary one")
     options = arguments.parse_args()
     asked = options.methods.split(",") if options.methods else list(METHODS)
@@ -142,10 +158,12 @@ def main() -> None:
                     pairs: list[Pair] = []
 
                     def once(_: int, method: str = method, pairs: list[Pair] = pairs) -> Row:
-                        pairs.append(ours(method, inputs, options.rows, folder, link, options.threads))
+                        how = (options.threads, options.on_disk, options.memory)
+                        pairs.append(ours(method, inputs, options.rows, folder, link, *how))
                         row = row_of(method, options.rows, pairs[-1])
                         others = options.peer_rows or options.rows
-                        return row | {"link": options.shape or "loopback", "peer rows": others}
+                        where = "disk" if options.on_disk else "memory"
+                        return row | {"link": options.shape or "loopback", "peer rows": others, "keys": where}
 
                     report.repeat(options.repeats, once)
                     if options.stages:

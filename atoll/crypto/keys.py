@@ -82,6 +82,14 @@ def key_digests(
             other than text, `E_FORMAT` for an unknown step, `E_DATA` for a value that cannot be normalised
             (the text names column and row), `E_TOO_LARGE` beyond 2^32 - 2 rows.
     """
+    steps = check_columns(columns, steps, threads)
+    return digests_of(key_batches(table, columns), columns, steps, threads, on_invalid)
+
+
+def check_columns(
+    columns: Sequence[str], steps: Mapping[str, Sequence[str]] | None, threads: int
+) -> Mapping[str, Sequence[str]]:
+    """The steps of key columns, if these are named once each; raises as `key_digests`."""
     steps = steps or {}
     unknown = sorted(set(steps) - set(columns))
     if not columns or len(set(columns)) != len(columns) or unknown:
@@ -90,9 +98,22 @@ def key_digests(
         )
     if not 1 <= threads <= 1024:
         raise AtollError("E_FORMAT", f"threads is 1 to 1024, got {threads}.")
+    return steps
+
+
+def digests_of(
+    batches: Iterable[pa.RecordBatch],
+    columns: Sequence[str],
+    steps: Mapping[str, Sequence[str]],
+    threads: int,
+    on_invalid: str,
+    first_row: int = 0,
+) -> KeySet:
+    """The keys of batches that have the key columns alone; `first_row` is the number of their first row in errors."""
     with kernel_errors():
-        builder = _core.KeyBuilder([(c, list(steps.get(c, ()))) for c in columns], on_invalid, threads)
-        for batch in _batches(table, columns):
+        chosen = [(c, list(steps.get(c, ()))) for c in columns]
+        builder = _core.KeyBuilder(chosen, on_invalid, threads, first_row)
+        for batch in batches:
             builder.push([column_buffers(batch.column(i), c) for i, c in enumerate(columns)], batch.num_rows)
         rows, multiplicity, n_null, duplicates = builder.finish()
         return KeySet(_joined(builder), rows, multiplicity, n_null, duplicates)
@@ -113,7 +134,10 @@ def _joined(builder: _core.KeyBuilder) -> bytes:
     return digests.getvalue()
 
 
-def _batches(table: pa.Table | Iterable[pa.RecordBatch], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def key_batches(
+    table: pa.Table | Iterable[pa.RecordBatch], columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """The key columns alone, at most 65,536 rows at a time; `E_COLUMN` if one is missing or named twice."""
     batches = table.to_batches(max_chunksize=_BATCH_ROWS) if isinstance(table, pa.Table) else table
     if isinstance(table, pa.Table) and not batches:
         batches = [pa.RecordBatch.from_pylist([], schema=table.schema)]

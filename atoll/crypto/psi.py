@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from atoll import _core
+from atoll.crypto.files import Bytes, whole
 from atoll.crypto.keys import KeySet
 from atoll.crypto.stream import check_labels, kernel_errors
 from atoll.errors import AtollError
@@ -25,7 +26,7 @@ class Side:
     """What one party brings and what both sides agreed on.
 
     Attributes:
-        digests: 32 bytes per distinct key of this party.
+        digests: 32 bytes per distinct key of this party; `vole-psi/v1` reads those in a file bucket by bucket.
         multiplicity: u32 little-endian per key, rows that have it (at least 1); `None` if duplicates do not
             count. Exchanged only if both learn rows, and then both sides give it.
         peer_items: number of distinct keys that the peer declared.
@@ -35,8 +36,8 @@ class Side:
         chunk_items: items in a message, 1 to 65,536.
     """
 
-    digests: bytes
-    multiplicity: bytes | None
+    digests: Bytes
+    multiplicity: Bytes | None
     peer_items: int
     i_learn: Learns
     peer_learns: Learns
@@ -166,8 +167,8 @@ class EcdhPsi(_Machine[_core.EcdhPsi]):
                 attempt,
                 channel,
                 side.context,
-                side.digests,
-                side.multiplicity,
+                whole(side.digests),
+                None if side.multiplicity is None else whole(side.multiplicity),
                 side.peer_items,
                 side.i_learn,
                 side.peer_learns,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -130,6 +130,14 @@ def hash_named(name: str) -> Hash:
 def digest(data: bytes, using: Suite = DEFAULT) -> str:
     """`algorithm:hex` of the hash of `data`."""
     return f"{using.hash.name}:{using.hash.run(data).hex()}"
+
+
+def digest_parts(parts: Iterable[bytes], using: Suite = DEFAULT) -> str:
+    """`algorithm:hex` of the hash of all parts one after the other."""
+    state = using.hash.new()
+    for part in parts:
+        state.update(part)
+    return f"{using.hash.name}:{state.hexdigest()}"
 
 
 def digest_file(path: Path, using: Suite = DEFAULT) -> str:

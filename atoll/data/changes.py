@@ -14,10 +14,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from atoll.crypto.files import BLOCK, FileBytes
+from atoll.crypto.spool import Spool
 from atoll.errors import AtollError
 
 DIGEST_BYTES = 32
 _BLOCK = 1 << 20
+_PARTS = 256
 _Buffer = bytes | bytearray | memoryview
 _Words = npt.NDArray[np.uint64]  # shape (keys, 4): the digests as four words each
 _Order = npt.NDArray[np.intp]
@@ -95,3 +98,32 @@ def _by_hashing(old: _Buffer, new: _Buffer) -> Changes:
     )
     kept: int = pc.sum(pc.is_in(after, value_set=before)).as_py() or 0
     return Changes(len(after) - kept, len(before) - kept)
+
+
+def count_file_changes(old: FileBytes, new: FileBytes) -> Changes:
+    """As `count_changes`, of digests in files: the 256th part is in memory, and a copy of both on disk beside `new`.
+
+    Raises:
+        AtollError: `E_FORMAT` as there; `E_DISK` if the disk is full.
+    """
+    cut = [_cut(digests, new) for digests in (old, new)]
+    added = removed = 0
+    for part in range(_PARTS):
+        before, after = (memoryview(spool.take(part).tobytes()) for spool in cut)
+        found = count_changes(before, after)
+        added, removed = added + found.added, removed + found.removed
+    return Changes(added, removed)
+
+
+def _cut(digests: FileBytes, beside: FileBytes) -> Spool:
+    """Digests by their last byte: equal ones lie in one part."""
+    if len(digests) % DIGEST_BYTES:
+        raise AtollError(
+            "E_FORMAT", f"{len(digests)} bytes are not a whole number of {DIGEST_BYTES}-byte digests"
+        )
+    spool = Spool(beside.folder, f"V{DIGEST_BYTES}", _PARTS)
+    for start in range(0, len(digests), DIGEST_BYTES * BLOCK):
+        piece = digests[start : start + DIGEST_BYTES * BLOCK]
+        last = np.frombuffer(piece, np.uint8)[DIGEST_BYTES - 1 :: DIGEST_BYTES]
+        spool.append(np.frombuffer(piece, spool.dtype), last)
+    return spool

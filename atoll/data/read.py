@@ -26,27 +26,30 @@ Where = str | Path | Snapshot
 
 
 @dataclass(frozen=True)
-class _Stored:
+class Stored:
+    """A Parquet file, the types of its columns, and the name that errors call it."""
+
     file: Path
     schema: Schema
     name: str
 
 
-def _stored(path: Where) -> _Stored:
+def stored_at(path: Where) -> Stored:
+    """What stands there; see `read`."""
     if isinstance(path, Snapshot):
-        return _Stored(path.data.absolute(), path.schema, path.asset)
+        return Stored(path.data.absolute(), path.schema, path.asset)
     path = Path(path).absolute()
     if path.suffix != ".parquet":
-        return _stored(load(path))
+        return stored_at(load(path))
     if (path.parent / "manifest.json").exists():
-        return _stored(load(path.parent))
+        return stored_at(load(path.parent))
     with ParquetSource(path) as source:
-        return _Stored(path, source.inspect().schema, path.stem)
+        return Stored(path, source.inspect().schema, path.stem)
 
 
 def schema_at(path: Where) -> Schema:
     """The schema of what stands there."""
-    return _stored(path).schema
+    return stored_at(path).schema
 
 
 def read(path: Where, columns: Sequence[str], batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
@@ -60,11 +63,11 @@ def read(path: Where, columns: Sequence[str], batch_rows: int = 65_536) -> Itera
     Raises:
         AtollError: `E_COLUMN` for a column that is not there; `E_DATA` if the file is damaged.
     """
-    stored = _stored(path)
+    stored = stored_at(path)
     return _batches(stored, stored.schema.select(columns), batch_rows)
 
 
-def _batches(stored: _Stored, schema: Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def _batches(stored: Stored, schema: Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
     try:
         with pq.ParquetFile(stored.file) as file:
             for batch in file.iter_batches(batch_rows, columns=schema.names, use_threads=False):
@@ -93,12 +96,12 @@ def take(path: Where, rows: Any, columns: Sequence[str]) -> pa.Table:
     """
     if not columns:
         return pa.table({})
-    stored = _stored(path)
+    stored = stored_at(path)
     schema = stored.schema.select(columns)
     wanted = _numbers(rows)
     ascending = bool((wanted[1:] >= wanted[:-1]).all())
     order = None if ascending else np.argsort(wanted, kind="stable")
-    parts = list(_taken(stored, schema, wanted if order is None else wanted[order]))
+    parts = list(taken(stored, schema, wanted if order is None else wanted[order]))
     if not parts:
         return schema.arrow.empty_table()
     found = pa.concat_tables(parts)
@@ -123,13 +126,13 @@ def take_batches(
     if not len(rows) or not bool((rows[1:] >= rows[:-1]).all()):
         found = take(path, rows, columns)
         return pa.RecordBatchReader.from_batches(found.schema, found.to_batches(max_chunksize=batch_rows))
-    stored = _stored(path)
+    stored = stored_at(path)
     schema = stored.schema.select(columns)
     _check_range(stored, rows)
     # The types are those of the file, as in `take`.
     there = pq.read_schema(stored.file)
     fields = pa.schema([there.field(name) for name in schema.names])
-    return pa.RecordBatchReader.from_batches(fields, _cut(_taken(stored, schema, rows), batch_rows))
+    return pa.RecordBatchReader.from_batches(fields, _cut(taken(stored, schema, rows), batch_rows))
 
 
 def _cut(tables: Iterator[pa.Table], batch_rows: int) -> Iterator[pa.RecordBatch]:
@@ -156,16 +159,25 @@ def _numbers(rows: Any) -> npt.NDArray[np.int64]:
     return found
 
 
-def _check_range(stored: _Stored, ascending: npt.NDArray[np.int64]) -> None:
+def row_count(path: Where) -> int:
+    """Rows of a snapshot; `E_DATA` if the file is damaged."""
+    return _rows(stored_at(path))
+
+
+def _rows(stored: Stored) -> int:
     try:
-        rows = pq.read_metadata(stored.file).num_rows
+        return int(pq.read_metadata(stored.file).num_rows)
     except (OSError, pa.ArrowException) as error:
         raise AtollError("E_DATA", f"{stored.file} is damaged: {error}") from None
+
+
+def _check_range(stored: Stored, ascending: npt.NDArray[np.int64]) -> None:
+    rows = _rows(stored)
     if len(ascending) and not (ascending[0] >= 0 and ascending[-1] < rows):
         raise AtollError("E_RANGE", f"{stored.name} has {rows} rows; others were asked")
 
 
-def _taken(stored: _Stored, schema: Schema, ascending: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
+def taken(stored: Stored, schema: Schema, ascending: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
     """The rows with these ascending numbers, one table for each row group that has any."""
     _check_range(stored, ascending)
     at = first = 0
@@ -234,7 +246,7 @@ def group_sums(
             groups that are floats or times; `E_RANGE` if a row is outside the domain, or a total does not fit
             38 digits; `E_DATA` for a missing group value without a code.
     """
-    stored = _stored(path)
+    stored = stored_at(path)
     groups = [_group(stored.schema[name]) for name in group_columns]
     added = [_addend(stored.schema[name]) for name in values]
     subject = None if subject_column is None else stored.schema[subject_column]
@@ -299,7 +311,7 @@ def _domain(domain: Sequence[str | Sequence[str]], width: int) -> list[tuple[str
 
 
 def _query(
-    stored: _Stored,
+    stored: Stored,
     groups: list[Column],
     added: list[Column],
     subject: Column | None,
@@ -345,7 +357,7 @@ def _query(
     return rows
 
 
-def _outside(stored: _Stored, groups: list[Column], codes: tuple[Any, ...], rows: int) -> AtollError:
+def _outside(stored: Stored, groups: list[Column], codes: tuple[Any, ...], rows: int) -> AtollError:
     for column, code in zip(groups, codes, strict=True):
         if code is None:
             return AtollError(

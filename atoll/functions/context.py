@@ -105,6 +105,8 @@ class Context(Protocol):
     seed: bytes
     attempt: int
     threads: int
+    memory_bytes: int
+    """Memory that this party's worker may take."""
     folder: Path
     declared_keys: dict[str, int | None]
     """Distinct keys that each party declared, by input id."""

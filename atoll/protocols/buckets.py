@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isqrt
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from atoll.crypto.files import Bytes, FileBytes, whole
 from atoll.crypto.psi import partition
+from atoll.crypto.spool import Spool
 from atoll.crypto.stream import stream_bytes
 from atoll.errors import AtollError
 
 BUCKET_ITEMS = 1 << 20
 TAIL_BITS = 41
 U32 = npt.NDArray[np.uint32]
+_Place: TypeAlias = Callable[[bytes], tuple[bytes, list[int]]]
+# Keys of a file that are placed at once.
+_CHUNK = 1 << 18
 
 
 def count(mine: int, peer: int, bucket_items: int = BUCKET_ITEMS) -> int:
@@ -57,55 +64,104 @@ class Bucket:
     items: U32
 
 
+class _Held:
+    """A set in memory, and the order of its items by bucket."""
+
+    def __init__(self, digests: bytes, multiplicity: bytes | None, place: _Place) -> None:
+        self._digests, self._multiplicity = digests, multiplicity
+        order, loads = place(digests)
+        self.loads = np.array(loads, np.int64)
+        self._order = np.frombuffer(order, dtype="<u4")
+        self._ends = np.cumsum(self.loads)
+
+    def take(self, number: int) -> tuple[bytes, U32 | None, U32]:
+        """Digests, multiplicities and indices of a bucket."""
+        end = int(self._ends[number])
+        items = self._order[end - int(self.loads[number]) : end]
+        digests = np.frombuffer(self._digests, dtype="V32")[items].tobytes()
+        if self._multiplicity is None:
+            return digests, None, items
+        return digests, np.frombuffer(self._multiplicity, dtype="<u4")[items], items
+
+
+class _Spooled:
+    """A set in files, cut by bucket into a spool beside them."""
+
+    def __init__(self, digests: FileBytes, multiplicity: Bytes | None, place: _Place, buckets: int) -> None:
+        fields = [("digest", "V32"), ("item", "<u4")]
+        self._counted = multiplicity is not None
+        self._spool = Spool(digests.folder, fields + [("count", "<u4")] * self._counted, buckets)
+        self.loads = np.zeros(buckets, np.int64)
+        for start in range(0, len(digests) // 32, _CHUNK):
+            part = digests[32 * start : 32 * (start + _CHUNK)]
+            order, loads = place(part)
+            self.loads += np.array(loads, np.int64)
+            records = np.empty(len(part) // 32, self._spool.dtype)
+            records["digest"] = np.frombuffer(part, "V32")
+            records["item"] = np.arange(start, start + len(records))
+            if multiplicity is not None:
+                records["count"] = np.frombuffer(multiplicity[4 * start : 4 * (start + len(records))], "<u4")
+            self._spool.append_sorted(records[np.frombuffer(order, "<u4")], loads)
+
+    def take(self, number: int) -> tuple[bytes, U32 | None, U32]:
+        """Digests, multiplicities and indices of a bucket."""
+        records = self._spool.take(number)
+        counts = records["count"] if self._counted else None
+        return records["digest"].tobytes(), counts, records["item"].astype(np.uint32)
+
+
 class Buckets:
     """A set in buckets. Fillers are random digests of this party's stream, which nobody else holds.
 
     Args:
-        digests: 32 bytes per distinct key.
+        digests: 32 bytes per distinct key. Those in a file are read once and written beside it by bucket, in a file
+            without a name; then a bucket alone is in memory. The buckets are the same.
         multiplicity: u32 little-endian per key, or `None`.
         key: 32 bytes that both sides have and nobody could choose; places the items.
         buckets: number of buckets.
         capacity: items that every bucket is padded to.
 
     Raises:
-        AtollError: `E_STATE` if a bucket is over its capacity (probability 2^-41).
+        AtollError: `E_STATE` if a bucket is over its capacity (probability 2^-41); `E_DISK` if the disk is full.
     """
 
     def __init__(
         self,
-        digests: bytes,
-        multiplicity: bytes | None,
+        digests: Bytes,
+        multiplicity: Bytes | None,
         *,
         key: bytes,
         buckets: int,
         capacity: int,
         threads: int,
     ) -> None:
-        self._whole = Bucket(digests, multiplicity, np.empty(0, np.uint32))
+        self._digests, self._multiplicity = digests, multiplicity
         self._capacity = capacity
         self.buckets = buckets
         if buckets == 1:
             return
-        order, loads = partition(digests, key, buckets, threads=threads)
-        if max(loads) > capacity:
+
+        def place(part: bytes) -> tuple[bytes, list[int]]:
+            return partition(part, key, buckets, threads=threads)
+
+        self._placed: _Held | _Spooled
+        if isinstance(digests, FileBytes):
+            self._placed = _Spooled(digests, multiplicity, place, buckets)
+        else:
+            self._placed = _Held(digests, None if multiplicity is None else whole(multiplicity), place)
+        if int(self._placed.loads.max()) > capacity:
             raise AtollError("E_STATE", "A bucket is over its bound; a new attempt draws another coin.")
-        self._order = np.frombuffer(order, dtype="<u4")
-        self._ends = np.cumsum(loads)
 
     def take(self, number: int, *, seed: bytes, attempt: int, name: str) -> Bucket:
         """The bucket of that number; `seed`, `attempt` and `name` give its fillers."""
-        whole = self._whole
         if self.buckets == 1:
-            return Bucket(
-                whole.digests, whole.multiplicity, np.arange(len(whole.digests) // 32, dtype=np.uint32)
-            )
-        end = int(self._ends[number])
-        items = self._order[int(self._ends[number - 1]) if number else 0 : end]
+            counted = None if self._multiplicity is None else whole(self._multiplicity)
+            digests = whole(self._digests)
+            return Bucket(digests, counted, np.arange(len(digests) // 32, dtype=np.uint32))
+        digests, counts, items = self._placed.take(number)
         fillers = self._capacity - len(items)
-        rows = np.frombuffer(whole.digests, dtype="V32")[items]
-        digests = rows.tobytes() + stream_bytes(seed, attempt, name, "psi-buckets/fillers", 32 * fillers)
+        digests += stream_bytes(seed, attempt, name, "psi-buckets/fillers", 32 * fillers)
         multiplicity = None
-        if whole.multiplicity is not None:
-            counts = np.frombuffer(whole.multiplicity, dtype="<u4")[items]
+        if counts is not None:
             multiplicity = np.concatenate((counts, np.ones(fillers, "<u4"))).astype("<u4").tobytes()
         return Bucket(digests, multiplicity, items)

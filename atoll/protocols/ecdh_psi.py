@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from atoll.crypto.files import Bytes
 from atoll.crypto.psi import CHUNK_ITEMS, EcdhPsi, Learns, Side
 from atoll.protocols.driver import Channel, drive
 
@@ -29,8 +30,8 @@ class Intersection:
         size: number of keys that both have; `None` if this party learns nothing.
     """
 
-    matched: bytes | None
-    peer_multiplicity: bytes | None
+    matched: Bytes | None
+    peer_multiplicity: Bytes | None
     size: int | None
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, get_args
 
 import numpy as np
 
+from atoll.crypto.files import Bytes, FileBytes
 from atoll.crypto.psi import Role, Security, Side, Variant, VolePsi, slots
 from atoll.crypto.stream import stream_bytes
-from atoll.crypto.suite import digest, digest_bytes
+from atoll.crypto.suite import digest_bytes, digest_parts
 from atoll.errors import AtollError
 from atoll.protocols import buckets as split
 from atoll.protocols.coin import COIN_BYTES, fields, toss
 from atoll.protocols.driver import Channel, Renamed, converse
 from atoll.protocols.ecdh_psi import Intersection
+from atoll.protocols.results import DIGEST_BYTES, Filed, Held, Results
 
 PROTOCOL: Final = "vole-psi/v1"
 ASSUMPTION: Final = "ristretto255-dual-lpn-random-oracle"
@@ -29,10 +32,21 @@ CHUNK: Final = 1 << 15
 _NOISE = 555
 _CHECKS = 4
 _MIN_ROWS = 1 << 13
+# Bytes of keys that are hashed at once.
+_PIECE = 1 << 20
 # Heads of a VOLE's messages, and the bytes of the coin with its hello.
 PART_BYTES: Final = 16
 _HELLO = 74 + 49
 _CHECKPOINT = b"atoll vole-psi checkpoint v1"
+_CHECKPOINT_FILED = b"atoll vole-psi checkpoint in files v1"
+_HEAD = "<BIQ"
+
+
+def _pieces(*parts: Bytes) -> Iterator[bytes]:
+    """As `coin.fields`, in pieces."""
+    for field in parts:
+        yield struct.pack("<Q", len(field))
+        yield from (field[start : start + _PIECE] for start in range(0, len(field), _PIECE))
 
 
 @dataclass
@@ -41,33 +55,52 @@ class _State:
 
     coin: bytes
     role: Role
+    matched: Results
+    peer_multiplicity: Results
     finished: int = 0
-    matched: bytes = b""
-    peer_multiplicity: bytes = b""
 
-    def encode(self, identity: bytes) -> bytes:
-        head = struct.pack("<BIQ", self.role == "receiver", self.finished, len(self.matched))
-        return _CHECKPOINT + identity + self.coin + head + self.matched + self.peer_multiplicity
+    def encode(self, prefix: bytes) -> bytes:
+        head = struct.pack(_HEAD, self.role == "receiver", self.finished, len(self.matched))
+        return prefix + self.coin + head + self.matched.state() + self.peer_multiplicity.state()
 
     @classmethod
-    def parse(cls, data: bytes, identity: bytes, *, learns: bool, counts: bool, buckets: int) -> _State:
-        prefix = _CHECKPOINT + identity
+    def parse(
+        cls, data: bytes, prefix: bytes, results: _Found, *, learns: bool, counts: bool, buckets: int
+    ) -> _State:
+        """The state of a checkpoint, and its results in `results`."""
         head = len(prefix) + COIN_BYTES
-        body = head + struct.calcsize("<BIQ")
+        body = head + struct.calcsize(_HEAD)
         if len(data) < body or data[: len(prefix)] != prefix:
             raise _foreign()
-        receiver, finished, length = struct.unpack("<BIQ", data[head:body])
-        want = length if learns else 0
-        if (
-            receiver > 1
-            or finished > buckets
-            or length != want
-            or length % 4
-            or len(data) != body + length * (1 + counts)
-        ):
+        receiver, finished, length = struct.unpack(_HEAD, data[head:body])
+        if receiver > 1 or finished > buckets or length % 4 or (length and not learns):
             raise _foreign()
-        matched, rows = data[body : body + length], data[body + length :]
-        return cls(data[len(prefix) : head], "receiver" if receiver else "sender", finished, matched, rows)
+        at = body + results.state_bytes(length)
+        counted = length if counts else 0
+        if len(data) != at + results.state_bytes(counted):
+            raise _foreign()
+        results.matched.restore(data[body:at], length)
+        results.peer_multiplicity.restore(data[at:], counted)
+        role: Role = "receiver" if receiver else "sender"
+        return cls(data[len(prefix) : head], role, results.matched, results.peer_multiplicity, finished)
+
+
+class _Found:
+    """Where the results of a run go: into memory, or beside keys that are in a file, under a name or without one."""
+
+    def __init__(self, digests: Bytes, path: Path | None) -> None:
+        self.filed = isinstance(digests, FileBytes)
+        self.matched: Results = Held()
+        self.peer_multiplicity: Results = Held()
+        if isinstance(digests, FileBytes) and path is None:
+            self.matched, self.peer_multiplicity = (Filed.scratch(digests.folder) for _ in range(2))
+        elif isinstance(digests, FileBytes) and path is not None:
+            names = (path.with_name(f"{path.name}.{what}") for what in ("keys", "counts"))
+            self.matched, self.peer_multiplicity = (Filed.at(name) for name in names)
+
+    def state_bytes(self, length: int) -> int:
+        """Bytes of a checkpoint for results of that length."""
+        return DIGEST_BYTES if self.filed else length
 
 
 def _foreign() -> AtollError:
@@ -118,6 +151,7 @@ class _Run:
         self.both = side.i_learn == side.peer_learns == "rows"
         self.counts = self.both and side.multiplicity is not None
         self.role = role_of(side)
+        self._prefix: bytes | None = None
 
     def agreed(self, bucket_items: int) -> bytes:
         """What both sides must have alike."""
@@ -125,15 +159,19 @@ class _Run:
         numbers = struct.pack("<QB", bucket_items, self.counts)
         return fields(*(n.encode() for n in names), numbers, self.side.context)
 
-    def identity(self, bucket_items: int) -> bytes:
-        """A digest of seed, parameters and inputs that a checkpoint is bound to."""
-        side = self.side
-        binding = stream_bytes(self.seed, self.attempt, self.name, "vole-psi/checkpoint", 32)
-        numbers = struct.pack("<Q?", side.peer_items, side.i_learn == "rows")
-        inputs = (side.digests, side.multiplicity or b"")
-        return digest_bytes(digest(fields(binding, self.agreed(bucket_items), numbers, *inputs)))
+    def prefix(self, bucket_items: int) -> bytes:
+        """What a checkpoint begins with: its form, and a digest of seed, parameters and inputs that it is bound to."""
+        if self._prefix is None:
+            side = self.side
+            binding = stream_bytes(self.seed, self.attempt, self.name, "vole-psi/checkpoint", 32)
+            numbers = struct.pack("<Q?", side.peer_items, side.i_learn == "rows")
+            inputs = (side.digests, side.multiplicity or b"")
+            pieces = _pieces(binding, self.agreed(bucket_items), numbers, *inputs)
+            form = _CHECKPOINT_FILED if isinstance(side.digests, FileBytes) else _CHECKPOINT
+            self._prefix = form + digest_bytes(digest_parts(pieces))
+        return self._prefix
 
-    def begin(self, channel: Channel, bucket_items: int) -> _State:
+    def begin(self, channel: Channel, bucket_items: int, results: _Found) -> _State:
         """Sizes are compared, then a coin is tossed for buckets, stores and random oracles."""
 
         def says(keys: int, learns: bool) -> bytes:
@@ -150,7 +188,8 @@ class _Run:
             name=self.name,
             step=STEP,
         )
-        return _State(coin.value, self.role or ("receiver" if coin.first else "sender"))
+        role = self.role or ("receiver" if coin.first else "sender")
+        return _State(coin.value, role, results.matched, results.peer_multiplicity)
 
     def machine(self, state: _State, bucket: split.Bucket, peer_items: int) -> VolePsi:
         """The machine of the next bucket."""
@@ -175,11 +214,11 @@ class _Run:
             matched = np.frombuffer(machine.matched(), dtype="<u4")
             if len(matched) and int(matched.max()) >= len(bucket.items):
                 raise AtollError("E_PROTOCOL", "A filler matched.", step=STEP)
-            state.matched += bucket.items[matched].astype("<u4").tobytes()
-            state.peer_multiplicity += machine.peer_multiplicity() or b""
+            state.matched.append(bucket.items[matched].astype("<u4").tobytes())
+            state.peer_multiplicity.append(machine.peer_multiplicity() or b"")
         state.finished += 1
 
-    def result(self, matched: bytes, peer_multiplicity: bytes) -> Intersection:
+    def result(self, matched: Bytes, peer_multiplicity: Bytes) -> Intersection:
         if self.side.i_learn != "rows":
             return Intersection(None, None, None)
         return Intersection(matched, peer_multiplicity if self.counts else None, len(matched) // 4)
@@ -200,12 +239,14 @@ def run(
     checkpoint: bytes | None = None,
     save: Callable[[Callable[[], bytes]], None] = lambda state: None,
     bucket_items: int = BUCKET_ITEMS,
+    results: Path | None = None,
 ) -> Intersection:
     """Runs one party's side over `channel`.
 
     Args:
         side: keys and agreed parameters; both parties swap `i_learn` and `peer_learns`, which are `rows` or
-            `nothing`. `chunk_items` is not used.
+            `nothing`. `chunk_items` is not used. Of keys in a file a bucket alone is in memory, and results go to files
+            beside them.
         seed: 32 secret bytes of this party's job; used with `attempt` and `name` for all randomness.
         name: the channel's name.
         security: what the run withstands, the same on both sides.
@@ -215,10 +256,14 @@ def run(
             byte-identical messages.
         save: called after a bucket with a function that gives the state; it decides whether to keep it.
         bucket_items: items of the larger side in a bucket on average, the same on both sides.
+        results: of keys in a file: where the matches are, as files whose names begin with this path, so that a
+            restarted run finds them; a checkpoint is of no use without. None for files without a name, that end with
+            the run. Without effect on keys in memory, whose matches a checkpoint holds.
 
     Raises:
         AtollError: `E_PROTOCOL` if the peer breaks the protocol or its number of keys is not the declared one,
-            `E_FORMAT` for bad arguments and foreign checkpoints, and whatever the channel raises.
+            `E_FORMAT` for bad arguments and foreign checkpoints, `E_DISK` if the disk is full, and whatever the channel
+            raises.
     """
     this = _Run(side, seed, attempt, name, threads, security, variant)
     if not 1 <= bucket_items <= BUCKET_ITEMS:
@@ -227,12 +272,14 @@ def run(
         return this.result(b"", b"")
     number = split.count(this.mine, side.peer_items, bucket_items)
     sizes = [split.capacity(n, number) for n in (this.mine, side.peer_items)]
+    found = _Found(side.digests, results)
     if checkpoint is None:
-        state = this.begin(channel, bucket_items)
+        state = this.begin(channel, bucket_items, found)
     else:
         state = _State.parse(
             checkpoint,
-            this.identity(bucket_items),
+            this.prefix(bucket_items),
+            found,
             learns=side.i_learn == "rows",
             counts=this.counts,
             buckets=number,
@@ -267,10 +314,10 @@ def run(
         this.take(state, machine, bucket)
         if not backlog:
             # What was laid aside counts as received and is not in the state: it would not come again.
-            save(lambda: state.encode(this.identity(bucket_items)))
+            save(lambda: state.encode(this.prefix(bucket_items)))
     if backlog:
         raise AtollError("E_PROTOCOL", "The peer sent messages after the last.", step=STEP)
-    return this.result(state.matched, state.peer_multiplicity)
+    return this.result(state.matched.all(), state.peer_multiplicity.all())
 
 
 def presented_at_most(receiver: int, sender: int, security: Security, variant: Variant = "fast") -> int:

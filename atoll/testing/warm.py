@@ -30,6 +30,10 @@ _PER_START = {
     "ATOLL_PASSPHRASE",
     "PYTEST_CURRENT_TEST",
     "PYTHONUTF8",
+    # Set by whoever loads the runtime of models.
+    "ORT_DISABLE_TELEMETRY",
+    # Set by polars when it is loaded.
+    "_RJEM_MALLOC_CONF",
 }
 # The status of a node whose warm process died before it.
 _UNKNOWN = 255
@@ -133,9 +137,10 @@ def fork(folder: Path, log: Path, environment: dict[str, str]) -> Forked | None:
 
     Returns:
         None where the code must be loaded anew: in an environment that differs from the one in which this process
-        started, as `PYTHONPATH` with other code does, or in a fork of this process.
+        started, as `PYTHONPATH` with other code does, in a fork of this process, or where the system has no
+        descriptors of processes.
     """
-    if _fixed(environment) != _ENVIRONMENT or os.getpid() != _OWNER:
+    if _fixed(environment) != _ENVIRONMENT or os.getpid() != _OWNER or not hasattr(os, "pidfd_open"):
         return None
     with _turn:
         parent = next(_warm)

@@ -15,6 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import json
 import re
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -29,10 +30,11 @@ import pyarrow.csv as csv
 from harness.tcp import TcpChannel
 
 from atoll.crypto.keys import int64_array
-from atoll.engine import KeySet, key_digests, private_intersection
+from atoll.engine import KeyFiles, KeySet, key_digests, key_files, private_intersection
 
 # A file that is larger is read twice, so that only keys stay in memory.
 TWICE_BYTES = 64 << 20
+BLOCK = 1 << 18
 OPTIONS = csv.ConvertOptions(column_types={"id": pa.string()})
 
 
@@ -101,6 +103,24 @@ def batches(path: str, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
         yield from reader
 
 
+class Ahead:
+    """Ascending numbers of an array, or of a file of which a block is in memory, taken from the front."""
+
+    def __init__(self, rows: Any) -> None:
+        self._rows, self._at = rows, 0
+
+    def below(self, limit: int) -> Any:
+        """The next numbers that are less than `limit`."""
+        found = []
+        while True:
+            block = self._rows[self._at : self._at + BLOCK]
+            count = int(np.searchsorted(block, limit))
+            found.append(block[:count])
+            self._at += count
+            if count < len(block) or not len(block):
+                return np.concatenate(found)
+
+
 def kept(path: str, table: pa.Table | None, rows: Any, out: str) -> None:
     """Writes the rows with these ascending numbers."""
     if table is not None:
@@ -110,9 +130,9 @@ def kept(path: str, table: pa.Table | None, rows: Any, out: str) -> None:
         csv.write_csv(table.filter(pa.BooleanArray.from_buffers(pa.bool_(), len(mask), [None, bits])), out)
         return
     writer, first = None, 0
+    ahead = Ahead(rows)
     for batch in batches(path, None):
-        low, high = np.searchsorted(rows, [first, first + batch.num_rows])
-        part = batch.take(int64_array(rows[low:high] - first))
+        part = batch.take(int64_array(ahead.below(first + batch.num_rows) - first))
         writer = writer or csv.CSVWriter(out, batch.schema)
         writer.write(part)
         first += batch.num_rows
@@ -126,11 +146,14 @@ def main() -> None:
     stages.mark("import")
     table: pa.Table | None = None
     threads = task["threads"]
-    if Path(task["input"]).stat().st_size <= TWICE_BYTES:
+    if task["keys"] is None and Path(task["input"]).stat().st_size <= TWICE_BYTES:
         table = csv.read_csv(task["input"], csv.ReadOptions(use_threads=threads > 1), convert_options=OPTIONS)
         stages.mark("read")
-        keys: KeySet = key_digests(table, ["id"], threads=threads)
+        keys: KeySet | KeyFiles = key_digests(table, ["id"], threads=threads)
         stages.mark("keys")
+    elif task["keys"] is not None:
+        keys = key_files(batches(task["input"], ["id"]), ["id"], Path(task["keys"]), threads=threads)
+        stages.mark("read, keys")
     else:
         keys = key_digests(batches(task["input"], ["id"]), ["id"], threads=threads)
         stages.mark("read, keys")
@@ -140,6 +163,8 @@ def main() -> None:
     rows = private_intersection(keys, channel, learns=learns, threads=threads, **task["how"])
     stages.mark("take messages")
     channel.close()
+    if task["keys"] is not None:
+        shutil.rmtree(task["keys"])
     if rows is not None:
         kept(task["input"], table, rows, task["output"])
         stages.mark("write")

@@ -16,6 +16,7 @@ from atoll.data.snapshot import create
 from atoll.data.sources import open_source
 from atoll.errors import AtollError
 from atoll.functions.context import LocalInput
+from atoll.functions.join import budget, keys
 from atoll.functions.join.keys import load_keys, prepare_keys
 from atoll.functions.join.run import run
 from atoll.node.worker.output import write_result
@@ -31,14 +32,19 @@ PROTOCOLS: dict[str, Named] = {
     "malicious": ("vole-psi/v1", "malicious", "fast"),
     "semi-honest": ("vole-psi/v1", "semi-honest", "fast"),
     "low communication": ("vole-psi/v1", "semi-honest", "low-communication"),
+    "from files": ("vole-psi/v1", "semi-honest", "fast"),
 }
 chosen: Named = PROTOCOLS["ecdh"]
 
 
 @pytest.fixture(autouse=True, params=PROTOCOLS)
 def protocol(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test runs by every protocol."""
+    """Every test runs by every protocol, and by one with as little in memory as in a join of large tables."""
     monkeypatch.setitem(globals(), "chosen", PROTOCOLS[request.param])
+    if request.param == "from files":
+        monkeypatch.setattr(keys, "FILED_ROWS", 0)
+        monkeypatch.setattr(budget, "SMALL_KEYS", 0)
+        monkeypatch.setattr(budget, "held_bytes", lambda keys: 1 << 40)
 
 
 def _plan(columns: list[str], receivers: list[str], duplicates: str) -> dict[str, Any]:
@@ -86,12 +92,16 @@ def joined(
     declared = {local.id: local.keys for local in locals_}
 
     def side(at: int) -> pa.Table | None:
+        job = folder / f"job-{PARTIES[at]}"
+        job.mkdir()
         context: Any = SimpleNamespace(
             plan=plan,
             me=PARTIES[at],
             seed=bytes([at + 1]) * 32,
             attempt=0,
             threads=1,
+            memory_bytes=1 << 30,
+            folder=job,
             declared_keys=declared,
             inputs=lambda: {locals_[at].id: locals_[at]},
             channel=lambda peer, name: ends[at],
@@ -107,11 +117,9 @@ def joined(
             raise
         if outcome.table is None:
             return None
-        out = folder / f"out-{PARTIES[at]}"
-        out.mkdir()
-        written = write_result(out, outcome.table)
+        written = write_result(job, outcome.table)
         assert written["rows"] == outcome.rows == outcome.scalars["matched_rows"]
-        return pa.ipc.open_file(out / written["file"]).read_all()
+        return pa.ipc.open_file(job / written["file"]).read_all()
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(side, range(2)))
@@ -182,10 +190,10 @@ def test_keys_come_back_from_their_files(tmp_path):
     facts = prepare_keys(stored.data, tmp_path / "cache", ["k"], {}, 1, [])
     assert (facts["keys"], facts["rows"], facts["nulls"], facts["duplicates"]) == (2, 4, 1, 1)
     (folder,) = (tmp_path / "cache").iterdir()
-    keys = load_keys(folder)
-    assert keys.rows.tolist() == [0, 2**32 - 1, 0, 1]
-    assert bytes(keys.multiplicity) == bytes([2, 0, 0, 0, 1, 0, 0, 0])
-    assert (keys.count, keys.duplicates, keys.nulls) == (2, 1, 1)
+    found = load_keys(folder)
+    assert found.rows.tolist() == [0, 2**32 - 1, 0, 1]
+    assert bytes(found.multiplicity) == bytes([2, 0, 0, 0, 1, 0, 0, 0])
+    assert (found.count, found.duplicates, found.nulls) == (2, 1, 1)
     again = prepare_keys(stored.data, tmp_path / "cache", ["k"], {}, 1, [str(folder)])
     assert again["change"] == 0
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 import struct
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from math import comb
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atoll.crypto.files import FileBytes
 from atoll.crypto.psi import Side, VolePsi, partition
 from atoll.errors import AtollError
-from atoll.protocols import buckets, coin, memory, vole_psi
+from atoll.protocols import buckets, memory, vole_psi
 
 MODES = [("rows", "rows"), ("rows", "nothing"), ("nothing", "rows")]
 HOW = [("malicious", "fast"), ("semi-honest", "fast"), ("semi-honest", "low-communication")]
@@ -154,23 +155,6 @@ def test_bytes_follow_from_seed_and_attempt_alone():
 # Buckets.
 
 
-def test_capacity_is_a_bound_with_the_stated_tail():
-    def tail(n, b, bound):
-        """P(load > bound) of a binomial with n and 1/b, in exact integers over b^n."""
-        over = sum(comb(n, k) * (b - 1) ** (n - k) for k in range(bound + 1, n + 1))
-        return over, b**n
-
-    for n, b in ((200, 2), (500, 7), (1000, 40)):
-        bound = buckets.capacity(n, b)
-        over, all_ = tail(n, b, bound)
-        assert over * b << buckets.TAIL_BITS <= all_
-    assert buckets.capacity(10, 1) == 10
-    assert buckets.capacity(3, 8) == 3
-    assert buckets.capacity(0, 8) == 0
-    assert buckets.capacity(10 << 20, 10) < 1.01 * (1 << 20)
-    assert [buckets.count(a, b) for a, b in ((1, 1), (1 << 20, 5), ((1 << 20) + 1, 5))] == [1, 1, 2]
-
-
 def test_every_bucket_is_padded_to_the_same_size():
     _, channels, _ = run(sides(ones(300), ones(100, 500)), bucket_items=50)
     for channel in channels:
@@ -183,20 +167,6 @@ def test_every_bucket_is_padded_to_the_same_size():
                     assert int(number) < 8
         assert sizes
         assert all(len(lengths) == 1 for lengths in sizes.values())
-
-
-def test_a_partition_places_every_key_once_and_bad_arguments_are_refused():
-    order, loads = partition(digests(range(100)), b"k" * 32, 7, threads=2)
-    assert sorted(words(order)) == list(range(100))
-    assert (len(loads), sum(loads)) == (7, 100)
-    for arguments in ((b"x", b"k" * 32, 1), (b"", b"k", 1), (b"", b"k" * 32, 0), (b"", b"k" * 32, 1 << 17)):
-        with pytest.raises(AtollError, match="E_FORMAT"):
-            partition(*arguments)
-
-
-def test_an_overfull_bucket_ends_the_run():
-    with pytest.raises(AtollError, match="E_STATE"):
-        buckets.Buckets(digests(range(50)), None, key=b"k" * 32, buckets=2, capacity=20, threads=1)
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -298,6 +268,97 @@ def test_a_killed_party_goes_on_at_the_last_finished_bucket(modes):
             assert len(opened) == any("/tags/" in s or "/matches/" in s for s, _ in tape.sent)
 
 
+def in_files(side, folder):
+    """The same side, its keys in files."""
+    parts = []
+    for name, data in (("digests", side.digests), ("counts", side.multiplicity)):
+        (folder / name).write_bytes(data or b"")
+        parts.append(None if data is None else FileBytes.open(folder / name))
+    return replace(side, digests=parts[0], multiplicity=parts[1])
+
+
+@pytest.fixture
+def filed(tmp_path, monkeypatch):
+    """Two sides of five buckets, the first one's keys in files; and what both in memory gave and sent."""
+    monkeypatch.setattr(buckets, "_CHUNK", 17)
+    pair = sides(dict.fromkeys(range(90), 2), dict.fromkeys(range(40, 170), 3), multiplicity=True)
+    results, channels, _ = run(pair, bucket_items=30)
+    return in_files(pair[0], tmp_path), pair[0], results[0], [channel.sent for channel in channels]
+
+
+def plainly(found):
+    """A result, what is in files read."""
+    return replace(found, matched=found.matched[:], peer_multiplicity=found.peer_multiplicity[:])
+
+
+def resumed(side, sent, received=0, **more):
+    tape = Tape([payload for _, payload in sent[1][received:]])
+    found = call(0, [side], tape, bucket_items=30, **more)
+    assert not tape.left
+    return plainly(found), tape.sent
+
+
+def test_keys_in_files_send_the_same_and_find_the_same(filed, tmp_path):
+    side, held, result, sent = filed
+    assert resumed(held, sent) == resumed(side, sent) == (result, sent[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["counts", "digests"]
+    one = replace(side, multiplicity=None), replace(held, multiplicity=None)
+    other = replace(sides(ones(90), ones(40, 170))[1], multiplicity=None)
+    results, channels, _ = run([one[1], other], bucket_items=30)
+    tape = Tape([payload for _, payload in channels[1].sent])
+    found = call(0, [one[0]], tape, bucket_items=30)
+    assert (found.matched[:], found.peer_multiplicity) == (results[0].matched, None)
+    assert tape.sent == channels[0].sent
+
+
+def checkpoints(side, sent, path):
+    """Every state that a run with keys in files gives, and what was sent and received by then."""
+    kept = []
+    tape = Tape([payload for _, payload in sent[1]])
+
+    def save(state):
+        kept.append((state(), len(tape.sent), len(sent[1]) - len(tape.left)))
+
+    found = call(0, [side], tape, bucket_items=30, results=path, save=save)
+    return plainly(found), kept
+
+
+def test_a_run_in_files_goes_on_at_the_last_finished_bucket(filed, tmp_path):
+    side, _, result, sent = filed
+    path = tmp_path / "matches-0"
+    found, kept = checkpoints(side, sent, path)
+    assert found == result
+    assert len(kept) == 5
+    # Matches of later buckets stand in the files when a run goes on from an earlier one.
+    for state, mine_sent, received in reversed(kept):
+        again = resumed(side, sent, received, checkpoint=state, results=path)
+        assert again == (result, sent[0][mine_sent:])
+    assert {len(state) for state, _, _ in kept} == {len(kept[0][0])}
+    assert all(stat.S_IMODE(p.stat().st_mode) == 0o600 for p in tmp_path.glob("matches-0.*"))
+    # From the beginning: what an attempt that kept no state left behind does not count.
+    assert resumed(side, sent, results=path) == (result, sent[0])
+
+
+def test_a_checkpoint_without_its_files_is_foreign(filed, tmp_path):
+    side, held, _, sent = filed
+    path = tmp_path / "matches-0"
+    _, kept = checkpoints(side, sent, path)
+    state, _, received = kept[2]
+    keys = tmp_path / "matches-0.keys"
+    good = keys.read_bytes()
+    for bad in (b"", good[: len(good) // 4], bytes([good[0] ^ 1]) + good[1:]):
+        keys.write_bytes(bad)
+        with pytest.raises(AtollError, match="E_FORMAT"):
+            resumed(side, sent, received, checkpoint=state, results=path)
+    keys.write_bytes(good)
+    for other, where in ((side, None), (side, tmp_path / "elsewhere"), (held, path)):
+        with pytest.raises(AtollError, match="E_FORMAT"):
+            resumed(other, sent, received, checkpoint=state, results=where)
+    for cut in range(len(state)):
+        with pytest.raises(AtollError, match="E_FORMAT"):
+            resumed(side, sent, received, checkpoint=state[:cut], results=path)
+
+
 class Early(Tape):
     """A tape that takes nothing until all that the peer ever sent was laid aside, as after a restart."""
 
@@ -382,57 +443,6 @@ def test_a_peer_with_another_number_of_keys_is_refused():
     pair[1] = replace(pair[1], digests=digests(range(6)))
     with pytest.raises(AtollError, match="E_PROTOCOL"):
         run(pair)
-
-
-def toss(messages):
-    tape = Tape(messages)
-    seeds = {"seed": SEEDS[0], "attempt": 0, "name": "c", "step": "s"}
-    return tape, lambda: coin.toss(tape, b"agreed", b"A", b"B", **seeds)
-
-
-def honest_toss():
-    channels = memory.pair()
-    with ThreadPoolExecutor(2) as workers:
-        both = [
-            workers.submit(
-                coin.toss, channels[i], b"agreed", *names, seed=SEEDS[i], attempt=0, name="c", step="s"
-            )
-            for i, names in enumerate(((b"A", b"B"), (b"B", b"A")))
-        ]
-        return [one.result() for one in both], [[p for _, p in c.sent] for c in channels]
-
-
-def test_a_coin_is_the_same_on_both_sides_and_cannot_be_bent():
-    coins, (mine, theirs) = honest_toss()
-    assert coins[0].value == coins[1].value
-    assert {coins[0].first, coins[1].first} == {True, False}
-
-    def flip(data, at):
-        return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-
-    cheats = [
-        [theirs[0], flip(theirs[1], 1)],
-        [theirs[0], flip(theirs[1], 48)],
-        [theirs[0], flip(theirs[1], 0)],
-        [theirs[0], theirs[1] + b"\0"],
-        [theirs[0], b""],
-        [flip(theirs[0], 1)],
-        [flip(theirs[0], 5)],
-        [flip(theirs[0], 60), theirs[1]],
-        [theirs[0][:-1]],
-        [b""],
-        # The mirror: this side's own commitment and share, under the peer's name.
-        [theirs[0][:34] + mine[0][34:], mine[1]],
-    ]
-    for messages in cheats:
-        tape, begin = toss(messages)
-        with pytest.raises(AtollError) as caught:
-            begin()
-        assert caught.value.code == "E_PROTOCOL"
-        # The share is opened only to a peer that has committed itself.
-        assert len(tape.sent) <= 1 + (len(messages) > 1)
-    tape, begin = toss(theirs)
-    assert begin() == coins[0]
 
 
 def test_flipped_bits_never_make_a_match():

@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
+from atoll.crypto.files import whole
 from atoll.crypto.suite import PublicKey, SigningKey
 from atoll.data.read import take_batches
 from atoll.errors import AtollError
@@ -72,7 +73,7 @@ def run(context: Context) -> Outcome:
     if session.learns == "size":
         table = pa.table({"intersection_size": pa.array([size], pa.int64())})
         return Outcome(table, 1, meters, {"intersection_size": size})
-    matched = np.frombuffer(found.matched or b"", dtype="<u4")
+    matched = np.frombuffer(whole(found.matched or b""), dtype="<u4")
     rows, _ = rows_in_order(keys.rows, matched, keys.count)
     columns = next(o for o in context.plan["outputs"] if o["receiver"] == context.me)["columns"]
     result = take_batches(local.data, rows, columns) if columns else pa.table({})

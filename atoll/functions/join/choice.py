@@ -16,6 +16,7 @@ from atoll.agreements.terms import Grant, JoinVariant
 from atoll.disclosure import at_least
 from atoll.errors import AtollError
 from atoll.functions.compiling import Calibration, Json
+from atoll.functions.join.budget import WORKER_BYTES, held_bytes
 from atoll.plan.operators import psi
 from atoll.protocols import ecdh_psi, kept_oprf, vole_psi
 
@@ -31,7 +32,6 @@ Measured (benchmarks/join_choice.py): 45 ms of processor time, 1.3 MB and about 
 # A variant that computes more is worth it only where it saves this part of the time.
 _WORTH = 0.8
 _ROUNDS = {"ecdh-psi/v1": 6, "vole-psi/v1": 15, "kept-oprf-psi/v1": 4}
-_WORKER_BYTES = 120 << 20
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def cost(option: Option, case: Case) -> Cost:
     calibration = case.calibration
     rounds = _ROUNDS[option.protocol]
     seconds += calibration.start_seconds + rounds * calibration.round_seconds
-    return Cost(rounds, total, seconds + total / calibration.bytes_per_second, _WORKER_BYTES + memory)
+    return Cost(rounds, total, seconds + total / calibration.bytes_per_second, WORKER_BYTES + memory)
 
 
 def _ecdh(option: Option, case: Case) -> tuple[int, float, int]:
@@ -164,7 +164,7 @@ def _fast(option: Option, case: Case) -> tuple[int, float, int]:
     calibration = case.calibration
     each = calibration.dense_seconds if dense else calibration.fast_seconds
     larger = max(left, right)
-    memory = 56 * larger + 320 * min(larger, psi.BUCKET_KEYS)
+    memory = held_bytes(larger) - WORKER_BYTES
     return total, calibration.setup_seconds + (left + right) * each, memory
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from atoll.crypto.files import FileBytes, whole
 from atoll.crypto.psi import Learns, Side
 from atoll.data.read import take_batches
 from atoll.errors import AtollError
 from atoll.functions.context import Channel, Context, LocalInput, Outcome
-from atoll.functions.join import kept
-from atoll.functions.join.keys import PreparedKeys, cache_name, load_keys
+from atoll.functions.join import budget, kept, on_disk
+from atoll.functions.join.keys import FiledKeys, PreparedKeys, cache_name, load_keys, open_keys
+from atoll.functions.join.pairs import expand
 from atoll.plan.operators import hidden_totals, kept_psi, psi, star_psi
 from atoll.protocols import ecdh_psi, vole_psi
 from atoll.protocols.ecdh_psi import Intersection
 from atoll.protocols.rows import rows_in_order
 
-I64 = npt.NDArray[np.int64]
 _JOINS = (psi.RULE.kind, kept_psi.RULE.kind, star_psi.RULE.kind, hidden_totals.RULE.kind)
 KEYED = ("join", "intersect", "join_totals")
 """Functions that need the keys of tables prepared."""
@@ -81,36 +82,19 @@ def sides(plan: dict[str, Any], me: str) -> dict[str, Any]:
     }
 
 
-def expand(mine: I64, my_counts: I64, their_counts: I64, first: bool) -> I64:
-    """Row numbers of the SQL join's pairs, alike ordered on both sides: by key, then first side, then second.
-
-    Args:
-        mine: my rows, grouped by matched key.
-        my_counts: my rows in each matched key.
-        their_counts: the peer's rows in each matched key.
-        first: true on the side whose rows vary slowest.
-    """
-    starts = np.cumsum(my_counts) - my_counts
-    pairs = my_counts * their_counts
-    within = np.arange(int(pairs.sum())) - np.repeat(np.cumsum(pairs) - pairs, pairs)
-    step = np.repeat(their_counts if first else my_counts, pairs)
-    local = within // step if first else within % step
-    out: I64 = mine[np.repeat(starts, pairs) + local]
-    return out
-
-
 def _result(
-    context: Context, local: LocalInput, keys: PreparedKeys, found: Intersection, how: dict[str, Any]
+    context: Context, local: LocalInput, keys: PreparedKeys | FiledKeys, found: Intersection, first: bool
 ) -> tuple[pa.Table | pa.RecordBatchReader, int]:
     """The result and its number of rows; it is read from the table while it is written."""
-    matched = np.frombuffer(found.matched or b"", dtype="<u4")
-    rows, counts = rows_in_order(keys.rows, matched, keys.count)
-    if found.peer_multiplicity is not None:
-        peer_counts = np.frombuffer(found.peer_multiplicity, dtype="<u4").astype(np.int64)
-        first = context.me < how["theirs"]["party"]
-        rows = expand(rows, counts, peer_counts, first)
     output = next(o for o in context.plan["outputs"] if o["receiver"] == context.me)
     columns = output["columns"]
+    if isinstance(keys, FiledKeys):
+        return on_disk.result(local, keys, found, first, columns)
+    matched = np.frombuffer(whole(found.matched or b""), dtype="<u4")
+    rows, counts = rows_in_order(keys.rows, matched, keys.count)
+    if found.peer_multiplicity is not None:
+        peer_counts = np.frombuffer(whole(found.peer_multiplicity), dtype="<u4").astype(np.int64)
+        rows = expand(rows, counts, peer_counts, first)
     return (take_batches(local.data, rows, columns), len(rows)) if columns else (pa.table({}), 0)
 
 
@@ -119,7 +103,7 @@ def _intersect(context: Context, how: dict[str, Any], side: Side) -> Intersectio
     peer, step = how["theirs"]["party"], how["step"]
     channel: Channel = context.channel(peer, step)
     if how["protocol"] == kept_psi.PROTOCOL.id:
-        return kept.intersect(context, how, side.digests, side.peer_items, channel)
+        return kept.intersect(context, how, whole(side.digests), side.peer_items, channel)
     options: dict[str, Any] = {
         "seed": context.seed,
         "attempt": context.attempt,
@@ -132,7 +116,12 @@ def _intersect(context: Context, how: dict[str, Any], side: Side) -> Intersectio
     }
     if how["protocol"] == psi.FAST:
         variant = how["parameters"]["variant"]
-        return vole_psi.run(side, channel, security=how["security"], variant=variant, **options)
+        results = (
+            context.folder / matches_name(context.attempt) if isinstance(side.digests, FileBytes) else None
+        )
+        return vole_psi.run(
+            side, channel, security=how["security"], variant=variant, results=results, **options
+        )
     return ecdh_psi.run(side, channel, **options)
 
 
@@ -147,9 +136,27 @@ def _presented(how: dict[str, Any], me: str, mine: int, theirs: int) -> int:
 def own_keys(
     context: Context, mine: dict[str, Any], step: str, duplicates: str
 ) -> tuple[LocalInput, PreparedKeys]:
-    """My input and its prepared keys, as many as were approved; `E_DUPLICATE` where the plan refuses repeated ones."""
+    """My input and its prepared keys, as many as were approved.
+
+    Raises:
+        AtollError: `E_DUPLICATE` where the plan refuses repeated keys, `E_MEMORY` if the keys do not fit in memory.
+    """
+    local, folder = _own_input(context, mine)
+    if local.keys is not None and local.keys > budget.SMALL_KEYS:
+        budget.check_held(local.keys, context.memory_bytes, step)
+    keys = load_keys(folder)
+    _check_keys(context, local, keys, step, duplicates)
+    return local, keys
+
+
+def _own_input(context: Context, mine: dict[str, Any]) -> tuple[LocalInput, Path]:
     local = context.inputs()[mine["input"]]
-    keys = load_keys(local.cache / cache_name(mine["columns"], mine["steps"]))
+    return local, local.cache / cache_name(mine["columns"], mine["steps"])
+
+
+def _check_keys(
+    context: Context, local: LocalInput, keys: PreparedKeys | FiledKeys, step: str, duplicates: str
+) -> None:
     if keys.count != local.keys:
         raise AtollError(
             "E_STATE",
@@ -163,6 +170,28 @@ def own_keys(
             step=step,
             party=context.me,
         )
+
+
+def matches_name(attempt: int) -> str:
+    """What the files of an attempt's matches begin with, in the job's folder."""
+    return f"matches-{attempt}"
+
+
+def _joined_keys(
+    context: Context, how: dict[str, Any], peer_keys: int
+) -> tuple[LocalInput, PreparedKeys | FiledKeys]:
+    """My input and its keys: in memory, or for the fast join in files if the worker's memory is too small for that."""
+    step, duplicates = how["step"], how["parameters"]["duplicates"]
+    local, folder = _own_input(context, how["mine"])
+    mine = local.keys or 0
+    if how["protocol"] != psi.FAST or max(mine, peer_keys) <= budget.SMALL_KEYS:
+        return own_keys(context, how["mine"], step, duplicates)
+    filed = budget.in_files(mine, peer_keys, context.memory_bytes, step)
+    # A restarted run goes on as it began, whatever its memory is now.
+    if not filed and not any(context.folder.glob(matches_name(context.attempt) + ".*")):
+        return own_keys(context, how["mine"], step, duplicates)
+    keys = open_keys(folder)
+    _check_keys(context, local, keys, step, duplicates)
     return local, keys
 
 
@@ -170,36 +199,38 @@ def run(context: Context) -> Outcome:
     """Runs this party's side of a join.
 
     Raises:
-        AtollError: `E_DUPLICATE` at the side that has duplicate keys where the plan refuses them; whatever the
-            channel and the protocol raise.
+        AtollError: `E_DUPLICATE` at the side that has duplicate keys where the plan refuses them; `E_MEMORY`, before
+            anything is sent, if the join does not fit in the worker's memory, `E_DISK` if a disk is full; whatever
+            the channel and the protocol raise.
     """
     how = sides(context.plan, context.me)
     parameters = how["parameters"]
     peer = how["theirs"]["party"]
-    local, keys = own_keys(context, how["mine"], how["step"], parameters["duplicates"])
     peer_keys = context.declared_keys[how["theirs"]["input"]]
     if peer_keys is None:
         raise AtollError("E_PLAN", f"{peer} declared no number of keys", step=how["step"])
+    local, keys = _joined_keys(context, how, peer_keys)
     shows: Learns = parameters["reveal"]
     i_learn: Learns = shows if context.me in parameters["receivers"] else "nothing"
     peer_learns: Learns = shows if peer in parameters["receivers"] else "nothing"
+    counted = keys.multiplicity if isinstance(keys, FiledKeys) else bytes(keys.multiplicity)
     both_rows = shows == "rows" and len(parameters["receivers"]) == 2
     side = Side(
         context=context.plan["id"].encode(),
         digests=keys.digests,
-        multiplicity=bytes(keys.multiplicity) if both_rows and parameters["duplicates"] == "sql" else None,
+        multiplicity=counted if both_rows and parameters["duplicates"] == "sql" else None,
         peer_items=peer_keys,
         i_learn=i_learn,
         peer_learns=peer_learns,
     )
     found = _intersect(context, how, side)
     presented = _presented(how, context.me, keys.count, peer_keys)
-    meters = {"rows": len(keys.rows), "keys": presented}
+    meters = {"rows": keys.row_count, "keys": presented}
     if i_learn == "nothing" or found.size is None:
         return Outcome(meters=meters)
     if i_learn == "size":
         size = found.size
         table = pa.table({"intersection_size": pa.array([size], pa.int64())})
         return Outcome(table, 1, meters, {"intersection_size": size})
-    rows_found, count = _result(context, local, keys, found, how)
+    rows_found, count = _result(context, local, keys, found, context.me < peer)
     return Outcome(rows_found, count, meters, {"matched_rows": count, "matched_keys": found.size})

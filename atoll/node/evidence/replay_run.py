@@ -48,6 +48,7 @@ def start_worker(
     """Runs a case in a worker, under the budgets of a job; `kept` holds its messages, `work` is an empty folder."""
     execution = case.expected.record.execution
     budget = desk.config["jobs.memory_bytes"]
+    memory = min(budget, case.plan["limits"]["memory_bytes"] or budget)
     spec = {
         "task": "replay",
         "plan": case.plan,
@@ -55,6 +56,7 @@ def start_worker(
         "seed": case.seed,
         "attempt": case.attempt,
         "threads": options.threads or case.threads,
+        "memory_bytes": memory,
         "kept": str(kept),
         "work": str(work),
         "inputs": case.inputs,
@@ -76,7 +78,7 @@ def start_worker(
         spec,
         on_message,
         on_end,
-        memory_bytes=min(budget, case.plan["limits"]["memory_bytes"] or budget),
+        memory_bytes=memory,
         seconds=float(desk.config["jobs.seconds"]),
     )
 

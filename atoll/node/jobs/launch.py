@@ -16,7 +16,7 @@ from atoll.agreements import Approval, Grant
 from atoll.crypto.suite import digest
 from atoll.errors import AtollError
 from atoll.functions.join.kept import lineage
-from atoll.functions.join.run import sides
+from atoll.functions.join.run import matches_name, sides
 from atoll.net.listener import Listener
 from atoll.node.jobs.desk import Desk
 from atoll.node.jobs.inputs import is_table
@@ -196,6 +196,12 @@ def admission(desk: Desk, row: Job, plan: dict[str, Any]) -> dict[str, Any] | No
     }
 
 
+def remove_matches(desk: Desk, row: Job) -> None:
+    """Removes what a join through files found on its way, once nobody goes on from there."""
+    for path in desk.folder(row.id).glob(f"{matches_name(row.attempt)}.*"):
+        path.unlink(missing_ok=True)
+
+
 def launch(
     desk: Desk,
     row: Job,
@@ -208,7 +214,8 @@ def launch(
     kept = cbor2.loads(desk.vault.open(f"job {row.id}", row.secret))
     approvals = desk.approvals(row)
     connections = _connections(desk, row)
-    limits = plan["limits"]
+    limits, budget = plan["limits"], desk.config["jobs.memory_bytes"]
+    memory = min(budget, limits["memory_bytes"] or budget)
     places = peer_places(row)
     spec = {
         "task": "run",
@@ -217,6 +224,7 @@ def launch(
         "seed": seed(row.id, row.start["nonce"], approvals, kept["secret"]),
         "attempt": row.attempt,
         "threads": desk.threads,
+        "memory_bytes": memory,
         "folder": str(desk.folder(row.id)),
         "inputs": _inputs(desk, plan, approvals[desk.me])
         | (newest_inputs(desk, plan) if plan["function"] == "script" else {}),
@@ -233,13 +241,12 @@ def launch(
             for peer, (name, address) in connections.items()
         },
     }
-    budget = desk.config["jobs.memory_bytes"]
     worker = Worker(
         desk.nursery,
         spec,
         on_message,
         on_end,
-        memory_bytes=min(budget, limits["memory_bytes"] or budget),
+        memory_bytes=memory,
         seconds=None if plan["shape"] == "service" else min(desk.config["jobs.seconds"], limits["seconds"]),
     )
     running = Running(worker, desk.partners.listener, plan["shape"] == "service", row.attempt)

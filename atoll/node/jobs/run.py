@@ -20,7 +20,15 @@ from atoll.net.listener import job_name
 from atoll.node.clock import parse, stamp
 from atoll.node.jobs.desk import ENDED, Desk
 from atoll.node.jobs.facts import gather
-from atoll.node.jobs.launch import Running, computes, launch, newest_inputs, replay_days, talks
+from atoll.node.jobs.launch import (
+    Running,
+    computes,
+    launch,
+    newest_inputs,
+    remove_matches,
+    replay_days,
+    talks,
+)
 from atoll.node.jobs.questions import ASKED, Questions
 from atoll.node.jobs.receipts import Receipts
 from atoll.node.jobs.release import Releases
@@ -320,6 +328,7 @@ class Runs:
                     }
                     self._receipts.store_part(session, row, part)
                     desk.event(session, job, "completed", rows=result["rows"])
+                remove_matches(desk, row)
                 desk.metrics.jobs.labels(function=row.function, outcome="completed").inc()
                 desk.metrics.seconds.labels(function=row.function).observe(result["meters"]["wall_ms"] / 1000)
                 desk.metrics.bytes.labels(direction="sent").inc(part["meters"]["bytes_sent"])
@@ -356,6 +365,7 @@ class Runs:
             worker = self._forget(job)
             if worker is not None:
                 worker.cancel(error)
+            remove_matches(desk, row)
             released = row.state == "released"
             with desk.store.write() as session:
                 stored = session.get_one(Job, job)

@@ -53,6 +53,7 @@ class WorkerContext:
         self.seed: bytes = spec["seed"]
         self.attempt: int = spec["attempt"]
         self.threads: int = spec["threads"]
+        self.memory_bytes: int = spec["memory_bytes"]
         self.folder = Path(spec["folder"])
         self.declared_keys: dict[str, int | None] = spec["declared_keys"]
         self._spec = spec

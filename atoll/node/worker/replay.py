@@ -149,6 +149,7 @@ class ReplayContext:
         self.seed: bytes = spec["seed"]
         self.attempt: int = spec["attempt"]
         self.threads: int = spec["threads"]
+        self.memory_bytes: int = spec["memory_bytes"]
         self.folder = Path(spec["work"])
         self.declared_keys: dict[str, int | None] = spec["declared_keys"]
         self._spec, self._pipe = spec, pipe
@@ -418,10 +419,10 @@ def _go(context: ReplayContext) -> Outcome:
 def run(spec: Json, pipe: Pipe) -> Json:
     """The worker's task "replay".
 
-    `spec` has `plan`, `me`, `seed`, `attempt`, `threads`, `declared_keys` as a job's; `kept`, the job's folder, and
-    `work`, an empty one; `inputs` with `asset`, `path` of the version's folder, `version`, `keys`; `peers`, index of
-    each peer's files; `expected`, the receipt's transcripts; `build`, the receipt's; `any_build` and `anyway`;
-    `run`, whether nothing that the node checks itself speaks against it.
+    `spec` has `plan`, `me`, `seed`, `attempt`, `threads`, `memory_bytes`, `declared_keys` as a job's; `kept`, the
+    job's folder, and `work`, an empty one; `inputs` with `asset`, `path` of the version's folder, `version`, `keys`;
+    `peers`, index of each peer's files; `expected`, the receipt's transcripts; `build`, the receipt's; `any_build` and
+    `anyway`; `run`, whether nothing that the node checks itself speaks against it.
 
     Returns:
         `checked`: what stands before a run; `ran`; `failed`, the wire rendering of what ended the run;

@@ -3,8 +3,8 @@
 use hashbrown::HashTable;
 use rayon::prelude::*;
 
-use crate::Refusal;
 use crate::keys::KeyDigest;
+use crate::{Refusal, pool};
 
 /// Row index of a row without key.
 pub const NO_KEY: u32 = u32::MAX;
@@ -276,6 +276,26 @@ impl Distinct {
     }
 }
 
+/// For each digest (32 bytes) the number of its key, in order of first appearance.
+///
+/// `E_FORMAT` for bytes that are not whole digests, `E_TOO_LARGE` beyond 2^32 - 1 of them.
+pub fn numbered(digests: &[u8], threads: usize) -> Result<Vec<u32>, Refusal> {
+    let (digests, []) = digests.as_chunks::<32>() else {
+        return Err(Refusal::new("E_FORMAT", "digests have 32 bytes each"));
+    };
+    pool(threads)?.install(|| {
+        let mut all = Distinct::default();
+        for part in digests.chunks(STAGE) {
+            all.push(part.len(), |waiting, keyed| {
+                waiting.copy_from_slice(part);
+                keyed.fill(true);
+                Ok(())
+            })?;
+        }
+        Ok(all.finish().rows)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,6 +368,13 @@ mod tests {
         );
     }
 
+    #[test]
+    fn bytes_that_are_no_digests_have_no_numbers() {
+        assert_eq!(numbered(&[0; 33], 1).unwrap_err().code, "E_FORMAT");
+        assert_eq!(numbered(&[0; 32], 0).unwrap_err().code, "E_FORMAT");
+        assert!(numbered(&[], 1).unwrap().is_empty());
+    }
+
     proptest! {
         #[test]
         fn agrees_with_a_plain_list(
@@ -383,6 +410,9 @@ mod tests {
             }
             let count = |k: &KeyDigest| keys.iter().flatten().filter(|x| *x == k).count() as u32;
             prop_assert_eq!(out.multiplicity.clone(), unique.iter().map(count).collect::<Vec<_>>());
+            let having: Vec<u8> = keys.iter().flatten().flatten().copied().collect();
+            let rows: Vec<_> = out.rows.iter().copied().filter(|row| *row != NO_KEY).collect();
+            prop_assert_eq!(numbered(&having, 2).unwrap(), rows);
             prop_assert_eq!(out.nulls as usize, keys.iter().filter(|k| k.is_none()).count());
             prop_assert_eq!(out.duplicates() as usize, unique.iter().filter(|k| count(k) > 1).count());
         }

@@ -1,6 +1,6 @@
 //! Python face of the key digests. Buffers come as `bytes`, cut to the batch by the caller.
 
-use atoll_psi::distinct::Distinct;
+use atoll_psi::distinct::{Distinct, numbered};
 use atoll_psi::keys::{Bitmap, Column, KeyDigest, OnInvalid, Values, digest_into};
 use atoll_psi::normalise::Step;
 use atoll_psi::pool;
@@ -27,6 +27,8 @@ struct KeyBuilder {
     on_invalid: OnInvalid,
     workers: rayon::ThreadPool,
     distinct: Distinct,
+    /// Number of the first row in errors.
+    first_row: u64,
     blocks: std::vec::IntoIter<Vec<KeyDigest>>,
     /// True after a refusal and after the end.
     closed: bool,
@@ -62,7 +64,7 @@ impl KeyBuilder {
             };
             columns.push(Column::new(name, values, validity, steps, rows)?);
         }
-        let first = self.distinct.len() as u64;
+        let first = self.first_row.saturating_add(self.distinct.len() as u64);
         let (distinct, on_invalid) = (&mut self.distinct, self.on_invalid);
         self.workers.install(|| {
             distinct.push(rows, |digests, keyed| {
@@ -75,10 +77,12 @@ impl KeyBuilder {
 #[pymethods]
 impl KeyBuilder {
     #[new]
+    #[pyo3(signature = (columns, on_invalid, threads, first_row=0))]
     fn new(
         columns: Vec<(String, Vec<String>)>,
         on_invalid: &str,
         threads: usize,
+        first_row: u64,
     ) -> PyResult<Self> {
         let parse = |(name, steps): (String, Vec<String>)| {
             let steps = steps
@@ -102,6 +106,7 @@ impl KeyBuilder {
             },
             workers: pool(threads).map_err(refused)?,
             distinct: Distinct::default(),
+            first_row,
             blocks: Vec::new().into_iter(),
             closed: false,
         })
@@ -144,6 +149,18 @@ impl KeyBuilder {
     }
 }
 
+/// For each digest the number of its key, u32 little-endian.
+#[pyfunction]
+fn key_numbers<'py>(
+    py: Python<'py>,
+    digests: PyBackedBytes,
+    threads: usize,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let found = py.detach(|| numbered(&digests, threads)).map_err(refused)?;
+    words(py, &found)
+}
+
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(key_numbers, m)?)?;
     m.add_class::<KeyBuilder>()
 }
