@@ -112,6 +112,59 @@ class PirAsker:
     def recover(self, state: PirState, answer: bytes) -> bytes: ...
     def apply(self, delta: bytes) -> None: ...
 
+# Sealed lookup. `describe` gives columns, cells of a column, bytes of a record, salt, public key, keys.
+@final
+class LookupHolder:
+    def __init__(
+        self,
+        secret: bytes,
+        seed: bytes,
+        attempt: int,
+        channel: str,
+        step: str,
+        named: bytes,
+        digests: bytes,
+        records: bytes,
+        record_bytes: int,
+        threads: int,
+    ) -> None: ...
+    def describe(self) -> tuple[int, int, int, bytes, bytes, int]: ...
+    def hint(self, seed: bytes) -> bytes: ...
+    def evaluate(
+        self, blinded: bytes, granted: int, seed: bytes, attempt: int, channel: str, step: str
+    ) -> bytes: ...
+    def answer(self, queries: list[bytes]) -> list[bytes]: ...
+    def update(self, named: bytes, removed: bytes, digests: bytes, records: bytes) -> bytes: ...
+
+@final
+class LookupBlinded: ...
+
+@final
+class LookupKey: ...
+
+@final
+class LookupAsker:
+    def __init__(
+        self,
+        columns: int,
+        cells: int,
+        record_bytes: int,
+        salt: bytes,
+        public: bytes,
+        named: bytes,
+        seed: bytes,
+        hint: bytes,
+    ) -> None: ...
+    def blind(
+        self, digests: bytes, seed: bytes, attempt: int, channel: str, step: str
+    ) -> tuple[LookupBlinded, bytes]: ...
+    def finish(self, blinded: LookupBlinded, evaluation: bytes, places: list[int]) -> list[LookupKey]: ...
+    def query(
+        self, key: LookupKey, seed: bytes, attempt: int, channel: str, step: str
+    ) -> tuple[PirState, bytes]: ...
+    def open(self, key: LookupKey, state: PirState, answer: bytes) -> bytes | None: ...
+    def apply(self, delta: bytes) -> None: ...
+
 # Keys: a column of a batch is (kind, values, text, bit offset, validity, scale).
 @final
 class KeyBuilder:

@@ -23,6 +23,7 @@ _MODULES = (
     "jobs",
     "keys",
     "ledger",
+    "lookups",
     "nodes",
     "offers",
     "peers",

@@ -9,7 +9,7 @@ frame = job.wait().result().pandas()
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +20,7 @@ from atoll.client.audit import Audit, draw_calls, verify_audit
 from atoll.client.billing import Bills, bills_csv, verify_statement
 from atoll.client.consents import Consents
 from atoll.client.jobs import ENDED, Job, Result, Service
+from atoll.client.lookups import Lookups
 from atoll.client.offers import Catalog, Offers
 from atoll.client.proofs import verify_row_proof
 from atoll.client.quality import Quality
@@ -85,6 +86,7 @@ class Client:
         self.audit = Audit(self.transport)
         self.bills = Bills(self.transport)
         self.scripts = Scripts(self.transport)
+        self.lookups = Lookups(self.transport)
         self.persons = Persons(self.transport)
 
     def close(self) -> None:
@@ -158,6 +160,23 @@ class Client:
             node.totals(agreement, "loans", group="segment", values=["debt"], purpose="credit-risk")
         """
         return self.jobs.ask(requests.totals(agreement, assets, **how))
+
+    def lookup(
+        self, agreement: Any, name: str, table: str, *, timeout: float = 600, **how: Any
+    ) -> dict[str, Any]:
+        """Starts a standing lookup in a partner's table and waits until it answers; arguments as in
+        `atoll.client.requests.lookup`.
+
+            node.lookup(agreement, "income", "taxes@tax office", on="id", values=["income"], purpose="credit-risk")
+            node.query("income", ["110101199003070097"])["answers"][0]["rows"]
+        """
+        return self.lookups.start(requests.lookup(agreement, name, table, **how), timeout)
+
+    def query(
+        self, name: str, keys: Sequence[Any], consents: Sequence[str | None] | None = None
+    ) -> dict[str, Any]:
+        """Reads records by their keys, of which the partner does not learn which; see `Lookups.query`."""
+        return self.lookups.query(name, keys, consents)
 
     def echo(self, agreement: Any, asset: str, *, timeout: float = 60, **how: Any) -> Service:
         """Starts a standing echo service at a partner and waits until it serves; arguments as in

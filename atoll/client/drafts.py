@@ -22,6 +22,7 @@ DISCLOSED: dict[str, tuple[str, ...]] = {
     "totals": ("sum", "count", "participation", "small_group_exists"),
     "echo": ("call", "value"),
     "script": ("outcome",),
+    "query": ("record", "sealed_table"),
 }
 KEPT_DISCLOSED = ("linkable", "changes")
 """What a kept join discloses beside."""

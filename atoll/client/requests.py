@@ -274,6 +274,57 @@ def totals(
     return body
 
 
+def lookup(
+    agreement: Any,
+    name: str,
+    table: str,
+    *,
+    purpose: str,
+    on: Names,
+    values: Names | None = None,
+    normalise: Mapping[str, Sequence[str]] | None = None,
+    rows: int | None = None,
+    record_bytes: int | None = None,
+    maximum_keys: int | None = None,
+    block_calls: int | None = None,
+    block_seconds: int | None = None,
+    consent: str | None = None,
+    **options: Any,
+) -> Json:
+    """The request of a lookup: a standing service in which records of a partner's table are read by their keys.
+
+    Args:
+        agreement: its identifier, or an object that has one under `id`.
+        name: what the lookup is called here: lower-case letters, digits and hyphens.
+        table: `asset` or `asset@party`.
+        purpose: one that the grants name.
+        on: key columns, in the order in which keys are given.
+        values: columns that are read; None for all others.
+        normalise: steps for each key column.
+        rows: most rows of a key, 1 to 64; None for 1.
+        record_bytes: room for the values of a key, 8 to 4096; None for a guess from their types, 32 bytes for a text.
+        maximum_keys: most keys in one request, up to 10,000; None for 1,000.
+        block_calls, block_seconds: most keys, and seconds, that one receipt covers.
+        consent: `none`, `attested` or `presented`; None for what the grants ask.
+        options: `seconds`, `memory_bytes`, `expires_seconds`.
+    """
+    asset, party = split_party(table)
+    given = {
+        "party": party,
+        "values": None if values is None else _names(values),
+        "normalise": {column: list(steps) for column, steps in normalise.items()} if normalise else None,
+        "rows": rows,
+        "record_bytes": record_bytes,
+        "maximum_keys": maximum_keys,
+        "block_calls": block_calls,
+        "block_seconds": block_seconds,
+        "consent": consent,
+    }
+    body = _common(agreement, purpose, options) | {"function": "query", "name": name, "asset": asset}
+    body["keys"] = _names(on)
+    return body | {key: value for key, value in given.items() if value is not None}
+
+
 def echo(
     agreement: Any,
     asset: str,

@@ -37,6 +37,8 @@ Kind = Literal[
     "participation",
     "value",
     "outcome",
+    "record",
+    "sealed_table",
     "extra_keys",
     "corruptible",
     "input_choice",
@@ -74,6 +76,7 @@ Assumption = Literal[
     "lpn-permutation-two-party",
     "gap-dh-two-party",
     "lpn-star",
+    "lwe-gap-dh-two-party",
     "no-full-collusion",
     "transport",
 ]
@@ -81,7 +84,8 @@ Assumption = Literal[
 random oracle; that learning parity with noise is hard in expand-convolute codes, with the computational
 Diffie-Hellman assumption in ristretto255 and a random oracle; the same, and AES under a public key as a random
 permutation; the one-more gap Diffie-Hellman assumption in
-ristretto255 with a random oracle; for a star, that of `lpn-two-party` with Diffie-Hellman on Curve25519 and
+ristretto255 with a random oracle; that learning with errors is hard, with
+the one before; for a star, that of `lpn-two-party` with Diffie-Hellman on Curve25519 and
 ristretto255; that not all other holders collude with the receiver; TLS 1.3 between the two
 nodes."""
 
@@ -130,6 +134,8 @@ PARAMETERS: dict[Kind, frozenset[str]] = {
     "participation": frozenset({"parties"}),
     "value": frozenset({"columns"}),
     "outcome": frozenset({"columns", "maximum_bits"}),
+    "record": frozenset({"columns", "by"}),
+    "sealed_table": frozenset({"columns"}),
     "extra_keys": frozenset({"columns", "percent", "extra"}),
     "corruptible": frozenset(),
     "input_choice": frozenset(),

@@ -9,7 +9,7 @@ from atoll.disclosure.statement import Assumption, Kind, Security, Statement
 
 Language = Literal["zh", "en"]
 
-# Placeholders: {to} and {any} who learns, {owner} whose data, {asset}, {columns}, {by}, {group}, {parties},
+# Placeholders: {to} and {any} who learns, {owner} whose data, {asset}, {columns}, {by}, {keys}, {group}, {parties},
 # {bytes}, {bits}, {percent}, {extra}.
 _TEMPLATES: dict[Kind, dict[Language, str]] = {
     "size": {
@@ -124,6 +124,21 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
         "zh": "{to}在每次调用中获知结果{columns}，由{owner}在本地根据该主体在“{asset}”中的数据行计算得出："
         "每次至多 {bits} 比特，含不作决定与时间因素。",
     },
+    "record": {
+        "en": "{to} {learns} the values of {columns} in those rows of {owner}'s table {asset} whose {keys} it asks "
+        "for, and whether there are any, one call for each; {owner} does not learn which. What was asked for once can "
+        "be read again in later versions, until {owner} seals the table anew, at the latest when the service ends.",
+        "zh": "{to}获知{owner}的表“{asset}”中其所查询的{keys}对应各行的{columns}取值，以及是否存在，每个键计一次调用；"
+        "{owner}不获知查询了哪些键。查询过的键在后续版本中仍可读取，直至{owner}重新封装该表，最迟至服务结束。",
+    },
+    "sealed_table": {
+        "en": "{to} may come to hold every record of {owner}'s table {asset} sealed: it learns about how many values "
+        "of {columns} there are, and how many records change from version to version. What is sealed rests on "
+        "discrete logarithms: who keeps it until these can be computed can read it then.",
+        "zh": "{to}可持有{owner}的表“{asset}”全部记录的密封形式：获知{columns}取值的大致个数，以及各版本间变化的"
+        "记录数。"
+        "密封依赖离散对数问题：保存密封内容直至该问题可被求解者，届时可读取其内容。",
+    },
     "corruptible": {
         "en": "The protocol protects against parties that follow it and try to learn more. If {any} "
         "departs from "
@@ -225,6 +240,12 @@ _ASSUMPTIONS: dict[Assumption, dict[Language, str]] = {
         "collude",
         "zh": "无第三方；假设被汇总的机构中至少有两家不合谋",
     },
+    "lwe-gap-dh-two-party": {
+        "en": "two parties, no third party; assumes that learning with errors is hard, one-more gap Diffie-Hellman in "
+        "ristretto255, and a random oracle",
+        "zh": "仅两方参与，无第三方；假设容错学习（LWE）问题困难，ristretto255 上的 one-more gap Diffie-Hellman "
+        "问题困难，并采用随机预言模型",
+    },
     "transport": {
         "en": "the two nodes only; rests on TLS 1.3 between them",
         "zh": "仅涉及两个节点；依赖两者之间的 TLS 1.3",
@@ -257,6 +278,8 @@ _KIND_NAMES: dict[Kind, dict[Language, str]] = {
     "small_group_exists": {"en": "that some group is too small", "zh": "存在过小的分组"},
     "participation": {"en": "which parties took part", "zh": "参与方名单"},
     "value": {"en": "values of columns", "zh": "列的取值"},
+    "record": {"en": "records of keys that are asked for", "zh": "所查询键的记录"},
+    "sealed_table": {"en": "the table as sealed records", "zh": "密封形式的表"},
     "outcome": {"en": "declared outcomes of a package", "zh": "脚本包声明的结果"},
     "extra_keys": {"en": "keys tested beyond those declared", "zh": "超出声明数量的试探键"},
     "corruptible": {"en": "a cheating party can corrupt the result", "zh": "作弊方可破坏结果"},
@@ -315,6 +338,7 @@ def _sentence(group: list[Statement], names: Mapping[str, str], language: Langua
         asset=p.asset or first.subject,
         columns=_columns(p.columns, language),
         by=by,
+        keys=_columns(p.by, language),
         group=p.minimum_group,
         parties=p.parties,
         bytes=p.maximum_bytes,

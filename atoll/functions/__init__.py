@@ -14,6 +14,7 @@ def runners() -> dict[str, Callable[[Context], Outcome]]:
     from atoll.functions.intersect.run import run as intersect
     from atoll.functions.join.run import run as join
     from atoll.functions.join_totals.run import run as join_totals
+    from atoll.functions.query.run import run as query
     from atoll.functions.script.run import run as script
     from atoll.functions.totals.run import run as totals
 
@@ -24,6 +25,7 @@ def runners() -> dict[str, Callable[[Context], Outcome]]:
         "totals": totals,
         "echo": echo,
         "script": script,
+        "query": query,
     }
 
 
@@ -33,6 +35,7 @@ def compilers() -> dict[str, Callable[..., dict[str, Any]]]:
     from atoll.functions.intersect.compile import compile as intersect
     from atoll.functions.join.compile import compile as join
     from atoll.functions.join_totals.compile import compile as join_totals
+    from atoll.functions.query.compile import compile as query
     from atoll.functions.script.compile import compile as script
     from atoll.functions.totals.compile import compile as totals
 
@@ -43,6 +46,7 @@ def compilers() -> dict[str, Callable[..., dict[str, Any]]]:
         "totals": totals,
         "echo": echo,
         "script": script,
+        "query": query,
     }
 
 

@@ -17,6 +17,7 @@ from atoll.client import (
     billing,
     consents,
     drafts,
+    lookups,
     offers,
     quality,
     rosters,
@@ -28,7 +29,7 @@ TEXT = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "sdk.md").r
 GROUPS = [groups.Data, groups.Peers, groups.Agreements, groups.Jobs, groups.Policy, groups.Services,
           groups.Schedules, groups.Ledger, groups.Persons, consents.Consents,
           audit.Audit, billing.Bills, offers.Offers, offers.Catalog, quality.Quality,
-          rosters.Rosters, scripts.Scripts]  # fmt: skip
+          rosters.Rosters, lookups.Lookups, scripts.Scripts]  # fmt: skip
 
 
 def methods(kind: type) -> list[str]:

@@ -29,6 +29,7 @@ from atoll.errors import AtollError
 
 FACTS: dict[str, Any] = {
     "columns": ["id"],
+    "by": ["id"],
     "minimum_group": 10,
     "parties": 4,
     "maximum_bytes": 4096,
@@ -157,6 +158,7 @@ def test_every_plan_says_what_a_cheating_party_can_do() -> None:
         w.hidden_plan(),
         w.totals_plan(),
         w.echo_plan(),
+        w.lookup_plan(),
     ):
         assert "corruptible" in {s.what for s in w.derive(plan).disclosures}
     cheating = {s.what for s in w.derive(w.fast_plan(receivers="both")).disclosures} & QUALIFIERS
@@ -172,7 +174,7 @@ def test_every_plan_says_what_a_cheating_party_can_do() -> None:
         }
         == QUALIFIERS
     )
-    assert len(get_args(Assumption)) == 7
+    assert len(get_args(Assumption)) == 8
 
 
 def test_a_join_secure_against_cheating_says_what_is_left_to_a_cheat() -> None:

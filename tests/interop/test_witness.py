@@ -291,4 +291,4 @@ def test_a_node_asks_it_where_an_agreement_names_it(litewitness: Litewitness) ->
         until("the witness cosigned", seen, 30)
         assert seen()[0]["name"] == OUTSIDE_NAME
         assert seen()[0]["size"] == 4
-        assert '"code": "E_NOT_FOUND"' in net.bob.log()
+        until("bob was told that its log is unknown", lambda: '"code": "E_NOT_FOUND"' in net.bob.log(), 30)

@@ -35,6 +35,7 @@ PLANS = {
     "totals": lambda: w.totals_plan(),
     "echo": lambda: w.echo_plan(),
     "visit": lambda: w.visit_plan(),
+    "lookup": lambda: w.lookup_plan(),
 }
 
 
@@ -167,6 +168,15 @@ def expected(plan: Any) -> tuple[dict[str, dict[str, set[str]]], set[tuple[str, 
                 if any(i in inputs for inputs in p["depends"].values()):
                     told.add(("outcome", owner[i], plan["asker"]))
             kinds = {"call", "value"} | ({"authorisation"} if p["consent"] == "presented" else set())
+            told |= {(what, plan["asker"], o["at"][1]) for what in kinds}
+        if o["kind"] == "lookup/v1":
+            i = source(ops[o["inputs"][0]]["inputs"][0])
+            for c in p["keys"]:
+                uses[i][c].add("lookup_key")
+            for c in p["values"]:
+                uses[i][c].add("lookup_value")
+            told |= {(what, owner[i], plan["asker"]) for what in ("record", "sealed_table")}
+            kinds = {"call"} | ({"authorisation"} if p["consent"] == "presented" else set())
             told |= {(what, plan["asker"], o["at"][1]) for what in kinds}
     return uses, told
 

@@ -15,6 +15,7 @@ from atoll.functions.echo.compile import compile as compile_echo
 from atoll.functions.intersect.compile import compile as compile_intersect
 from atoll.functions.join.compile import compile as compile_join
 from atoll.functions.join_totals.compile import compile as compile_hidden
+from atoll.functions.query.compile import compile as compile_query
 from atoll.functions.script.compile import compile as compile_script
 from atoll.functions.totals.compile import compile as compile_totals
 from atoll.plan import check
@@ -195,6 +196,15 @@ def totals_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[
 def echo_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     request = _request({"asset": "echo"}, changes)
     return compile_echo(request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB, salt=SALT)
+
+
+def lookup_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """A lookup of alice's in bob's table."""
+    request = _request(
+        {"name": "debts", "asset": "loans", "party": "bob", "keys": ["id"], "values": ["debt", "apps"]},
+        changes,
+    )
+    return compile_query(request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB, salt=SALT)
 
 
 def visit_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:

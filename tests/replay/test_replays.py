@@ -156,7 +156,7 @@ def test_a_service_comes_out_again_with_refused_calls_and_blocks_that_ran_out(
         parties=["alice"],
         replay={"keep_days": 1},
         consent={"mode": mode, "issuers": issuers},
-        rate={"most": 3, "seconds": 2},
+        rate={"most": 3, "seconds": 8},
     )
     options: Any = {} if mode == "none" else {"consent": mode}
     service = net.alice.analyst.echo(
@@ -170,7 +170,7 @@ def test_a_service_comes_out_again_with_refused_calls_and_blocks_that_ran_out(
     with pytest.raises(AtollError) as refused:
         service.call(b"too often", shown)
     assert refused.value.code == "E_QUOTA"
-    time.sleep(2.2)  # the second block runs out, and the rate allows calls again
+    time.sleep(8.2)  # the second block runs out, and the rate allows calls again
     assert service.call(b"last", shown) == b"last"
     if mode == "presented":
         net.alice.steward.consents.withdraw(shown)

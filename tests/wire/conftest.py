@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,9 +18,10 @@ from cryptography.hazmat.primitives import hashes
 Value = str | int | Decimal
 
 # A pattern this short occurs in random bytes now and then: 10^6 bytes hold a given 4-byte pattern with
-# probability 2.3 * 10^-4. A leak shows many values, so two of them are asked for. With 20 values of up to 30
-# short patterns each, two hits by chance in 10^5 random bytes have probability below 10^-4.
+# probability 2.3 * 10^-4. A leak shows many values in one form, so more are asked for than chance shows.
 SHORT = 4
+# That chance alone shows as many values in one form; a capture is searched for about a hundred forms.
+CHANCE = 1e-8
 # Below it a value has too few bytes to be told from headers and counters; tests plant none of these.
 LEAST = 4
 
@@ -114,8 +116,22 @@ def _starts(capture: bytes, patterns: list[bytes]) -> set[bytes]:
     return {raw[:LEAST] for raw, found in zip(patterns, occurs, strict=True) if found}
 
 
+def _beyond_chance(size: int, values: int) -> int:
+    """How many of `values` must show in one short form of `size` bytes to be no chance: two, or more in megabytes."""
+    expected = size * values / 2.0 ** (8 * SHORT)
+    # The tail of a Poisson distribution is below twice its first term where the expectation is below half the count.
+    count = 2
+    while expected * 2 > count or 2 * math.exp(-expected) * expected**count / math.factorial(count) > CHANCE:
+        count += 1
+        if count > values:
+            break
+    return min(count, max(values, 2))
+
+
 def search(haystacks: Iterable[bytes], values: Iterable[Value]) -> list[Found]:
-    """What of the planted values crossed. A short pattern counts when two values show in that very form."""
+    """What of the planted values crossed. A short pattern counts when more values show in that very form than chance
+    explains: two in what a protocol of a hundred kilobytes sends."""
+    values = list(values)
     capture = b"\n".join(haystacks)
     patterns = [(value, form, raw) for value in values for form, raw in forms(value).items()]
     starts = _starts(capture, [raw for _, _, raw in patterns])
@@ -127,7 +143,8 @@ def search(haystacks: Iterable[bytes], values: Iterable[Value]) -> list[Found]:
             else:
                 kind = form if not form.startswith("integer") else form.partition(",")[2]
                 short.setdefault(kind, []).append(Found(value, form, True))
-    return sure + [f for group in short.values() if len({x.value for x in group}) > 1 for f in group]
+    least = _beyond_chance(len(capture), len(values))
+    return sure + [f for group in short.values() if len({x.value for x in group}) >= least for f in group]
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from atoll.node.api import (
     partners,
     people,
     quality,
+    query,
     replays,
     rosters,
     scripts,
@@ -109,7 +110,7 @@ def build(node: Node) -> FastAPI:
     log = logger("api")
     for part in (
         # Routes are tried in this order: what is called most often stands first.
-        scripts, jobs, status, people, partners, rosters, tables, quality, offers, agreements, consents, ledger,
+        scripts, jobs, status, people, partners, rosters, tables, quality, offers, agreements, consents, ledger, query,
         audit, replays, billing,
     ):  # fmt: skip
         app.include_router(part.router)

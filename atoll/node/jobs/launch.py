@@ -126,8 +126,12 @@ def _inputs(desk: Desk, plan: dict[str, Any], own: Approval) -> dict[str, dict[s
     return found
 
 
+FOLLOWING = ("script", "query")
+"""Functions whose services take up new versions of the tables that they read."""
+
+
 def newest_inputs(desk: Desk, plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """This node's own inputs of a package's plan, in their newest versions; a live table was read for the job alone."""
+    """This node's own inputs of a service's plan, in their newest versions; a live table was read for the job alone."""
     found = {}
     for entry in plan["inputs"]:
         if entry["party"] == desk.me and not desk.tables.is_live(entry["asset"]):
@@ -227,7 +231,7 @@ def launch(
         "memory_bytes": memory,
         "folder": str(desk.folder(row.id)),
         "inputs": _inputs(desk, plan, approvals[desk.me])
-        | (newest_inputs(desk, plan) if plan["function"] == "script" else {}),
+        | (newest_inputs(desk, plan) if plan["function"] in FOLLOWING else {}),
         "script": _script(desk, plan),
         "kept": _kept(desk, plan),
         "declared_keys": {name: fed.keys for a in approvals.values() for name, fed in a.inputs.items()},

@@ -21,6 +21,7 @@ from atoll.node.clock import parse, stamp
 from atoll.node.jobs.desk import ENDED, Desk
 from atoll.node.jobs.facts import gather
 from atoll.node.jobs.launch import (
+    FOLLOWING,
     Running,
     computes,
     launch,
@@ -554,11 +555,11 @@ class Runs:
         return running.attempt if running is not None and running.service else None
 
     def changed(self, table: str) -> None:
-        """A table has a new version: packages that read it use it from their next group of calls on."""
+        """A table has a new version: services that read it use it from their next group of calls on."""
         for job, running in list(self._running.items()):
             plan = self._desk.plan(self._desk.job(job))
             reads = {i["asset"] for i in plan["inputs"] if i["party"] == self._desk.me}
-            if plan["function"] == "script" and table in reads:
+            if plan["function"] in FOLLOWING and table in reads:
                 inputs = newest_inputs(self._desk, plan)
                 running.worker.send({"kind": "inputs", "inputs": inputs})
 

@@ -9,6 +9,7 @@ from atoll.plan.operators import (
     group_sum,
     hidden_totals,
     kept_psi,
+    lookup,
     masked_sum,
     normalise,
     psi,
@@ -30,6 +31,7 @@ OPERATORS: dict[str, Rule] = {
         masked_sum,
         echo,
         visit,
+        lookup,
     )
 }
 

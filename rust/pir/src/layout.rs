@@ -1,7 +1,7 @@
 //! The shape of a table: which column a record stands in, and where in it.
 
 use crate::Refusal;
-use crate::parameters::{MOST_COLUMNS, MOST_RECORD_BYTES, MOST_ROWS, N};
+use crate::parameters::{MOST_COLUMN_BYTES, MOST_COLUMNS, MOST_RECORD_BYTES, MOST_ROWS, N};
 
 /// Columns come in multiples of this, so that no register is half full.
 const LANES: usize = 32;
@@ -38,6 +38,28 @@ impl Layout {
         let columns = rows.div_ceil(per_column).next_multiple_of(LANES);
         Ok(Self {
             rows,
+            record_bytes,
+            per_column,
+            columns,
+        })
+    }
+
+    /// The shape of `columns` (a multiple of 32) with `per_column` records each; `E_RANGE` for sizes outside.
+    pub fn shaped(columns: usize, per_column: usize, record_bytes: usize) -> Result<Self, Refusal> {
+        let bytes = per_column.checked_mul(record_bytes);
+        let fits = (1..=MOST_COLUMNS).contains(&columns)
+            && columns.is_multiple_of(LANES)
+            && bytes.is_some_and(|bytes| (1..=MOST_COLUMN_BYTES).contains(&bytes));
+        if !fits {
+            return Err(Refusal::new(
+                "E_RANGE",
+                format!(
+                    "a table has 32 to {MOST_COLUMNS} columns, by {LANES}, of 1 to {MOST_COLUMN_BYTES} bytes"
+                ),
+            ));
+        }
+        Ok(Self {
+            rows: columns * per_column,
             record_bytes,
             per_column,
             columns,
@@ -87,7 +109,6 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::MOST_COLUMN_BYTES;
     use proptest::prelude::*;
 
     #[test]

@@ -284,6 +284,15 @@ impl Blinds {
         Self((0..count).map(|_| draw(stream)).collect())
     }
 
+    /// The blinds at these places; none for a place that is not there.
+    pub fn select(&self, places: &[usize]) -> Option<Self> {
+        places
+            .iter()
+            .map(|at| self.0.get(*at).copied())
+            .collect::<Option<_>>()
+            .map(Self)
+    }
+
     /// H(x) + r·G of every input.
     pub fn blind(&self, hasher: &Hasher, inputs: &[Point]) -> Vec<RistrettoPoint> {
         let blind =

@@ -10,6 +10,7 @@ mod circuit;
 mod confine;
 mod kept;
 mod keys;
+mod lookup;
 mod masks;
 mod pir;
 mod psi;
@@ -43,6 +44,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     star::register(m)?;
     kept::register(m)?;
     keys::register(m)?;
+    lookup::register(m)?;
     psi::register(m)?;
     rows::register(m)?;
     masks::register(m)?;

@@ -9,11 +9,11 @@ use pyo3::types::PyBytes;
 use crate::masks::fixed;
 use crate::refuse;
 
-fn refused(refusal: Refusal) -> PyErr {
+pub(crate) fn refused(refusal: Refusal) -> PyErr {
     refuse(refusal.code, refusal.text)
 }
 
-fn version(bytes: &[u8]) -> PyResult<[u8; 16]> {
+pub(crate) fn version(bytes: &[u8]) -> PyResult<[u8; 16]> {
     let text = || format!("a version has 16 bytes, got {}", bytes.len());
     bytes.try_into().map_err(|_| refuse("E_FORMAT", text()))
 }
@@ -71,7 +71,7 @@ impl PirTable {
 }
 
 #[pyclass(module = "atoll._core")]
-struct PirState(Option<QueryState>);
+pub(crate) struct PirState(pub(crate) Option<QueryState>);
 
 #[pyclass(module = "atoll._core")]
 struct PirAsker {

@@ -1,0 +1,192 @@
+"""`lookup`, `query`: standing lookups at partners, and the records of keys."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from atoll.cli import ask, show
+from atoll.cli.app import app
+from atoll.cli.context import READERS, Here, command
+from atoll.cli.groups import group
+from atoll.client import requests
+from atoll.errors import AtollError
+
+lookup = group(
+    "lookup", "Lookups: records of a partner's table by their keys; the partner does not learn which."
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="What the lookup is called here.")]
+_CALLERS = ("application", "analyst")
+
+
+@command(lookup, "start")
+def start(
+    here: Here,
+    agreement: ask.Agreement,
+    name: Name,
+    table: Annotated[str, typer.Argument(help="The table: ASSET, or ASSET@PARTY.")],
+    purpose: ask.Purpose,
+    on: Annotated[list[str], typer.Option(help="Key columns; a,b for several.")],
+    values: Annotated[list[str] | None, typer.Option(help="Columns to read; all others by default.")] = None,
+    normalise: ask.Normalise = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Most rows of a key; 1 by default.")] = None,
+    record_bytes: Annotated[
+        int | None,
+        typer.Option(min=8, help="Room for the values of a key; by default a guess from their types."),
+    ] = None,
+    maximum_keys: Annotated[int | None, typer.Option(min=1, help="Most keys in one request.")] = None,
+    block_calls: Annotated[int | None, typer.Option(min=1, help="Most keys that one receipt covers.")] = None,
+    block_seconds: Annotated[
+        int | None, typer.Option(min=1, help="Most seconds that one receipt covers.")
+    ] = None,
+    consent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="none|attested|presented", help="How keys show consent; default as the grant asks."
+        ),
+    ] = None,
+    yes: ask.Yes = False,
+    wait: ask.Wait = True,
+) -> None:
+    """Asks for a lookup and waits until the partner has sealed its table."""
+    request = requests.lookup(
+        agreement, name, table, purpose=purpose, on=ask.split(on) or [], values=ask.split(values), rows=rows,
+        normalise=ask.mapping(normalise, "--normalise"), record_bytes=record_bytes, maximum_keys=maximum_keys,
+        block_calls=block_calls, block_seconds=block_seconds, consent=consent,
+    )  # fmt: skip
+    with here.client("analyst") as client:
+        ask.confirm(here, client, request, yes)
+        job = client.jobs.ask(request)
+        found: dict[str, Any] = {"name": name, "job": job.id}
+        if wait:
+            with ask.progress_bar(here, job.id) as look:
+                job.wait(progress=look, until="running")
+                found = client.lookups.await_ready(job, progress=look)
+    here.out(found, lambda: show.line(f"{name}: {job.state}. Ask it: atoll query {name} KEY"))
+
+
+@command(lookup, "list")
+def list_(here: Here) -> None:
+    """Lookups that have not ended."""
+    with here.client(*_CALLERS, *READERS) as client:
+        found = client.lookups.list()
+    rows = [
+        one | {key: ", ".join(column["name"] for column in one[key]) for key in ("keys", "values")}
+        for one in found
+    ]
+    columns = ["name", "partner", "asset", "keys", "values", "state", "ready", "job"]
+    here.out(found, lambda: show.table(rows, columns, "no lookups"))
+
+
+@command(lookup, "stop")
+def stop(here: Here, name: Name) -> None:
+    """Ends a lookup in order, so that its receipt is made."""
+    with here.client("analyst", "operator") as client:
+        job = client.lookups.stop(name).wait(timeout=60)
+    here.out(job.document, lambda: show.line(f"{name}: {job.state}"))
+
+
+@command(app, "query")
+def query(
+    here: Here,
+    name: Name,
+    key: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY", help="Keys; a,b where a key has several columns.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="A CSV file with the key columns, instead of keys here.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a CSV file: key columns, found, error, and the values.")
+    ] = None,
+    consent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIGEST", help="The data subject's authorisation of one key; a file has a column consent."
+        ),
+    ] = None,
+) -> None:
+    """Reads the records of keys, each one call; the partner does not learn which."""
+    from atoll.client import call_tables
+
+    if (file is None) == (not key):
+        raise AtollError("E_FORMAT", "name keys, or a file of keys with --file.", fault="caller")
+    with here.client(*_CALLERS) as client:
+        facts = client.lookups.get(name)
+        columns = [(column["name"], column["type"]) for column in facts["keys"]]
+        texts, consents = (
+            _file_keys(file, [name for name, _ in columns]) if file else _keys(key or [], len(columns))
+        )
+        if consent is not None:
+            consents = [consent] * len(texts)
+        keys = [
+            [
+                call_tables.typed(text, kind, f"key {at}, {column}")
+                for text, (column, kind) in zip(row, columns, strict=True)
+            ]
+            for at, row in enumerate(texts, 1)
+        ]
+        answers = list(client.lookups.query_all(name, keys, consents))
+    values = [column["name"] for column in facts["values"]]
+    if out is not None:
+        _write(out, [name for name, _ in columns], values, texts, answers)
+    shown = [line for row, answer in zip(texts, answers, strict=True) for line in _lines(row, answer, values)]
+    heads = ["key", "found", *values, "error"]
+    here.out({"answers": answers}, lambda: show.table(shown, heads, "no keys"))
+
+
+def _keys(texts: list[str], columns: int) -> tuple[list[list[str]], list[str | None] | None]:
+    rows = [text.split(",") if columns > 1 else [text] for text in texts]
+    for at, row in enumerate(rows, 1):
+        if len(row) != columns:
+            raise AtollError(
+                "E_FORMAT", f"key {at}: it has {columns} values, between commas.", fault="caller"
+            )
+    return rows, None
+
+
+def _file_keys(file: Path, names: list[str]) -> tuple[list[list[str]], list[str | None] | None]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as source:
+            rows = list(csv.DictReader(source))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AtollError("E_FORMAT", f"{file}: {error}.", fault="caller") from None
+    for at, row in enumerate(rows, 2):
+        for name in names:
+            if not row.get(name):
+                raise AtollError(
+                    "E_FORMAT", f"{file}, line {at}: {name} has no value.", column=name, fault="caller"
+                )
+    if not rows:
+        raise AtollError("E_FORMAT", f"{file} has no keys.", fault="caller")
+    consents = [row.get("consent") or None for row in rows]
+    return [[row[name] for name in names] for row in rows], consents if any(consents) else None
+
+
+def _lines(key: list[str], answer: dict[str, Any], values: list[str]) -> Iterator[dict[str, Any]]:
+    """A line for each row of an answer, one for an answer without rows."""
+    error = answer["error"]["code"] if answer["error"] else ""
+    for row in answer["rows"] or [dict.fromkeys(values, "")]:
+        yield {"key": ",".join(key), "found": answer["found"], "error": error} | row
+
+
+def _write(
+    out: Path, keys: list[str], values: list[str], texts: list[list[str]], answers: list[dict[str, Any]]
+) -> None:
+    temporary = out.with_name(f".{out.name}.part")
+    try:
+        with temporary.open("w", newline="", encoding="utf-8") as sink:
+            writer = csv.writer(sink)
+            writer.writerow([*keys, "found", "error", *values])
+            for key, answer in zip(texts, answers, strict=True):
+                for line in _lines(key, answer, values):
+                    writer.writerow([*key, line["found"], line["error"], *(line[value] for value in values)])
+        temporary.replace(out)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise AtollError("E_FORMAT", f"{out}: {error.strerror}.", fault="caller") from None

@@ -1,0 +1,218 @@
+"""The asker's side of a lookup: blinds keys, fetches columns, opens records, keeps the book."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from atoll.crypto.lookup import Asker as Sealed
+from atoll.crypto.lookup import Epoch
+from atoll.crypto.stream import stream_bytes
+from atoll.crypto.wire import decode_body, encode_body
+from atoll.errors import AtollError
+from atoll.functions.calls import SALT_BYTES, CallBook
+from atoll.functions.context import Call, Context, Shown
+from atoll.functions.query import messages
+from atoll.functions.query.messages import ANSWERS, CALLS, CLOSE, EPOCH, EVALUATED, QUERIES, STOP, Peer
+
+_LOOK_SECONDS = 0.2
+
+
+class Asker:
+    """Makes calls and closes blocks. The first block is open from the epoch on, another one from its first call."""
+
+    def __init__(self, context: Context, parameters: dict[str, Any], step: str, host: str) -> None:
+        self._context = context
+        self._peer = Peer(context.channel(host, step), step, host)
+        self._record_bytes: int = parameters["record_bytes"]
+        self._block_calls: int = parameters["block_calls"]
+        self._block_seconds: int = parameters["block_seconds"]
+        self._sealed: Sealed | None = None
+        self._epoch: Epoch | None = None
+        self._version = b""
+        self._book: CallBook | None = None
+        self._ends = 0.0
+        self._epochs = self._salts = self._groups = self._queries = 0
+        self._stopping = False
+        self.calls = 0
+
+    def run(self) -> None:
+        """Until the service stops."""
+        self._begin()
+        while not self._stopping:
+            wait = None if self._book is None else max(0.0, self._ends - time.monotonic())
+            try:
+                call = self._context.call(wait)
+            except TimeoutError:
+                self._close()
+                continue
+            if call is None:
+                break
+            self._make(call)
+        if self._book is not None:
+            self._close()
+        self._peer.say(STOP)
+        self._peer.read(STOP)
+
+    def _begin(self) -> None:
+        """The first epoch; calls that come before it are refused."""
+        while not self._peer.channel.readable():
+            self._context.progress(0, 1, messages.SEALING)
+            try:
+                call = None if self._stopping else self._context.call(_LOOK_SECONDS)
+            except TimeoutError:
+                continue
+            if call is not None:
+                text = "the partner is still sealing its table"
+                self._context.deny(call.number, AtollError("E_BUSY", text, party=self._peer.key))
+            elif not self._stopping:
+                self._stopping = True
+            else:
+                self._peer.channel.wait(True, False)
+        self._take_epoch(self._peer.read(EPOCH))
+        self._open_block()
+        self._context.progress(1, 1, messages.SEALING)
+
+    def _open_block(self) -> CallBook:
+        self._book = self._context.calls()
+        self._ends = time.monotonic() + self._block_seconds
+        return self._book
+
+    def _take_epoch(self, body: dict[str, Any]) -> None:
+        epoch = self._peer.read_epoch(body, self._record_bytes)
+        self._epochs += 1
+        name = f"{self._peer.step}/{self._epochs}"
+        hint = self._peer.read_pieces(self._hint_bytes(epoch))
+        try:
+            self._sealed = Sealed(epoch, hint, self._context.seed, self._context.attempt, name)
+        except AtollError as error:
+            raise self._peer.wrong(error.text) from None
+        self._epoch, self._version = epoch, epoch.version
+
+    def _hint_bytes(self, epoch: Epoch) -> int:
+        if epoch.hint_bytes > messages.MOST_HINT:
+            raise self._peer.wrong("a hint is longer than any table's")
+        return epoch.hint_bytes
+
+    # Calls.
+
+    def _make(self, call: Call) -> None:
+        """A request of this side's node: keys as digests, and what each shows of an authorisation."""
+        body = decode_body(call.payload)
+        digests: bytes = body["digests"]
+        shown = [Shown(**one) if one else Shown() for one in body["shown"]]
+        if self._book is not None and self._book.calls + len(shown) > self._block_calls:
+            self._close()
+        records, errors = self._look_up(digests, shown)
+        reply = {"records": records, "errors": errors, "version": self._version}
+        self._context.reply(call.number, encode_body(reply))
+
+    def _look_up(
+        self, digests: bytes, shown: list[Shown]
+    ) -> tuple[list[bytes | None], list[dict[str, Any] | None]]:
+        assert self._sealed is not None  # the epoch came before the first call
+        self._groups += 1
+        blinded, message = self._sealed.blind(digests, self._groups)
+        calls: list[dict[str, Any]] = [
+            {"salt": self._salt(), "commitment": word.commitment, "authorisation": word.envelope}
+            for word in shown
+        ]
+        self._peer.say(CALLS, calls=calls, blinded=message)
+        book = self._book or self._open_block()
+        body = self._peer.read(EPOCH, EVALUATED)
+        if body["kind"] == EPOCH:
+            # Blinding does not depend on the key: the new one evaluates what was blinded before.
+            self._take_epoch(body)
+            body = self._peer.read(EVALUATED)
+        errors = self._errors(body, len(shown))
+        passed = [at for at, error in enumerate(errors) if error is None]
+        self._catch_up(body)
+        elements = [message[32 * at : 32 * at + 32] for at in range(len(shown))]
+        keys = self._finish(blinded, digests, passed, body["evaluation"], elements)
+        for number, at in enumerate(passed):
+            value = body["evaluation"][64 + 32 * number : 96 + 32 * number]
+            word = shown[at]
+            book.add(elements[at], value, calls[at]["salt"], word.recorded, word.opening, word.envelope)
+        self.calls += len(passed)
+        records: list[bytes | None] = [None] * len(shown)
+        for at, record in zip(passed, self._fetch(keys), strict=True):
+            records[at] = record
+        return records, errors
+
+    def _salt(self) -> bytes:
+        # From the job's seed, as all randomness of a protocol is, so that a replay makes the same call.
+        self._salts += 1
+        context = self._context
+        return stream_bytes(context.seed, context.attempt, self._peer.step, f"salt/{self._salts}", SALT_BYTES)
+
+    def _errors(self, body: dict[str, Any], count: int) -> list[dict[str, Any] | None]:
+        errors = body["errors"]
+        if not isinstance(errors, list) or len(errors) != count:
+            raise self._peer.wrong("an evaluation says of each call whether it passed")
+        return [
+            None if error is None else AtollError.from_wire(error, peer=self._peer.key).to_problem()
+            for error in errors
+        ]
+
+    def _catch_up(self, body: dict[str, Any]) -> None:
+        """Brings the hint to the holder's version."""
+        assert self._sealed is not None
+        length, version = body["delta"], body["version"]
+        if (
+            type(length) is not int
+            or not 0 <= length <= messages.MOST_DELTA
+            or not isinstance(version, bytes)
+        ):
+            raise self._peer.wrong("a delta has a length, and a version a name")
+        if length:
+            delta = self._peer.read_pieces(length)
+            if delta[16:32] != version:
+                raise self._peer.wrong("a delta leads to another version than was said")
+            try:
+                self._sealed.apply(delta)
+            except AtollError as error:
+                raise self._peer.wrong(error.text) from None
+        elif version != self._version:
+            raise self._peer.wrong("a version is another one, and nothing leads to it")
+        self._version = version
+
+    def _finish(
+        self, blinded: Any, digests: bytes, passed: list[int], evaluation: Any, elements: list[bytes]
+    ) -> list[Any]:
+        assert self._sealed is not None
+        if not isinstance(evaluation, bytes):
+            raise self._peer.wrong("an evaluation is bytes")
+        if not passed:
+            if evaluation:
+                raise self._peer.wrong("an evaluation of calls that did not pass")
+            return []
+        return self._sealed.finish(blinded, evaluation, passed)
+
+    def _fetch(self, keys: list[Any]) -> list[bytes | None]:
+        """A query for each key, some in each message; then every record is opened."""
+        assert self._sealed is not None
+        assert self._epoch is not None
+        found: list[bytes | None] = []
+        for start in range(0, len(keys), messages.QUERIES_AT_ONCE):
+            part = keys[start : start + messages.QUERIES_AT_ONCE]
+            asked = []
+            for key in part:
+                self._queries += 1
+                asked.append(self._sealed.query(key, self._queries))
+            self._peer.say(QUERIES, queries=[query for _, query in asked])
+            body = self._peer.read(ANSWERS)
+            answers = self._peer.read_all(body["answers"], len(part), self._epoch.answer_bytes, "answers")
+            for key, (state, _), answer in zip(part, asked, answers, strict=True):
+                try:
+                    found.append(self._sealed.open(key, state, answer))
+                except AtollError as error:
+                    raise self._peer.wrong(error.text) from None
+        return found
+
+    def _close(self) -> None:
+        assert self._book is not None  # only an open block is closed
+        self._peer.say(CLOSE)
+        self._peer.read(CLOSE)
+        self._book.close()
+        self._context.close_block(self._book, None)
+        self._book = None

@@ -1,0 +1,234 @@
+"""The host's side of a lookup: seals its table, evaluates blinded keys, answers queries, takes up new versions."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from atoll.crypto.lookup import STEP, Epoch, Holder
+from atoll.crypto.stream import stream_bytes
+from atoll.errors import AtollError
+from atoll.functions.calls import CallBook
+from atoll.functions.context import Context, LocalInput, Shown
+from atoll.functions.query import messages
+from atoll.functions.query.messages import CALLS, CLOSE, EPOCH, STOP, Peer
+from atoll.functions.query.records import Changes, Records, differences, read_records
+
+_LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where records come from: input, key columns with their steps, value columns, and the bounds of the plan."""
+
+    input: str
+    keys: list[str]
+    steps: dict[str, list[str]]
+    values: list[str]
+    rows: int
+    record_bytes: int
+
+    def read(self, data: LocalInput, threads: int) -> Records:
+        """The records of one version of the table."""
+        return read_records(
+            data.data, self.keys, self.steps, self.values, rows=self.rows, length=self.record_bytes, threads=threads
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Next:
+    """A version that waits to be taken up; `sealed` where the table had to be sealed anew for it."""
+
+    version: str
+    records: Records
+    changes: Changes
+    error: AtollError | None = None
+
+
+class Host:
+    """Answers groups of calls until the asker stops."""
+
+    def __init__(self, context: Context, parameters: dict[str, Any], step: str, source: Source) -> None:
+        self._context, self._source = context, source
+        self._peer = Peer(context.channel(context.plan["asker"], step), step, context.plan["asker"])
+        self._most: int = parameters["maximum_keys"]
+        self._block_calls: int = parameters["block_calls"]
+        self._consent: str = parameters["consent"]
+        self._book: CallBook | None = None
+        self._epochs = self._versions = self._groups = 0
+        self.calls = 0
+        local = self._local()
+        self._version = local.version
+        self._records = source.read(local, context.threads)
+        self._holder = self._seal(self._records)
+        self._next: _Next | None = None
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+
+    def _local(self) -> LocalInput:
+        return self._context.inputs()[self._source.input]
+
+    def _drawn(self, what: str, length: int) -> bytes:
+        step = self._peer.step
+        return stream_bytes(self._context.seed, self._context.attempt, step, f"{STEP}/{what}", length)
+
+    def _seal(self, records: Records) -> Holder:
+        """Another epoch: a new key, everything sealed anew."""
+        self._epochs += 1
+        epoch = self._epochs
+        return Holder(
+            self._drawn(f"key/{epoch}", 32),
+            self._context.seed,
+            self._context.attempt,
+            f"{self._peer.step}/{epoch}",
+            version=self._named(),
+            matrix=self._drawn(f"matrix/{epoch}", 32),
+            digests=records.digests,
+            records=records.records,
+            record_bytes=self._source.record_bytes,
+            threads=self._context.threads,
+        )
+
+    def _named(self) -> bytes:
+        self._versions += 1
+        return self._drawn(f"version/{self._versions}", 16)
+
+    def run(self) -> int:
+        """The number of calls that were answered."""
+        hint = self._holder.hint()
+        # The sealed table is the first thing that leaves.
+        self._open_block()
+        self._announce(hint)
+        watcher = threading.Thread(target=self._watch, daemon=True, name="lookup versions")
+        watcher.start()
+        try:
+            self._serve()
+        finally:
+            self._ended.set()
+            watcher.join()
+        return self.calls
+
+    def _open_block(self) -> CallBook:
+        self._context.before_open([self._peer.key])
+        self._book = self._context.calls()
+        return self._book
+
+    def _announce(self, hint: bytes) -> None:
+        epoch: Epoch = self._holder.epoch
+        self._peer.say(EPOCH, **vars(epoch))
+        self._peer.send_pieces(hint, "hint")
+
+    # New versions.
+
+    def _watch(self) -> None:
+        """Reads new versions of the table while calls go on."""
+        while not self._ended.wait(_LOOK_SECONDS):
+            local = self._local()
+            with self._lock:
+                ahead = self._next
+            if local.version == (ahead.version if ahead else self._version):
+                continue
+            try:
+                records = self._source.read(local, 1)
+                found = _Next(local.version, records, differences(self._records, records))
+            except AtollError as error:
+                nothing = Changes(b"", b"", b"")
+                found = _Next(local.version, self._records, nothing, error)
+            with self._lock:
+                # Only what was compared with the version that stands is of use.
+                self._next = found if self._next is ahead else None
+
+    def _take_up(self) -> bytes:
+        """Takes up a version that waits: the delta for the asker, empty if there is none."""
+        with self._lock:
+            ahead, self._next = self._next, None
+        if ahead is None:
+            return b""
+        if ahead.error is not None:
+            # The service ends, and says whose table it is: to serve an old version for ever would be a wrong answer.
+            raise ahead.error
+        self._records, self._version = ahead.records, ahead.version
+        changes = ahead.changes
+        if not (changes.removed or changes.digests):
+            return b""
+        try:
+            return self._holder.update(self._named(), changes.removed, changes.digests, changes.records)
+        except AtollError as error:
+            if error.code != "E_TOO_LARGE":
+                raise
+        self._holder = self._seal(self._records)
+        self._announce(self._holder.hint())
+        return b""
+
+    # Calls.
+
+    def _serve(self) -> None:
+        while True:
+            body = self._peer.read(CALLS, CLOSE, STOP)
+            if body["kind"] == CALLS:
+                self._group(body)
+                continue
+            if (self._book is None) != (body["kind"] == STOP):
+                raise self._peer.wrong("a block is closed before the service stops, and only then")
+            self._peer.say(body["kind"])
+            if self._book is None:
+                return
+            self._book.close()
+            self._context.close_block(self._book, None)
+            self._book = None
+
+    def _group(self, body: dict[str, Any]) -> None:
+        calls = self._peer.read_calls(body, self._most)
+        book = self._book or self._open_block()
+        if book.calls + len(calls) > self._block_calls:
+            raise self._peer.wrong(f"a block has at most {self._block_calls} calls")
+        blinded = [body["blinded"][at : at + 32] for at in range(0, len(body["blinded"]), 32)]
+        errors: list[dict[str, Any] | None] = []
+        passed: list[tuple[bytes, dict[str, Any], Shown | None]] = []
+        for element, call in zip(blinded, calls, strict=True):
+            try:
+                shown = Shown.read(self._consent, call["commitment"], call["authorisation"])
+                self._context.admit(shown)
+            except AtollError as error:
+                errors.append(error.to_wire())
+            else:
+                errors.append(None)
+                passed.append((element, call, shown))
+        delta = self._take_up()
+        evaluation = self._evaluate(b"".join(element for element, _, _ in passed), len(passed))
+        for at, (element, call, shown) in enumerate(passed):
+            value = evaluation[64 + 32 * at : 96 + 32 * at]
+            recorded, envelope = (shown.recorded, shown.envelope) if shown else (None, None)
+            book.add(element, value, call["salt"], recorded, None, envelope)
+        self.calls += len(passed)
+        self._context.progress(self.calls, self.calls + 1, self._peer.step)
+        self._peer.say(
+            messages.EVALUATED,
+            errors=errors,
+            evaluation=evaluation,
+            version=self._holder.epoch.version,
+            delta=len(delta),
+        )
+        self._peer.send_pieces(delta, "delta")
+        self._answer(len(passed))
+
+    def _evaluate(self, blinded: bytes, granted: int) -> bytes:
+        if not granted:
+            return b""
+        self._groups += 1
+        return self._holder.evaluate(blinded, granted, self._groups)
+
+    def _answer(self, keys: int) -> None:
+        """One query for each key, whatever it gives: the host cannot tell a hit from a miss."""
+        length = self._holder.epoch.query_bytes
+        while keys:
+            count = min(keys, messages.QUERIES_AT_ONCE)
+            body = self._peer.read(messages.QUERIES)
+            queries = self._peer.read_all(body["queries"], count, length, "queries")
+            try:
+                answers = self._holder.answer(queries)
+            except AtollError as error:
+                raise self._peer.wrong(error.text) from None
+            self._peer.say(messages.ANSWERS, answers=answers)
+            keys -= count

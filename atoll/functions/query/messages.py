@@ -1,0 +1,122 @@
+"""What asker and host of a lookup say to each other, read as strictly as anything that a partner sends.
+
+    host   epoch, hint                        once, and again when the table is sealed anew
+    asker  calls        blinded keys
+    host   evaluated    and the changes of the table since
+    asker  queries      one for each key that was evaluated, some in each message
+    host   answers
+    asker  close, stop  and the host the same
+
+Large parts travel in pieces behind the message that says their length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from atoll.crypto.lookup import Epoch
+from atoll.crypto.wire import decode_body, encode_body
+from atoll.errors import AtollError
+from atoll.functions.calls import SALT_BYTES
+from atoll.functions.context import Channel
+
+EPOCH, CALLS, EVALUATED = "epoch", "calls", "evaluated"
+QUERIES, ANSWERS, CLOSE, STOP = "queries", "answers", "close", "stop"
+_EPOCH = {"columns", "cells", "record_bytes", "salt", "public", "version", "seed"}
+FIELDS: dict[str, set[str]] = {
+    EPOCH: _EPOCH,
+    CALLS: {"calls", "blinded"},
+    EVALUATED: {"errors", "evaluation", "version", "delta"},
+    QUERIES: {"queries"},
+    ANSWERS: {"answers"},
+    CLOSE: set(),
+    STOP: set(),
+}
+SEALING = "sealing"
+"""The step whose progress says whether the table is sealed."""
+QUERIES_AT_ONCE = 16
+"""Queries in a message, which share one pass over the table."""
+MOST_DELTA = MOST_HINT = 1 << 30
+_PIECE = 4 << 20
+_CALL = {"salt", "commitment", "authorisation"}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Where messages come from and go to."""
+
+    channel: Channel
+    step: str
+    key: str
+
+    def wrong(self, text: str) -> AtollError:
+        """A message that breaks the protocol."""
+        return AtollError("E_PROTOCOL", text, step=self.step, party=self.key)
+
+    def say(self, kind: str, **body: Any) -> None:
+        """Sends a message."""
+        self.channel.send(encode_body({"kind": kind, **body}), kind)
+
+    def read(self, *kinds: str) -> dict[str, Any]:
+        """The next message, of one of these kinds and with exactly the fields of its kind."""
+        try:
+            body = decode_body(self.channel.recv())
+        except AtollError as error:
+            if error.code != "E_WIRE":
+                raise
+            raise self.wrong(f"a message is malformed: {error.text}") from None
+        kind = body.get("kind") if isinstance(body, dict) else None
+        if kind not in kinds or set(body) != {"kind", *FIELDS[str(kind)]}:
+            raise self.wrong("a message has no place here")
+        return dict(body)
+
+    def send_pieces(self, data: bytes, step: str) -> None:
+        """Sends what its own message said the length of."""
+        for start in range(0, len(data), _PIECE):
+            self.channel.send(data[start : start + _PIECE], step)
+
+    def read_pieces(self, length: int) -> bytes:
+        """What is so long."""
+        found = bytearray()
+        while len(found) < length:
+            piece = self.channel.recv()
+            if len(piece) != min(_PIECE, length - len(found)):
+                raise self.wrong("a piece has another length than was said")
+            found += piece
+        return bytes(found)
+
+    def read_epoch(self, body: dict[str, Any], record_bytes: int) -> Epoch:
+        """The epoch of a message, for records of the plan's length."""
+        numbers = [body[name] for name in ("columns", "cells", "record_bytes")]
+        lengths = {"salt": 16, "public": 32, "version": 16, "seed": 32}
+        if any(type(number) is not int or not 0 < number < 1 << 32 for number in numbers):
+            raise self.wrong("an epoch's sizes are none")
+        for name, length in lengths.items():
+            if not isinstance(body[name], bytes) or len(body[name]) != length:
+                raise self.wrong(f"an epoch's {name} has {length} bytes")
+        if numbers[2] != record_bytes:
+            raise self.wrong("records have another length than in the plan")
+        return Epoch(*numbers, *(body[name] for name in lengths))
+
+    def read_calls(self, body: dict[str, Any], most: int) -> list[dict[str, Any]]:
+        """The calls of a group, at most so many, with as many blinded keys."""
+        calls, blinded = body["calls"], body["blinded"]
+        if not isinstance(calls, list) or not 1 <= len(calls) <= most:
+            raise self.wrong(f"a group has 1 to {most} calls")
+        if not isinstance(blinded, bytes) or len(blinded) != 32 * len(calls):
+            raise self.wrong("a group has 32 bytes for each call")
+        for call in calls:
+            if not isinstance(call, dict) or set(call) != _CALL:
+                raise self.wrong("a call has other fields than it should")
+            if not isinstance(call["salt"], bytes) or len(call["salt"]) != SALT_BYTES:
+                raise self.wrong(f"a salt has {SALT_BYTES} bytes")
+        return calls
+
+    def read_all(self, values: Any, count: int, length: int, what: str) -> list[bytes]:
+        """As many byte strings of that length."""
+        if not isinstance(values, list) or len(values) != count:
+            raise self.wrong(f"a message has {count} {what}")
+        if any(not isinstance(value, bytes) or len(value) != length for value in values):
+            raise self.wrong(f"{what} have {length} bytes each")
+        return values

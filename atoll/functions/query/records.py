@@ -1,0 +1,158 @@
+"""Rows of a table as records of one length, and back: what stands in a sealed cell."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import cbor2
+import numpy as np
+import numpy.typing as npt
+
+from atoll.crypto.keys import key_digests
+from atoll.data.read import read
+from atoll.errors import AtollError
+
+_LENGTH = struct.Struct("<H")
+_NO_KEY = 2**32 - 1
+_DIGEST = "V32"
+
+
+@dataclass(frozen=True)
+class Records:
+    """Distinct keys of a table, and a record for each: `digests` 32 bytes, `records` all of one length."""
+
+    digests: bytes
+    records: bytes
+
+
+@dataclass(frozen=True)
+class Changes:
+    """From one table to the next: keys that go, and keys that come or have another record."""
+
+    removed: bytes
+    digests: bytes
+    records: bytes
+
+
+def _plain(value: Any) -> Any:
+    """A value as CBOR holds it without tags: decimals and times as text, which the column's type reads back."""
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return value
+
+
+def encode_rows(rows: Sequence[Sequence[Any]], length: int) -> bytes | None:
+    """The rows of one key as a record of `length` bytes; None if they take more."""
+    body = cbor2.dumps([[_plain(value) for value in row] for row in rows])
+    if len(body) + _LENGTH.size > length:
+        return None
+    return (_LENGTH.pack(len(body)) + body).ljust(length, b"\0")
+
+
+def decode_rows(record: bytes, columns: int) -> list[list[Any]] | None:
+    """The rows of a record; None for what no holder writes."""
+    (length,) = _LENGTH.unpack_from(record)
+    body, rest = record[_LENGTH.size : _LENGTH.size + length], record[_LENGTH.size + length :]
+    if len(body) != length or rest.strip(b"\0"):
+        return None
+    try:
+        rows = cbor2.loads(body)
+    except (cbor2.CBORError, ValueError, RecursionError, OverflowError):
+        return None
+    plain = (type(None), bool, int, float, str)
+    fits = isinstance(rows, list) and all(
+        isinstance(row, list) and len(row) == columns and all(isinstance(value, plain) for value in row)
+        for row in rows
+    )
+    return rows if fits else None
+
+
+def read_records(
+    data: Path,
+    keys: list[str],
+    steps: dict[str, list[str]],
+    values: list[str],
+    *,
+    rows: int,
+    length: int,
+    threads: int,
+) -> Records:
+    """The records of a table.
+
+    Args:
+        rows: most rows of a key.
+        length: bytes of a record.
+
+    Raises:
+        AtollError: `E_DUPLICATE` if a key has more rows, `E_RANGE` if its values take more bytes; the text names the
+            row. What `key_digests` raises.
+    """
+    found = key_digests(read(data, keys), keys, steps, threads)
+    of_rows = np.frombuffer(found.rows, "<u4")
+    count = len(found.digests) // 32
+    multiplicity = np.frombuffer(found.multiplicity, "<u4")
+    if count and int(multiplicity.max()) > rows:
+        first = int(np.flatnonzero(multiplicity > rows)[0])
+        row = int(np.flatnonzero(of_rows == first)[rows])
+        raise AtollError(
+            "E_DUPLICATE",
+            f"row {row + 1} has a key that stands on {int(multiplicity[first])} rows; the lookup allows {rows}",
+            column=keys[0],
+        )
+    out = np.zeros((count, length), np.uint8)
+    waiting: dict[int, list[list[Any]]] = {}
+    at = 0
+    for batch in read(data, values):
+        columns = [batch.column(name).to_pylist() for name in values]
+        numbers = of_rows[at : at + batch.num_rows].tolist()
+        for given, key in zip(zip(*columns, strict=True), numbers, strict=True):
+            at += 1
+            if key == _NO_KEY:
+                continue
+            together: list[list[Any]] = [list(given)]
+            if rows > 1 and multiplicity[key] > 1:
+                together = waiting.setdefault(key, [])
+                together.append(list(given))
+                if len(together) < multiplicity[key]:
+                    continue
+                del waiting[key]
+            record = encode_rows(together, length)
+            if record is None:
+                raise AtollError(
+                    "E_RANGE",
+                    f"row {at}: the values of its key take more than the {length} bytes of a record",
+                    column=values[0],
+                    cure="Ask for the lookup with larger record_bytes, or fewer columns.",
+                )
+            out[key] = np.frombuffer(record, np.uint8)
+    return Records(found.digests, out.tobytes())
+
+
+def _rows_of(records: Records) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+    digests = np.frombuffer(records.digests, _DIGEST)
+    return digests, np.frombuffer(records.records, np.uint8).reshape(len(digests), -1)
+
+
+def differences(old: Records, new: Records) -> Changes:
+    """What changed; equal keys with equal records are left alone."""
+    if not old.digests or not new.digests:
+        return Changes(old.digests, new.digests, new.records)
+    before, their = _rows_of(old)
+    after, mine = _rows_of(new)
+    both = np.concatenate((before, after))
+    order = np.argsort(both, kind="stable")
+    alike = np.flatnonzero(both[order][1:] == both[order][:-1])
+    stays, came = order[alike], order[alike + 1] - len(before)
+    gone = np.ones(len(before), bool)
+    gone[stays] = False
+    changed = np.ones(len(after), bool)
+    changed[came] = (their[stays] != mine[came]).any(axis=1)
+    return Changes(before[gone].tobytes(), after[changed].tobytes(), mine[changed].tobytes())

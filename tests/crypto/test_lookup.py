@@ -1,0 +1,302 @@
+"""Sealed lookup against a mapping: hits, misses, new versions, and what either side makes of the other's messages."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atoll import AtollError
+from atoll.crypto.lookup import Asker, Holder
+
+SEEDS = (b"a" * 32, b"b" * 32)
+LENGTH = 12
+
+
+def digest(key: object) -> bytes:
+    return hashlib.sha256(repr(key).encode()).digest()
+
+
+def digests(keys) -> bytes:
+    return b"".join(digest(key) for key in keys)
+
+
+def record(value: int) -> bytes:
+    return struct.pack("<Q", value).ljust(LENGTH, b"r")
+
+
+def version(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def holder(table: dict, secret: bytes = b"s" * 32) -> Holder:
+    return Holder(
+        secret, SEEDS[0], 0, "c", version=version(0), matrix=b"m" * 32, digests=digests(table),
+        records=b"".join(record(value) for value in table.values()), record_bytes=LENGTH, threads=1,
+    )  # fmt: skip
+
+
+class Pair:
+    """Both sides, and what travelled between them."""
+
+    def __init__(self, table: dict) -> None:
+        self.holder = holder(table)
+        self.hint = self.holder.hint()
+        self.asker = Asker(self.holder.epoch, self.hint, SEEDS[1], 0, "c")
+        self.number = 0
+        self.sent: list[bytes] = []
+
+    def keys(self, wanted) -> list:
+        self.number += 1
+        state, blinded = self.asker.blind(digests(wanted), self.number)
+        evaluation = self.holder.evaluate(blinded, len(wanted), self.number)
+        self.sent += [blinded, evaluation]
+        return self.asker.finish(state, evaluation, range(len(wanted)))
+
+    def columns(self, keys) -> list:
+        asked = [self.asker.query(key, 1000 * self.number + at) for at, key in enumerate(keys)]
+        answers = self.holder.answer([query for _, query in asked])
+        self.sent += [query for _, query in asked] + answers
+        return [(key, state, answer) for key, (state, _), answer in zip(keys, asked, answers, strict=True)]
+
+    def read(self, *wanted) -> list:
+        return [self.asker.open(*found) for found in self.columns(self.keys(wanted))]
+
+
+TABLE = {key: 7 * key for key in range(500)}
+
+
+@pytest.fixture(scope="module")
+def pair() -> Pair:
+    return Pair(TABLE)
+
+
+def test_hits_and_misses(pair: Pair) -> None:
+    assert pair.read(3, 499, 500, "3", 3) == [record(21), record(3493), None, None, record(21)]
+
+
+tables = st.dictionaries(st.integers(0, 60), st.integers(0, 2**64 - 1), max_size=30)
+
+
+@settings(max_examples=25, deadline=None)
+@given(tables, st.lists(tables, max_size=3))
+def test_versions_equal_a_mapping(first: dict, later: list[dict]) -> None:
+    both = Pair(first)
+    before = first
+    for number, after in enumerate([first, *later]):
+        if number:
+            gone = [key for key in before if key not in after]
+            changed = {k: v for k, v in after.items() if before.get(k) != v}
+            delta = both.holder.update(
+                version(number),
+                digests(gone),
+                digests(changed),
+                b"".join(record(v) for v in changed.values()),
+            )
+            both.asker.apply(delta)
+            assert len(delta) == 32 + (4 + 2 * (20 + LENGTH)) * (len(gone) + len(changed))
+        assert both.holder.keys == len(after)
+        wanted = [*range(0, 61, 7), *after]
+        assert both.read(*wanted) == [record(after[k]) if k in after else None for k in wanted]
+        before = after
+
+
+def test_a_changed_table_answers_nothing_of_the_version_before() -> None:
+    both = Pair({1: 1, 2: 2})
+    (key,) = both.keys([1])
+    state, query = both.asker.query(key, 1)
+    delta = both.holder.update(version(1), b"", digests([1]), record(9))
+    with pytest.raises(AtollError) as caught:
+        both.holder.answer([query])
+    assert caught.value.code == "E_STATE"
+    both.asker.apply(delta)
+    with pytest.raises(AtollError) as caught:
+        both.asker.apply(delta)
+    assert caught.value.code == "E_STATE"
+    assert both.read(1) == [record(9)]
+    with pytest.raises(AtollError) as caught:
+        both.asker.open(key, state, b"")
+    assert caught.value.code == "E_STATE"
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        ("E_NOT_FOUND", (version(1), digests([9]), b"", b"")),
+        ("E_DUPLICATE", (version(1), digests([1]), digests([1]), record(1))),
+        ("E_DUPLICATE", (version(1), b"", digests([5, 5]), record(1) * 2)),
+        ("E_FORMAT", (version(1), b"", digests([5]), b"short")),
+        ("E_FORMAT", (version(1), b"x", b"", b"")),
+        ("E_STATE", (version(0), b"", digests([5]), record(5))),
+    ],
+    ids=["unknown", "named twice", "comes twice", "record", "digest", "same version"],
+)
+def test_changes_that_are_none_leave_everything(code: str, arguments: tuple) -> None:
+    both = Pair({1: 1, 2: 2})
+    with pytest.raises(AtollError) as caught:
+        both.holder.update(*arguments)
+    assert caught.value.code == code
+    assert both.read(1, 2, 5) == [record(1), record(2), None]
+
+
+def test_a_full_column_asks_for_another_epoch() -> None:
+    both = Pair({1: 1})
+    with pytest.raises(AtollError) as caught:
+        both.holder.update(version(1), b"", digests(range(100, 5000)), b"".join(map(record, range(4900))))
+    assert caught.value.code == "E_TOO_LARGE"
+    assert both.read(1, 100) == [record(1), None]
+
+
+def test_keys_that_come_twice_are_refused() -> None:
+    for count in (2, 4000):
+        with pytest.raises(AtollError) as caught:
+            Holder(
+                b"s" * 32, SEEDS[0], 0, "c", version=version(0), matrix=b"m" * 32, digests=digest(1) * count,
+                records=record(1) * count, record_bytes=LENGTH,
+            )  # fmt: skip
+        assert caught.value.code == "E_DUPLICATE"
+
+
+# A holder or an asker that breaks the rules.
+
+
+def test_more_elements_than_calls_are_not_evaluated(pair: Pair) -> None:
+    _, blinded = pair.asker.blind(digests([1, 2]), 5000)
+    with pytest.raises(AtollError) as caught:
+        pair.holder.evaluate(blinded, 1, 5000)
+    assert caught.value.code == "E_QUOTA"
+
+
+@pytest.mark.parametrize(
+    "blinded", [b"", b"x" * 31, b"\xff" * 32, bytes(32)], ids=["none", "short", "no element", "identity"]
+)
+def test_bytes_that_are_no_elements_are_refused(pair: Pair, blinded: bytes) -> None:
+    with pytest.raises(AtollError) as caught:
+        pair.holder.evaluate(blinded, 1, 5001)
+    assert caught.value.code == "E_PROTOCOL"
+
+
+def test_an_evaluation_under_another_key_is_noticed(pair: Pair) -> None:
+    other = holder(TABLE, b"t" * 32)
+    state, blinded = pair.asker.blind(digests([1, 2]), 5002)
+    wrong = other.evaluate(blinded, 2, 1)
+    with pytest.raises(AtollError) as caught:
+        pair.asker.finish(state, wrong, [0, 1])
+    assert caught.value.code == "E_PROTOCOL"
+    with pytest.raises(AtollError) as caught:
+        pair.asker.finish(state, pair.holder.evaluate(blinded, 2, 5002), [0, 1])
+    assert caught.value.code == "E_STATE"
+
+
+@pytest.mark.parametrize("at", [0, 40, 64, 100])
+def test_a_flipped_bit_of_an_evaluation_is_noticed(pair: Pair, at: int) -> None:
+    state, blinded = pair.asker.blind(digests([1, 2]), 5100 + at)
+    good = pair.holder.evaluate(blinded, 2, 5100 + at)
+    bad = good[:at] + bytes([good[at] ^ 2]) + good[at + 1 :]
+    with pytest.raises(AtollError) as caught:
+        pair.asker.finish(state, bad, [0, 1])
+    assert caught.value.code == "E_PROTOCOL"
+
+
+@pytest.mark.parametrize("length", [0, 63, 64, 96, 160])
+def test_an_evaluation_of_another_length_is_refused(pair: Pair, length: int) -> None:
+    state, blinded = pair.asker.blind(digests([1, 2]), 5300 + length)
+    evaluation = pair.holder.evaluate(blinded, 2, 5300 + length).ljust(length, b"\0")[:length]
+    with pytest.raises(AtollError) as caught:
+        pair.asker.finish(state, evaluation, [0, 1])
+    assert caught.value.code == "E_PROTOCOL"
+
+
+def test_some_of_the_keys_can_be_evaluated(pair: Pair) -> None:
+    state, blinded = pair.asker.blind(digests([1, 2, 3]), 5500)
+    evaluation = pair.holder.evaluate(blinded[:32] + blinded[64:], 2, 5500)
+    keys = pair.asker.finish(state, evaluation, [0, 2])
+    pair.number = 5500
+    assert [pair.asker.open(*found) for found in pair.columns(keys)] == [record(7), record(21)]
+    state, _ = pair.asker.blind(digests([1]), 5501)
+    with pytest.raises(AtollError) as caught:
+        pair.asker.finish(state, evaluation, [1])
+    assert caught.value.code == "E_RANGE"
+
+
+def test_a_spoiled_cell_is_a_miss_and_a_wrong_length_is_refused(pair: Pair) -> None:
+    ((key, state, answer),) = pair.columns(pair.keys([4]))
+    # Every cell of the answered column is shifted by one half of its range.
+    words = np.frombuffer(answer, "<u4", offset=16) + np.uint32(1 << 31)
+    assert pair.asker.open(key, state, answer[:16] + words.tobytes()) is None
+    ((key, state, answer),) = pair.columns(pair.keys([4]))
+    with pytest.raises(AtollError) as caught:
+        pair.asker.open(key, state, answer + bytes(4))
+    assert caught.value.code == "E_FORMAT"
+
+
+def test_an_epoch_that_is_none_is_refused(pair: Pair) -> None:
+    from dataclasses import replace
+
+    epoch = pair.holder.epoch
+    for changes in ({"columns": 31}, {"cells": 0}, {"record_bytes": 5000}, {"columns": 1 << 20}):
+        with pytest.raises(AtollError) as caught:
+            Asker(replace(epoch, **changes), pair.hint, SEEDS[1], 0, "c")
+        assert caught.value.code in ("E_RANGE", "E_FORMAT")
+    with pytest.raises(AtollError) as caught:
+        Asker(epoch, pair.hint[:-4], SEEDS[1], 0, "c")
+    assert caught.value.code == "E_FORMAT"
+
+
+# What the messages tell.
+
+
+def test_the_holder_sees_the_same_of_a_hit_and_of_a_miss(pair: Pair) -> None:
+    """Number and lengths are equal, and the bytes are uniform in both cases: a chi-square test over byte values."""
+
+    def sent(*wanted) -> list[bytes]:
+        pair.sent = []
+        pair.read(*wanted)
+        # Blinded elements and queries are the asker's; what follows a query's version is LWE.
+        return [pair.sent[0], *(message[16:] for message in pair.sent[2 : 2 + len(wanted)])]
+
+    hit, miss = sent(*range(8)), sent(*range(1000, 1008))
+    assert [len(m) for m in hit] == [len(m) for m in miss]
+    for messages in (hit, miss):
+        counts = np.bincount(np.frombuffer(b"".join(messages[1:]), np.uint8), minlength=256)
+        expected = counts.sum() / 256
+        # 255 degrees of freedom: above 400 with probability below 1e-8.
+        assert ((counts - expected) ** 2 / expected).sum() < 400
+    columns = list(pair.keys([1, 1]))
+    pair.number += 1
+    first, second = pair.columns(columns)
+    assert first[2] != second[2], "two questions for one key share nothing"
+
+
+def test_the_table_does_not_come_out_of_what_an_asker_holds() -> None:
+    """All columns, all deltas: cells of keys that were not asked look like cells of none."""
+    secret = dict.fromkeys(range(300), 1234605616436508552)
+    both = Pair(secret)
+    asked = both.keys([5])[0]
+    epoch = both.holder.epoch
+    cell = 20 + LENGTH
+    delta = both.holder.update(version(1), digests(range(50)), digests(range(100, 150)), record(1) * 50)
+    both.asker.apply(delta)
+    changes = [delta[at + 4 :][: 2 * cell] for at in range(32, len(delta), 4 + 2 * cell)]
+    cells = [half for change in changes for half in (change[:cell], change[cell:])]
+    assert len(cells) == 200
+    # Nothing of a record shows, whatever the cells are combined with.
+    for plain in (record(secret[0]), record(1)):
+        assert not any(plain[:8] in one for one in cells)
+        for one in cells:
+            other = bytes(a ^ b for a, b in zip(one[20:], plain, strict=True))
+            assert sum(other in two for two in cells) == 0
+    body = np.frombuffer(b"".join(one[4:] for one in cells), np.uint8)
+    counts = np.bincount(body, minlength=256)
+    assert ((counts - len(body) / 256) ** 2 / (len(body) / 256)).sum() < 400
+    # A key that was asked opens its own cell, and no other one of all columns.
+    both.number += 1
+    opened = 0
+    for _, state, answer in both.columns([asked] * 2):
+        opened += both.asker.open(asked, state, answer) is not None
+    assert opened == 0, "key 5 was removed"
+    assert epoch.columns * epoch.cells > 300
