@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import reduce
 from operator import xor
+from typing import Any
 
 from reference import ristretto255 as group
 from reference.aes import counter, key_of, permute, tweaked
@@ -252,6 +253,9 @@ class Half:
             self.step(body)
 
     def step(self, body: bytes) -> None:
+        raise NotImplementedError
+
+    def output(self) -> tuple[Any, list[int]]:
         raise NotImplementedError
 
 
