@@ -1,4 +1,4 @@
-"""What is made of AES-128 under public keys or short seeds; the cipher itself is the one of the library `cryptography`."""
+"""What is made of AES-128 under public keys or short seeds. The cipher is that of the library `cryptography`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Circuit-PSI (docs/protocols/circuit-psi.md), slowly and in plain integers: both sides, message by message.
 
-Pinkas, Schneider, Tkachenko and Yanai (eprint 2019/241) with the function of Rindal and Schoppmann (eprint 2021/266) and
-the equality test of Chandran, Gupta and Shah (eprint 2021/034). Every byte is that of the product's machines.
+Pinkas, Schneider, Tkachenko and Yanai (eprint 2019/241) with the function of Rindal and Schoppmann (eprint
+2021/266) and the equality test of Chandran, Gupta and Shah (eprint 2021/034). Nothing is taken from the product:
+every byte follows from seeds and tables, correlations and stores included.
 """
 
 from __future__ import annotations
@@ -130,7 +131,9 @@ class Output:
 class CircuitParty(Party):
     """What both sides do."""
 
-    def __init__(self, role: str, agreed: Agreed, seed: bytes, digests: list[bytes], payload: list[list[int]]) -> None:
+    def __init__(
+        self, role: str, agreed: Agreed, seed: bytes, digests: list[bytes], payload: list[list[int]]
+    ) -> None:
         super().__init__(role, agreed, seed)
         self.digests, self.payload = digests, payload
         self.share = self.stream("coin").take(32)
@@ -297,7 +300,9 @@ class Placer(CircuitParty):
     def encoded(self) -> bytes:
         """a + P, where P is a store of every placed key under itself."""
         agreed, coin = self.agreed, self.part("placement")
-        entries = [entry(coin, digest, copy) for digest in self.digests for copy in range(agreed.multiplicity)]
+        entries = [
+            entry(coin, digest, copy) for digest in self.digests for copy in range(agreed.multiplicity)
+        ]
         self.table = placed([word for _, word in entries], agreed.bins)
         named = []
         for at, found in enumerate(self.table):
@@ -394,7 +399,7 @@ class Mapper(CircuitParty):
             self.added("placer-words", 0, body)
 
     def programmed(self) -> bytes:
-        """A store that gives a row, at each of its bins, the bin's string and the row's words without the bin's masks."""
+        """A store that gives, for a row at each of its bins, the bin's string and the words less the bin's masks."""
         agreed, coin = self.agreed, self.part("placement")
         own, count = agreed.mapper_words, agreed.bins
         copies = [self.digests[:row].count(digest) for row, digest in enumerate(self.digests)]
@@ -417,7 +422,9 @@ class Mapper(CircuitParty):
         columns = [values.encode(keys, list(column), fill) for column in zip(*records, strict=True)]
         for at, row in enumerate(self.values):
             row[agreed.placer_words :] = random[at * own : (at + 1) * own]
-        slots = [b"".join(lane.to_bytes(16, "little") for lane in slot) for slot in zip(*columns, strict=True)]
+        slots = [
+            b"".join(lane.to_bytes(16, "little") for lane in slot) for slot in zip(*columns, strict=True)
+        ]
         return b"".join(slot[: agreed.store_bytes] for slot in slots)
 
     def corrections(self, level: int) -> bytes:

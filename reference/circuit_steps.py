@@ -1,5 +1,7 @@
-"""Sizes and messages of circuit-PSI (docs/protocols/circuit-psi.md), for tables of one bucket whose correlations are made
-in one group: up to 65,536 bins and 2^22 values."""
+"""Sizes and messages of circuit-PSI (docs/protocols/circuit-psi.md).
+
+For tables whose correlations are made in one group, with those of all leaves in one: up to 65,536 bins and 2^22 values.
+"""
 
 from __future__ import annotations
 
@@ -214,7 +216,7 @@ class Party:
         last = message[1:2] == b"\1"
         if message[:2] not in (bytes([TURN, 0]), bytes([TURN, 1])):
             raise RefusedError("not a piece of a turn")
-        if len(piece) > PIECE or not last and len(piece) < PIECE:
+        if len(piece) > PIECE or (not last and len(piece) < PIECE):
             raise RefusedError("a piece of another length is due")
         self.body += piece
         if not last:

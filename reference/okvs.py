@@ -1,7 +1,7 @@
-"""Key-value stores (docs/protocols/okvs.md) with plain integers: keys are 128-bit numbers, values exclusive ors of slots.
+"""Key-value stores (docs/protocols/okvs.md) with plain integers: keys have 128 bits, values are exclusive ors of slots.
 
-Peeling after Garimella et al. (eprint 2021/883) and Raghuraman and Rindal (eprint 2022/320), on coupled graphs (Walzer,
-SODA 2021).
+Peeling after Garimella et al. (eprint 2021/883) and Raghuraman and Rindal (eprint 2022/320), on coupled graphs
+(Walzer, SODA 2021).
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class Store:
         return total([slots[at] for at in row[0]]) ^ total(dense)
 
     def peel(self, rows: list[Row]) -> tuple[list[tuple[int, int]], list[int], int]:
-        """Rows with the slot that each alone names, one after the other; rows set aside where there is none such; and how
-        many came off before the first of these."""
+        """Rows with the slot that each alone names, rows set aside where there is none such, and how many of the
+        former come before the first of the latter."""
         named: list[set[int]] = [set() for _ in range(self.sparse)]
         for index, (slots, _) in enumerate(rows):
             for slot in slots:

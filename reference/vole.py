@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 from operator import xor
 from typing import Any
 
@@ -21,9 +21,7 @@ BASES = 128
 CHOICES, EXTENSION, TREES = 1, 2, 3
 # Bytes of a body in one message.
 PART = 2**20 - 1
-BASE_POINT = group.decode(
-    bytes.fromhex("e2f2ae0a6abc4e71a884a961c500515f58e30b6aa582dd8db6a65945e08d2d76")
-) or (group.IDENTITY)
+BASE_POINT = group.decode(bytes.fromhex("e2f2ae0a6abc4e71a884a961c500515f58e30b6aa582dd8db6a65945e08d2d76"))
 
 
 class RefusedError(Exception):
@@ -93,6 +91,20 @@ def scalar(stream: Stream) -> int:
     return int.from_bytes(stream.take(64), "little") % group.ORDER
 
 
+@cache
+def doubled_base() -> list[group.Point]:
+    """The base point times 1, 2, 4, ..."""
+    found = [BASE_POINT]
+    while len(found) < 253:
+        found.append(group.add(found[-1], found[-1]))
+    return found
+
+
+def times_base(number: int) -> group.Point:
+    parts = [point for i, point in enumerate(doubled_base()) if number >> i & 1]
+    return reduce(group.add, parts, group.IDENTITY)
+
+
 def points(data: bytes) -> list[group.Point]:
     found = [group.decode(data[i : i + 32]) for i in range(0, len(data), 32)]
     if any(point is None or group.encode(point) == bytes(32) for point in found):
@@ -108,13 +120,15 @@ def base_choices(delta: int, context: bytes, stream: Stream) -> tuple[list[int],
         secret = scalar(stream)
         other = group.from_uniform_bytes(stream.take(64))
         x, y, z, t = mask(context, index, choice, group.encode(other))
-        own = group.add(group.multiply(BASE_POINT, secret), (-x, y, z, -t))
+        own = group.add(times_base(secret), (-x, y, z, -t))
         message += b"".join(group.encode(p) for p in ((other, own) if choice else (own, other)))
         secrets.append(secret)
     return secrets, message
 
 
-def base_key(context: bytes, message: bytes, reply: bytes, index: int, side: int, shared: group.Point) -> bytes:
+def base_key(
+    context: bytes, message: bytes, reply: bytes, index: int, side: int, shared: group.Point
+) -> bytes:
     transcript = hashlib.sha512(b"atoll ot base transcript v1" + context + message + reply).digest()
     label = b"atoll ot base key v1" + transcript + bytes([index, side])
     return hashlib.sha512(label + group.encode(shared)).digest()[:16]
@@ -124,11 +138,13 @@ def base_reply(message: bytes, context: bytes, stream: Stream) -> tuple[list[tup
     """Both keys of every transfer, and the answer."""
     sent = points(message)
     secrets = [scalar(stream) for _ in range(BASES)]
-    reply = b"".join(group.encode(group.multiply(BASE_POINT, secret)) for secret in secrets)
+    reply = b"".join(group.encode(times_base(secret)) for secret in secrets)
 
     def key(index: int, side: int) -> bytes:
         at = 2 * index + 1 - side
-        masked = group.add(sent[2 * index + side], mask(context, index, side, message[32 * at : 32 * at + 32]))
+        masked = group.add(
+            sent[2 * index + side], mask(context, index, side, message[32 * at : 32 * at + 32])
+        )
         return base_key(context, message, reply, index, side, group.multiply(masked, secrets[index]))
 
     return [(key(index, 0), key(index, 1)) for index in range(BASES)], reply
@@ -189,7 +205,10 @@ def pads(context: bytes, values: list[int]) -> list[int]:
 
 def encode(noise: Noise, context: bytes, values: list[int]) -> list[int]:
     """`size` outputs of a vector of all leaves; linear over GF(2), so that numbers of any width will do."""
-    outputs, rest = values[: noise.size], convolved(key_of(b"atoll ot code bits", context), values[noise.rows :])
+    outputs, rest = (
+        values[: noise.size],
+        convolved(key_of(b"atoll ot code bits", context), values[noise.rows :]),
+    )
     places = key_of(b"atoll ot code places", context)
     seventh = len(rest) // 7
     for j in range(7):
