@@ -18,8 +18,8 @@ PIECE = 2**19
 # The ratio of a row holds from its number of entries on (scripts/cuckoo_parameters.py).
 BINS = [
     (1, 3), (3, 3), (4, 41), (6, 56), (8, 67), (12, 84), (16, 97), (24, 118), (32, 136), (48, 164), (64, 188),
-    (96, 226), (128, 258), (192, 310), (256, 371), (384, 535), (512, 700), (768, 1032), (1024, 1364), (1536, 2027),
-    (2048, 2691), (4096, 5345), (8192, 10654), (16384, 21300),
+    (96, 226), (128, 258), (192, 310), (256, 371), (384, 535), (512, 700), (768, 1032), (1024, 1364),
+    (1536, 2027), (2048, 2691), (4096, 5345), (8192, 10654), (16384, 21300),
 ]  # fmt: skip
 COMMITMENT, SHARE, OPENING, TURN, ENTRIES, STORE, CORRECTIONS, TABLES = range(1, 9)
 PLACER_FLIPS, MAPPER_FLIPS, MAPPER_WORDS, PLACER_WORDS = range(9, 13)
