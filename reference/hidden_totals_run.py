@@ -17,6 +17,7 @@ from reference.circuit_psi import CircuitParty, Mapper, Placer
 from reference.circuit_steps import ROLES, Agreed
 from reference.hidden_totals import RING, halves
 from reference.stream import Stream
+from reference.vole import RefusedError
 from reference.vole_psi import bucket
 
 RECEIVERS = ("placer", "mapper", "both")
@@ -94,7 +95,9 @@ class Lanes:
             if out := run.next_message():
                 self.spoke = True
                 message, step = out
-                return message, step.replace("circuit-psi", f"hidden-totals/{run.agreed.channel.split('/')[-1]}", 1)
+                return message, step.replace(
+                    "circuit-psi", f"hidden-totals/{run.agreed.channel.split('/')[-1]}", 1
+                )
             if not self.spoke and not run.done:
                 return None
             self.at, self.spoke = (self.at + 1) % len(self.runs), False
@@ -108,7 +111,13 @@ class Side:
     """One party, and all that it sends."""
 
     def __init__(
-        self, role: str, terms: Terms, table: list[tuple[bytes, list[int]]], seed: bytes, attempt: int, name: str
+        self,
+        role: str,
+        terms: Terms,
+        table: list[tuple[bytes, list[int]]],
+        seed: bytes,
+        attempt: int,
+        name: str,
     ) -> None:
         self.role, self.terms, self.seed, self.attempt, self.name = role, terms, seed, attempt, name
         self.number = ROLES.index(role)
@@ -143,15 +152,20 @@ class Side:
     def heard(self, hello: bytes, opening: bytes) -> None:
         """Takes both messages of the peer."""
         head = self.said(ROLES[1 - self.number])
-        assert hello[: len(head)] == head
-        assert opening[:1] == b"\2"
-        assert hello[len(head) :] == commitment(opening[1:]) != commitment(self.share)
+        if hello[: len(head)] != head or hello[len(head) :] == commitment(self.share):
+            raise RefusedError("the peer has other terms, or sent this side's commitment back")
+        if len(opening) != 49 or opening[0] != 2 or hello[len(head) :] != commitment(opening[1:]):
+            raise RefusedError("the peer did not open its share of the coin")
         self.coin = coin_hash(self.terms.agreed, *sorted((self.share[:32], opening[1:33])))
 
     # The join of a bucket, and the comparison.
 
-    def run(self, name: str, context: bytes, table: list[tuple[bytes, list[int]]], *sizes: int) -> CircuitParty:
-        agreed = Agreed(self.attempt, f"{self.name}/{name}", fields(self.terms.context, self.coin, context), *sizes)
+    def run(
+        self, name: str, context: bytes, table: list[tuple[bytes, list[int]]], *sizes: int
+    ) -> CircuitParty:
+        agreed = Agreed(
+            self.attempt, f"{self.name}/{name}", fields(self.terms.context, self.coin, context), *sizes
+        )
         digests, payload = [digest for digest, _ in table], [list(values) for _, values in table]
         return (Placer, Mapper)[self.number](agreed, self.seed, digests, payload)
 
@@ -189,8 +203,18 @@ class Side:
     def learns(self) -> bool:
         return self.terms.receivers in (self.role, "both")
 
-    def result(self, theirs: Sequence[int]) -> dict[str, Any]:
+    def enough(self, message: bytes) -> bool:
+        """Whether there are, by the peer's half."""
+        if message not in (b"\1\0", b"\1\1"):
+            raise RefusedError("not a half of whether there are enough")
+        return bool(self.bit ^ message[1])
+
+    def result(self, message: bytes) -> dict[str, Any]:
+        """The totals, by the peer's shares."""
         terms = self.terms
+        if message[:1] != b"\2" or len(message) != 1 + 8 * len(self.sums):
+            raise RefusedError("not the shares of all totals")
+        theirs = struct.unpack(f"<{len(self.sums)}Q", message[1:])
         totals = [(a + b) % RING for a, b in zip(self.sums, theirs, strict=True)]
         signed = [value - RING * (value >= RING // 2) for value in totals]
         rows = signed[terms.placer_words]
@@ -240,11 +264,10 @@ def run(sides: list[Side]) -> list[dict[str, Any]]:
     for side, lane in zip(sides, lanes, strict=True):
         side.bit = (side.bit + sum(lane.runs[0].output().matched)) % 2
         side.sent.append((bytes([1, side.bit]), "hidden-totals/enough"))
-    if sides[0].bit == sides[1].bit:
+    pairs = list(zip(sides, reversed(sides), strict=True))
+    if not all(side.enough(peer.sent[-1][0]) for side, peer in pairs):
         return [{"enough": False}, {"enough": False}]
-    found: list[dict[str, Any]] = []
-    for side, peer in zip(sides, reversed(sides), strict=True):
-        found.append(side.result(peer.sums) if side.learns else {"enough": True})
+    for side, peer in pairs:
         if peer.learns:
             side.sent.append((b"\2" + words(side.sums), "hidden-totals/totals"))
-    return found
+    return [side.result(peer.sent[-1][0]) if side.learns else {"enough": True} for side, peer in pairs]
