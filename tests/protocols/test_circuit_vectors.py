@@ -135,6 +135,7 @@ def test_the_reference_makes_the_first_case():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_reference_makes_exactly_this_file():
     from reference import vectors
 
