@@ -225,6 +225,8 @@ def malformed(sent: list[Sent]) -> list[Change]:
         Change("a last piece that says it is none", "turn/0/0", 1, 2, b"\0"),
         Change("a piece that is half the last", "turn/0/0", 1, 2, b"\2"),
         Change("a turn that ends too early", "turn/2/0", 1, 2, b"\1"),
+        Change("a turn without a message", "turn/0/0", 2, len(turn), b""),
+        Change("a turn without its last message", "turn/0/0", second, len(turn), b""),
         Change("a message of a turn longer than the turn", "turn/0/0", second + 5, second + 6, b"\1"),
         Change("a message of a turn shorter than is due", "turn/1/0", 4, 5, bytes([0])),
         Change("a number of no correlation", "turn/0/0", second, second + 2, b"\4\0"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from reference.okvs import Store
 from reference.stream import Stream
-from reference.vole import Half, RefusedError
+from reference.vole import BASES, PART, Half, Noise, RefusedError
 
 ROLES = ("placer", "mapper")
 PIECE = 2**19
@@ -102,6 +102,18 @@ class Agreed:
         assert self.bins <= 2**16
         assert sum(size for _, size, _ in uses) <= 2**22
         return uses
+
+    def turns(self) -> list[int]:
+        """Bytes of every turn: the sender's choices, the receiver's answer, the sender's trees of each correlation."""
+        turns = [0] * 4
+        for use, size, bits in self.correlations():
+            noise = Noise(size, bits)
+            first = 0 if use in ("leaves", "placer-words") else 1
+            trees = 16 * noise.weight * (2 * noise.depth + 1)
+            for k, body in enumerate((64 * BASES, (32 + noise.column) * BASES, trees)):
+                # Each message has number, length and type before its part of a body.
+                turns[first + k] += body + 7 * -(-body // PART)
+        return turns
 
     def steps(self) -> list[Step]:
         found = [
@@ -212,14 +224,11 @@ class Party:
             self.ended()
 
     def hear(self, message: bytes) -> None:
-        piece = message[2:]
-        last = message[1:2] == b"\1"
-        if message[:2] not in (bytes([TURN, 0]), bytes([TURN, 1])):
-            raise RefusedError("not a piece of a turn")
-        if len(piece) > PIECE or (not last and len(piece) < PIECE):
+        left = self.agreed.turns()[self.turn] - len(self.body)
+        if message[:2] != bytes([TURN, left <= PIECE]) or len(message) - 2 != min(left, PIECE):
             raise RefusedError("a piece of another length is due")
-        self.body += piece
-        if not last:
+        self.body += message[2:]
+        if left > PIECE:
             return
         rest, before, self.body = self.body, 0, b""
         while rest:
