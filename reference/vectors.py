@@ -9,6 +9,8 @@ from typing import Any
 
 from reference import ecdh_psi, index_pir, keys, pairwise_masks, star_psi, vole_psi
 from reference import ristretto255 as group
+from reference.circuit_cases import circuit
+from reference.hidden_totals_cases import hidden
 from reference.row_tree_cases import row_tree
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors"
@@ -302,6 +304,8 @@ def star() -> dict[str, Any]:
 
 
 FILES = {
+    "circuit_psi.json": circuit,
+    "hidden_totals.json": hidden,
     "star_psi.json": star,
     "vole_psi.json": vole,
     "ecdh_psi.json": psi,

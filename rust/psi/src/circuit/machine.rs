@@ -16,6 +16,7 @@ use super::placer::Placer;
 use super::products::pack;
 use super::schedule::{HEADER, Kind, Step, TURN_PIECE, schedule};
 use super::side::{Coin, Randomness, Use, correlations, groups};
+use super::sizes;
 use super::turns::Turns;
 use crate::ecdh::Outgoing;
 use crate::{Refusal, pool};
@@ -59,6 +60,8 @@ pub struct Machine<D> {
     groups: VecDeque<Range<usize>>,
     group: Range<usize>,
     turns: Option<Turns>,
+    /// Lengths of the turns of this group that have not ended.
+    lengths: VecDeque<usize>,
     turn_of: Role,
     speech: Option<(Vec<u8>, usize)>,
     turn: usize,
@@ -178,6 +181,7 @@ impl<D: AsRef<[u8]> + Send + Sync> Machine<D> {
             group: 0..0,
             correlations,
             turns: None,
+            lengths: VecDeque::new(),
             turn_of: Role::Placer,
             speech: None,
             turn: 0,
@@ -265,6 +269,7 @@ impl<D: AsRef<[u8]> + Send + Sync> Machine<D> {
     fn turned(&mut self) -> Result<(), Refusal> {
         self.turn_of = self.turn_of.other();
         self.turn += 1;
+        self.lengths.pop_front();
         let done = self.turns.as_mut().is_some_and(Turns::done);
         if done && let Some(turns) = self.turns.take() {
             let (side, all) = (&mut self.side, &self.correlations[self.group.clone()]);
@@ -287,6 +292,7 @@ impl<D: AsRef<[u8]> + Send + Sync> Machine<D> {
             Side::Placer(side) => side.halves(&self.correlations, group.clone())?,
             Side::Mapper(side) => side.halves(&self.correlations, group.clone())?,
         };
+        self.lengths = sizes::turns(&self.correlations[group.clone()])?.into();
         self.group = group;
         self.turns = Some(Turns::new(halves));
         self.turn_of = Role::Placer;
@@ -339,15 +345,23 @@ impl<D: AsRef<[u8]> + Send + Sync> Machine<D> {
             return Err(early());
         }
         let turns = self.turns.as_mut().ok_or_else(early)?;
+        let whole = *self.lengths.front().ok_or_else(early)?;
         let Some((&[kind, last], piece)) = bytes.split_first_chunk::<HEADER>() else {
             return Err(Refusal::protocol("a message is shorter than its header"));
         };
-        let whole = piece.len() == TURN_PIECE || last == 1 && piece.len() < TURN_PIECE;
-        if kind != Kind::Turn as u8 || last > 1 || !whole {
-            return Err(Refusal::protocol("not a piece of a turn"));
+        // A turn that lacks a message would otherwise put off what comes next.
+        let left = whole - turns.heard();
+        let ends = left <= TURN_PIECE;
+        if kind != Kind::Turn as u8 || last != u8::from(ends) {
+            return Err(Refusal::protocol("not the piece of a turn that comes next"));
         }
-        self.workers.install(|| turns.hear(piece, last == 1))?;
-        if last == 1 { self.turned() } else { Ok(()) }
+        if piece.len() != left.min(TURN_PIECE) {
+            return Err(Refusal::protocol(
+                "the length of a turn does not fit the agreed sizes",
+            ));
+        }
+        self.workers.install(|| turns.hear(piece, ends))?;
+        if ends { self.turned() } else { Ok(()) }
     }
 
     /// Units up to `to` of a step went by.

@@ -35,14 +35,13 @@ impl Sizes {
     }
 }
 
-/// Bytes of one turn in which messages of these lengths are sent.
-fn spoken(messages: &[usize]) -> usize {
-    let records: usize = messages.iter().map(|length| RECORD + length).sum();
-    records + records.div_ceil(TURN_PIECE).max(1) * HEADER
+/// Bytes of a turn and of the headers of its pieces.
+fn spoken(turn: usize) -> usize {
+    turn + turn.div_ceil(TURN_PIECE).max(1) * HEADER
 }
 
-/// Bytes of the turns in which one group of correlations is made, the placer's first.
-fn turns(group: &[(Use, usize, u32)]) -> Result<Vec<usize>, Refusal> {
+/// Bytes of the turns in which one group of correlations is made, the placer's first, without headers of pieces.
+pub(crate) fn turns(group: &[(Use, usize, u32)]) -> Result<Vec<usize>, Refusal> {
     let mut said: [Vec<usize>; 4] = Default::default();
     for (purpose, size, bits) in group {
         let lengths = vole::lengths(*size, *bits)?;
@@ -56,7 +55,8 @@ fn turns(group: &[(Use, usize, u32)]) -> Result<Vec<usize>, Refusal> {
         said[first + 2].extend(lengths.trees);
     }
     let used = if said[3].is_empty() { 3 } else { 4 };
-    Ok(said[..used].iter().map(|turn| spoken(turn)).collect())
+    let length = |turn: &Vec<usize>| turn.iter().map(|message| RECORD + message).sum();
+    Ok(said[..used].iter().map(length).collect())
 }
 
 /// The sizes of a run; of the parameters only numbers of items and words are looked at. Errors as for the machine.
@@ -79,7 +79,7 @@ pub fn sizes(p: &Parameters) -> Result<Sizes, Refusal> {
             for group in groups(&all) {
                 let mut from = Role::Placer;
                 for bytes in turns(&all[group])? {
-                    out.add(&mut last, from, bytes);
+                    out.add(&mut last, from, spoken(bytes));
                     from = from.other();
                 }
             }

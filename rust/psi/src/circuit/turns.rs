@@ -6,9 +6,6 @@ use atoll_ot::{Party, vole};
 
 use crate::Refusal;
 
-/// Most bytes of one turn of the peer.
-const MOST_BYTES: usize = 1 << 28;
-
 /// Bytes before a message of a turn: number and length.
 pub(crate) const RECORD: usize = 6;
 
@@ -75,11 +72,13 @@ impl Turns {
         Ok(out)
     }
 
-    /// Takes a piece of the peer's turn; `last` ends it.
+    /// Bytes of the peer's turn that have come.
+    pub(crate) fn heard(&self) -> usize {
+        self.incoming.len()
+    }
+
+    /// Takes a piece of the peer's turn, whose length was checked; `last` ends it.
     pub(crate) fn hear(&mut self, piece: &[u8], last: bool) -> Result<(), Refusal> {
-        if self.incoming.len() + piece.len() > MOST_BYTES {
-            return Err(Refusal::protocol("a turn of the peer is too long"));
-        }
         self.incoming.extend_from_slice(piece);
         if !last {
             return Ok(());
