@@ -2,7 +2,7 @@
 
     python benchmarks/pir.py [--rows 1048576,4194304] [--record 32] [--together 8] [--repeats 5]
 
-`pass` answers queries; GB/s are bytes of records for each query, before encoding, by CPU time, and `share` is that
+`pass of 8` answers eight queries; GB/s are bytes of records for each query, before encoding, by CPU time, and `share` is that
 beside `read`: the C library's search for a byte that is not there, in a buffer of the table's size, before each
 pass. `read` alone is over 1 GiB. `change` and `apply` are of one record in a hundred. MB is what travels.
 """
@@ -142,7 +142,7 @@ class Bench:
                 plain = total * times / reads.cpu / 1e9
                 rate = total * times * queries / passes.cpu / 1e9
                 rates = {"GB/s": rate, "read GB/s": plain, "share": rate / plain}
-                return row_of(f"pass, {queries} together", self._rows, passes, times) | rates
+                return row_of(f"pass of {queries}", self._rows, passes, times) | rates
 
             self._repeat(run)
 
