@@ -2,9 +2,10 @@
 
     python benchmarks/pir.py [--rows 1048576,4194304] [--record 32] [--together 8] [--repeats 5]
 
-`pass of 8` answers eight queries; GB/s are bytes of records for each query, before encoding, by CPU time, and `share` is that
-beside `read`: the C library's search for a byte that is not there, in a buffer of the table's size, before each
-pass. `read` alone is over 1 GiB. `change` and `apply` are of one record in a hundred. MB is what travels.
+`pass of 8` answers eight queries. GB/s are bytes of records, before encoding, once for each query, by CPU time.
+`share` is that beside `read GB/s`: the C library's search for a byte that is not there, in a buffer of the table's
+size, before each pass. `read` alone is over 1 GiB. `change` and `apply` are of one record in a hundred. MB is what
+travels.
 """
 
 from __future__ import annotations

@@ -61,7 +61,9 @@ impl Path {
 #[derive(Debug)]
 pub struct Split {
     words: Vec<[u32; STEP]>,
+    #[cfg(target_arch = "x86_64")]
     halves: Vec<[u32; STEP]>,
+    #[cfg(target_arch = "x86_64")]
     bytes: Vec<[u32; STEP]>,
 }
 
@@ -74,8 +76,10 @@ impl Split {
         let (words, rest) = words.as_chunks::<STEP>();
         assert!(rest.is_empty());
         Self {
-            halves: words.iter().map(halves).collect(),
-            bytes: words.iter().map(bytes).collect(),
+            #[cfg(target_arch = "x86_64")]
+            halves: words.iter().map(avx2::halves).collect(),
+            #[cfg(target_arch = "x86_64")]
+            bytes: words.iter().map(avx512::bytes).collect(),
             words: words.to_vec(),
         }
     }
@@ -122,24 +126,6 @@ impl Split {
     }
 }
 
-/// Signed halves, word = low + 2^16 high modulo 2^32: low ones of the words 0 and 2, of 1 and 3, then high ones so.
-fn halves(words: &[u32; STEP]) -> [u32; STEP] {
-    let low = words.map(|word| word & 0xffff);
-    let high = words.map(|word| word.wrapping_sub(word as i16 as u32) >> 16);
-    [
-        low[0] | low[2] << 16,
-        low[1] | low[3] << 16,
-        high[0] | high[2] << 16,
-        high[1] | high[3] << 16,
-    ]
-}
-
-/// Unsigned bytes: the lowest of all words, then the next.
-fn bytes(words: &[u32; STEP]) -> [u32; STEP] {
-    let bytes = words.map(u32::to_le_bytes);
-    std::array::from_fn(|i| u32::from_le_bytes(bytes.map(|word| word[i])))
-}
-
 fn portable(blocks: &[[u8; BLOCK]], words: &[[u32; STEP]], sums: &mut [u32; TILE_ROWS]) {
     for (block, words) in blocks.iter().zip(words) {
         let (rows, _) = block.as_chunks::<STEP>();
@@ -175,6 +161,14 @@ mod avx2 {
 
     const ROWS: usize = 8;
     const GROUPS: usize = TILE_ROWS / ROWS;
+
+    /// Signed halves, word = low + 2^16 high modulo 2^32: two low ones of even words, of odd words, then high ones.
+    pub(super) fn halves(words: &[u32; STEP]) -> [u32; STEP] {
+        let low = words.map(|word| word & 0xffff);
+        let high = words.map(|word| word.wrapping_sub(word as i16 as u32) >> 16);
+        let pair = |halves: [u32; STEP], first: usize| halves[first] | halves[first + 2] << 16;
+        [pair(low, 0), pair(low, 1), pair(high, 0), pair(high, 1)]
+    }
 
     /// As `portable`, with `halves`. Sums of two products of a cell and a half stay below 2^24; only totals wrap.
     #[target_feature(enable = "avx2")]
@@ -223,6 +217,12 @@ mod avx512 {
 
     const ROWS: usize = 16;
     const GROUPS: usize = TILE_ROWS / ROWS;
+
+    /// Unsigned bytes: the lowest of all words, then the next.
+    pub(super) fn bytes(words: &[u32; STEP]) -> [u32; STEP] {
+        let bytes = words.map(u32::to_le_bytes);
+        std::array::from_fn(|i| u32::from_le_bytes(bytes.map(|word| word[i])))
+    }
 
     /// As `portable`, with `bytes`. Sums of four products of a cell and a byte stay below 2^17; only totals wrap.
     #[target_feature(enable = "avx512f,avx512vnni")]
