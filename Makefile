@@ -28,7 +28,7 @@ PIP := $(VENV)/python -m pip --quiet
 SOURCES := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 CARGO_TEST := cargo test --workspace --exclude atoll-python --locked --release --quiet
 
-.PHONY: help demo test test-all check format reference bench bench-psi wheel lock setup setup-dev preflight clean FORCE
+.PHONY: help demo test test-all check format reference bench bench-psi bench-query wheel lock setup setup-dev preflight clean FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -41,6 +41,7 @@ help:
 	@echo 'make reference   writes the reference pages that follow from the code'
 	@echo 'make bench      measurements; see docs/performance.md'
 	@echo 'make bench-psi  the private join of two files, alone and beside a peer (ROWS=10000000)'
+	@echo 'make bench-query index PIR: what of the memory bandwidth its pass reaches'
 	@echo 'make wheel      an installable wheel in dist'
 	@echo 'make lock       locks requirements anew from pyproject.toml'
 	@echo 'make clean      removes .venv, target, dist and caches'
@@ -88,6 +89,9 @@ bench-psi: setup-dev
 	else \
 		echo 'No peer: python benchmarks/peers/run.py --install'; \
 	fi
+
+bench-query: setup-dev
+	$(VENV)/python benchmarks/pir.py
 
 wheel: setup
 	$(VENV)/maturin build --release --locked --quiet --out dist

@@ -1,7 +1,8 @@
 //! Measures the pass: `cargo run --release -p atoll-pir --example pass -- ROWS RECORD_BYTES`.
 //!
 //! Prints the bandwidth of a plain read of as many bytes in the same run, then record bytes a second for one
-//! query and for eight in one pass; best of nine.
+//! query and for eight in one pass, by every path of this processor; best of nine. `benchmarks/pir.py` measures
+//! the fastest path beside a wider read, and all else.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -40,7 +41,7 @@ fn main() {
         let vectors: Vec<Split> = (0..count)
             .map(|_| Split::new((0..layout.columns()).map(word).collect()))
             .collect();
-        for path in [Path::Portable, Path::best()] {
+        for path in Path::ALL.into_iter().filter(|path| path.available()) {
             let rate = best(records.len() * count, || {
                 black_box(table.products(path, &vectors));
             });

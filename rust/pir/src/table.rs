@@ -2,12 +2,12 @@
 
 use std::mem::take;
 
-use crate::kernel::{Path, Split, TILE_COLUMNS, TILE_ROWS};
+use crate::kernel::{Path, Split, TILE_COLUMNS, TILE_ROWS, place};
 use crate::message::{encode, parse};
 use crate::{Change, Delta, Layout, Refusal, Version};
 
 /// Cells of one byte in tiles, one after the other as a pass reads them: blocks of `TILE_COLUMNS` columns,
-/// in each groups of `TILE_ROWS` rows, in each the rows.
+/// in each tiles of `TILE_ROWS` rows.
 #[derive(Debug)]
 pub struct Table {
     layout: Layout,
@@ -156,7 +156,8 @@ impl Table {
     fn cell(&self, row: usize, column: usize) -> usize {
         let first = column / TILE_COLUMNS * TILE_COLUMNS;
         let width = TILE_COLUMNS.min(self.layout.columns() - first);
-        first * padded_height(&self.layout) + row * width + column - first
+        let tile = row / TILE_ROWS * TILE_ROWS * width;
+        first * padded_height(&self.layout) + tile + place(row % TILE_ROWS, column - first)
     }
 
     fn write(&mut self, row: usize, record: &[u8]) -> Result<(), Refusal> {
