@@ -149,8 +149,7 @@ class Holder:
 class Asker:
     """Reads records of one epoch with its hint.
 
-    `number` in the methods counts the keys or batches of this attempt: none is used twice, since two queries under one
-    secret show whether they are for the same column.
+    Most of a query does not depend on its column: `prepare` makes that ahead of need, from any thread.
 
     Raises:
         AtollError: `E_RANGE` for an epoch that is none, `E_FORMAT` for a wrong length, `E_STATE` for another version.
@@ -158,17 +157,19 @@ class Asker:
 
     def __init__(self, epoch: Epoch, hint: bytes, seed: bytes, attempt: int, channel: str) -> None:
         check_labels(seed, attempt)
-        self._labels = seed, attempt, channel
         with kernel_errors(step=STEP):
             self._core = _core.LookupAsker(
                 epoch.columns, epoch.cells, epoch.record_bytes, epoch.salt, epoch.public, epoch.version, epoch.seed,
-                hint,
+                hint, seed, attempt, channel,
             )  # fmt: skip
 
     def blind(self, digests: bytes, number: int) -> tuple[_core.LookupBlinded, bytes]:
-        """Blinds keys (32 bytes each, 1 to 65,535): the secret state, and what the holder is sent."""
+        """Blinds keys (32 bytes each, 1 to 65,535): the secret state, and what the holder is sent.
+
+        `number` counts the groups of this attempt: none is used twice, since blinds of one number are the same.
+        """
         with kernel_errors(step=STEP):
-            return self._core.blind(digests, *self._labels, f"{STEP}/blind/{number}")
+            return self._core.blind(digests, number)
 
     def finish(
         self, blinded: _core.LookupBlinded, evaluation: bytes, places: Sequence[int]
@@ -181,10 +182,19 @@ class Asker:
         with kernel_errors(step=STEP):
             return self._core.finish(blinded, evaluation, list(places))
 
-    def query(self, key: _core.LookupKey, number: int) -> tuple[_core.PirState, bytes]:
-        """The secret state and the query for a key's column."""
+    def prepare(self, least: int, most: int) -> None:
+        """Has `most` queries ready but for their columns if fewer than `least` are.
+
+        Each takes `4 (columns + column_bytes + 1408)` bytes. Several are made for little more than one, since matrix
+        and hint are read once for all.
+        """
         with kernel_errors(step=STEP):
-            return self._core.query(key, *self._labels, f"{STEP}/query/{number}")
+            self._core.prepare(least, most)
+
+    def queries(self, keys: Sequence[_core.LookupKey]) -> list[tuple[_core.PirState, bytes]]:
+        """For each key the secret state and the query for its column, from those that are ready as far as they go."""
+        with kernel_errors(step=STEP):
+            return self._core.queries(list(keys))
 
     def open(self, key: _core.LookupKey, state: _core.PirState, answer: bytes) -> bytes | None:
         """The key's record; None if the table has none, or if the holder spoiled it.

@@ -58,7 +58,7 @@ class Pair:
         return self.asker.finish(state, evaluation, range(len(wanted)))
 
     def columns(self, keys) -> list:
-        asked = [self.asker.query(key, 1000 * self.number + at) for at, key in enumerate(keys)]
+        asked = self.asker.queries(keys)
         answers = self.holder.answer([query for _, query in asked])
         self.sent += [query for _, query in asked] + answers
         return [(key, state, answer) for key, (state, _), answer in zip(keys, asked, answers, strict=True)]
@@ -76,6 +76,7 @@ def pair() -> Pair:
 
 
 def test_hits_and_misses(pair: Pair) -> None:
+    pair.asker.prepare(1, 3)
     assert pair.read(3, 499, 500, "3", 3) == [record(21), record(3493), None, None, record(21)]
 
 
@@ -97,6 +98,7 @@ def test_versions_equal_a_mapping(first: dict, later: list[dict]) -> None:
                 digests(changed),
                 b"".join(record(v) for v in changed.values()),
             )
+            both.asker.prepare(1, 2)
             both.asker.apply(delta)
             assert len(delta) == 32 + (4 + 2 * (20 + LENGTH)) * (len(gone) + len(changed))
         assert both.holder.keys == len(after)
@@ -108,7 +110,7 @@ def test_versions_equal_a_mapping(first: dict, later: list[dict]) -> None:
 def test_a_changed_table_answers_nothing_of_the_version_before() -> None:
     both = Pair({1: 1, 2: 2})
     (key,) = both.keys([1])
-    state, query = both.asker.query(key, 1)
+    ((state, query),) = both.asker.queries([key])
     delta = both.holder.update(version(1), b"", digests([1]), record(9))
     with pytest.raises(AtollError) as caught:
         both.holder.answer([query])

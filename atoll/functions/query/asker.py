@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -16,6 +17,8 @@ from atoll.functions.query import messages
 from atoll.functions.query.messages import ANSWERS, CALLS, CLOSE, EPOCH, EVALUATED, QUERIES, STOP, Peer
 
 _LOOK_SECONDS = 0.2
+# Queries that are ready before their keys are known: when fewer are left, as many are made at once.
+_LEAST_READY, _MOST_READY = 8, 16
 
 
 class Asker:
@@ -32,13 +35,31 @@ class Asker:
         self._version = b""
         self._book: CallBook | None = None
         self._ends = 0.0
-        self._epochs = self._salts = self._groups = self._queries = 0
+        self._epochs = self._salts = self._groups = 0
         self._stopping = False
+        self._taken = threading.Event()
         self.calls = 0
 
     def run(self) -> None:
         """Until the service stops."""
         self._begin()
+        # It holds nothing but what can be thrown away, so that it may end with the process.
+        threading.Thread(target=self._make_ready, daemon=True, name="lookup queries").start()
+        try:
+            self._serve()
+        finally:
+            self._stopping = True
+            self._taken.set()
+
+    def _make_ready(self) -> None:
+        """Makes queries ahead of need, while no key waits for one."""
+        while not self._stopping:
+            assert self._sealed is not None  # the epoch came before
+            self._sealed.prepare(_LEAST_READY, _MOST_READY)
+            self._taken.wait()
+            self._taken.clear()
+
+    def _serve(self) -> None:
         while not self._stopping:
             wait = None if self._book is None else max(0.0, self._ends - time.monotonic())
             try:
@@ -49,6 +70,7 @@ class Asker:
             if call is None:
                 break
             self._make(call)
+            self._taken.set()
         if self._book is not None:
             self._close()
         self._peer.say(STOP)
@@ -195,10 +217,7 @@ class Asker:
         found: list[bytes | None] = []
         for start in range(0, len(keys), messages.QUERIES_AT_ONCE):
             part = keys[start : start + messages.QUERIES_AT_ONCE]
-            asked = []
-            for key in part:
-                self._queries += 1
-                asked.append(self._sealed.query(key, self._queries))
+            asked = self._sealed.queries(part)
             self._peer.say(QUERIES, queries=[query for _, query in asked])
             body = self._peer.read(ANSWERS)
             answers = self._peer.read_all(body["answers"], len(part), self._epoch.answer_bytes, "answers")

@@ -147,16 +147,19 @@ mod tests {
 
     #[test]
     fn a_million_short_records_stay_within_the_bounds() {
-        for (keys, bytes) in [(10_000, 32), (1 << 20, 32), (1 << 24, 32), (1 << 20, 100)] {
+        for (keys, bytes, most_hint, most_padding) in [
+            (10_000, 32, HINT_BYTES, 4.0),
+            (1 << 20, 32, HINT_BYTES, 1.6),
+            (1 << 20, 100, HINT_BYTES, 1.9),
+            // A hint within the bound would ask for queries beyond the other.
+            (1 << 24, 32, 210_000_000, 1.3),
+        ] {
             let shape = Shape::choose(keys, bytes).unwrap();
             let height = shape.column_bytes();
-            assert!(height * N * 4 <= HINT_BYTES, "{shape:?}");
+            assert!(height * N * 4 <= most_hint, "{shape:?}");
             assert!(4 * (shape.columns() + height) <= TRAFFIC_BYTES, "{shape:?}");
             let padding = (shape.columns() * shape.cells()) as f64 / keys as f64;
-            assert!(
-                padding < if keys < 1 << 20 { 4.0 } else { 1.7 },
-                "{shape:?}: {padding}"
-            );
+            assert!(padding < most_padding, "{shape:?}: {padding}");
         }
     }
 

@@ -40,6 +40,11 @@ impl Matrix {
         &self.words[column * N..][..N]
     }
 
+    /// `N` words for each column of the table.
+    pub(crate) fn words(&self) -> &[u32] {
+        &self.words
+    }
+
     fn check(&self, layout: &Layout) -> Result<(), Refusal> {
         if self.columns() != layout.columns() {
             return Err(Refusal::new(
@@ -49,13 +54,6 @@ impl Matrix {
         }
         Ok(())
     }
-}
-
-/// The inner product modulo 2^32.
-pub(crate) fn inner(a: &[u32], b: &[u32]) -> u32 {
-    a.iter()
-        .zip(b)
-        .fold(0, |sum, (x, y)| sum.wrapping_add(x.wrapping_mul(*y)))
 }
 
 /// Cells times matrix: `column_bytes` rows of `N` words, for one version of a table.
@@ -100,9 +98,9 @@ impl Hint {
         &self.version
     }
 
-    /// The `N` words of one byte of the column.
-    pub(crate) fn row(&self, row: usize) -> &[u32] {
-        &self.words[row * N..][..N]
+    /// `N` words for each byte of the column.
+    pub(crate) fn words(&self) -> &[u32] {
+        &self.words
     }
 
     /// Brings the hint to the next version, in time proportional to the change.

@@ -11,10 +11,11 @@ pub mod layout;
 pub mod message;
 pub mod noise;
 pub mod parameters;
+pub mod products;
 pub mod table;
 
 pub use atoll_primitives::refusal::Refusal;
-pub use client::{Client, QueryState};
+pub use client::{Client, Prepared, QueryState};
 pub use hint::{Hint, Matrix};
 pub use kernel::Path;
 pub use layout::Layout;

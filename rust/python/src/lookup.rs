@@ -1,7 +1,10 @@
 //! Python face of sealed lookup.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
 use atoll_lookup::{Blinded, Holder, Key, Shape};
-use atoll_pir::{Client, Delta, Hint, Matrix};
+use atoll_pir::{Client, Delta, Hint, Matrix, Prepared, Refusal};
 use atoll_primitives::stream::{Secret, Stream};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -137,19 +140,60 @@ struct LookupBlinded(Option<Blinded>);
 #[pyclass(module = "atoll._core", frozen)]
 struct LookupKey(Key);
 
-#[pyclass(module = "atoll._core")]
+/// A panic of another thread leaves nothing half-done here that another one could take for whole.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks are taken in the order of the fields.
+#[pyclass(module = "atoll._core", frozen)]
 struct LookupAsker {
     shape: Shape,
     salt: [u8; 16],
     public: [u8; 32],
-    hint: Hint,
     matrix: Matrix,
+    seed: Secret<32>,
+    attempt: u32,
+    channel: String,
+    /// Queries that were begun, which number their streams; whoever makes some holds it.
+    begun: Mutex<u64>,
+    hint: RwLock<Hint>,
+    /// Queries without their columns, the oldest first.
+    ready: Mutex<VecDeque<Prepared>>,
+}
+
+impl LookupAsker {
+    fn stream(&self, step: &str) -> Stream {
+        Stream::new(&self.seed, self.attempt, &self.channel, step)
+    }
+
+    fn hint(&self) -> RwLockReadGuard<'_, Hint> {
+        self.hint.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has `most` queries ready if fewer than `least` are; those that are ready can be taken meanwhile.
+    fn fill(&self, least: usize, most: usize) -> Result<(), Refusal> {
+        let mut begun = locked(&self.begun);
+        let ready = locked(&self.ready).len();
+        if ready >= least {
+            return Ok(());
+        }
+        let missing = most.saturating_sub(ready) as u64;
+        let mut streams: Vec<Stream> = (*begun..*begun + missing)
+            .map(|number| self.stream(&format!("sealed-lookup/query/{number}")))
+            .collect();
+        *begun += missing;
+        let hint = self.hint();
+        let made = Client::new(&hint, &self.matrix)?.prepare(&mut streams);
+        locked(&self.ready).extend(made);
+        Ok(())
+    }
 }
 
 #[pymethods]
 impl LookupAsker {
     #[new]
-    #[allow(clippy::too_many_arguments)] // what a holder says of an epoch
+    #[allow(clippy::too_many_arguments)] // what a holder says of an epoch, and labels
     fn new(
         py: Python<'_>,
         columns: usize,
@@ -158,19 +202,27 @@ impl LookupAsker {
         salt: &[u8],
         public: &[u8],
         named: &[u8],
-        seed: &[u8],
+        matrix: &[u8],
         hint: PyBackedBytes,
+        seed: &[u8],
+        attempt: u32,
+        channel: String,
     ) -> PyResult<Self> {
         let shape = Shape::parse(columns, cells, record_bytes).map_err(refused)?;
         let layout = shape.layout().map_err(refused)?;
-        let (named, seed) = (version(named)?, fixed("the seed of the matrix", seed)?);
+        let (named, matrix) = (version(named)?, fixed("the seed of the matrix", matrix)?);
         Ok(Self {
             salt: salt
                 .try_into()
                 .map_err(|_| refuse("E_FORMAT", "a salt has 16 bytes"))?,
             public: fixed("the public key", public)?,
-            hint: Hint::parse(&hint, layout, named).map_err(refused)?,
-            matrix: py.detach(|| Matrix::expand(&seed, columns)),
+            begun: Mutex::new(0),
+            hint: RwLock::new(Hint::parse(&hint, layout, named).map_err(refused)?),
+            ready: Mutex::default(),
+            matrix: py.detach(|| Matrix::expand(&matrix, columns)),
+            seed: Secret::new(fixed("seed", seed)?),
+            attempt,
+            channel,
             shape,
         })
     }
@@ -179,13 +231,10 @@ impl LookupAsker {
         &self,
         py: Python<'py>,
         digests: &[u8],
-        seed: &[u8],
-        attempt: u32,
-        channel: &str,
-        step: &str,
+        number: u64,
     ) -> PyResult<(LookupBlinded, Bound<'py, PyBytes>)> {
-        let blinded =
-            Blinded::new(digests, &mut stream(seed, attempt, channel, step)?).map_err(refused)?;
+        let mut stream = self.stream(&format!("sealed-lookup/blind/{number}"));
+        let blinded = Blinded::new(digests, &mut stream).map_err(refused)?;
         let message = PyBytes::new(py, &blinded.message());
         Ok((LookupBlinded(Some(blinded)), message))
     }
@@ -206,20 +255,36 @@ impl LookupAsker {
         Ok(keys.into_iter().map(LookupKey).collect())
     }
 
-    #[allow(clippy::too_many_arguments)] // one for each of the labels
-    fn query<'py>(
+    fn prepare(&self, py: Python<'_>, least: usize, most: usize) -> PyResult<()> {
+        py.detach(|| self.fill(least, most)).map_err(refused)
+    }
+
+    #[allow(clippy::type_complexity)] // secret and query of each key
+    fn queries<'py>(
         &self,
         py: Python<'py>,
-        key: &LookupKey,
-        seed: &[u8],
-        attempt: u32,
-        channel: &str,
-        step: &str,
-    ) -> PyResult<(PirState, Bound<'py, PyBytes>)> {
-        let mut stream = stream(seed, attempt, channel, step)?;
-        let ask = || Client::new(&self.hint, &self.matrix)?.query(key.0.column(), &mut stream);
-        let (state, query) = py.detach(ask).map_err(refused)?;
-        Ok((PirState(Some(state)), PyBytes::new(py, &query)))
+        keys: Vec<Bound<'py, LookupKey>>,
+    ) -> PyResult<Vec<(PirState, Bound<'py, PyBytes>)>> {
+        let columns: Vec<usize> = keys.iter().map(|key| key.get().0.column()).collect();
+        let ask = || {
+            let count = columns.len();
+            let taken: Vec<Prepared> = loop {
+                let mut ready = locked(&self.ready);
+                if ready.len() >= count {
+                    break ready.drain(..count).collect();
+                }
+                drop(ready);
+                self.fill(count, count)?;
+            };
+            let asked = taken.into_iter().zip(&columns);
+            asked
+                .map(|(one, column)| one.query(*column))
+                .collect::<Result<Vec<_>, Refusal>>()
+        };
+        let asked = py.detach(ask).map_err(refused)?;
+        let given =
+            |(state, query): (_, Vec<u8>)| (PirState(Some(state)), PyBytes::new(py, &query));
+        Ok(asked.into_iter().map(given).collect())
     }
 
     /// The key's record in the column that an answer holds.
@@ -233,17 +298,24 @@ impl LookupAsker {
         let used = || refuse("E_STATE", "the query has had its answer");
         let state = state.0.take().ok_or_else(used)?;
         let open = || {
-            let column = Client::new(&self.hint, &self.matrix)?.recover(state, &answer)?;
+            let column = Client::new(&self.hint(), &self.matrix)?.recover(state, &answer)?;
             key.0.open(&column)
         };
         let record = py.detach(open).map_err(refused)?;
         Ok(record.map(|record| PyBytes::new(py, &record)))
     }
 
-    fn apply(&mut self, py: Python<'_>, delta: PyBackedBytes) -> PyResult<()> {
-        let delta = Delta::parse(&delta, self.hint.layout()).map_err(refused)?;
-        py.detach(|| self.hint.apply(&delta, &self.matrix))
-            .map_err(refused)
+    fn apply(&self, py: Python<'_>, delta: PyBackedBytes) -> PyResult<()> {
+        let apply = || {
+            let _nobody_makes_any = locked(&self.begun);
+            let mut hint = self.hint.write().unwrap_or_else(PoisonError::into_inner);
+            let mut ready = locked(&self.ready);
+            let delta = Delta::parse(&delta, hint.layout())?;
+            hint.apply(&delta, &self.matrix)?;
+            Client::new(&hint, &self.matrix)?.renew(ready.make_contiguous());
+            Ok(())
+        };
+        py.detach(apply).map_err(refused)
     }
 }
 
