@@ -63,7 +63,7 @@ def _value(column: Column, raw: Any, where: str) -> Any:
         if column.type == "timestamp":
             return dt.datetime.fromisoformat(raw)
     except (ValueError, InvalidOperation):
-        text = f"{where}: a value of {column.name} is a {column.type}"
+        text = f"{where}: {column.name} has values of type {column.type}"
         raise AtollError("E_FORMAT", text, column=column.name, fault="caller") from None
     return raw
 

@@ -36,6 +36,8 @@ _load("atoll_scenario_roster_table", "roster_table.py")
 _load("atoll_scenario_replay_table", "replay_table.py")
 _load("atoll_scenario_script_actions", "script_actions.py")
 _load("atoll_scenario_script_table", "script_table.py")
+_load("atoll_scenario_query_actions", "query_actions.py")
+_load("atoll_scenario_query_table", "query_table.py")
 _load("atoll_scenario_running", "running.py")
 
 

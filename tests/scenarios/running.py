@@ -9,6 +9,7 @@ import atoll_scenario_data_table  # noqa: F401  # fills the table
 import atoll_scenario_evidence_table  # noqa: F401
 import atoll_scenario_join_table  # noqa: F401
 import atoll_scenario_offer_table  # noqa: F401
+import atoll_scenario_query_table  # noqa: F401
 import atoll_scenario_replay_table  # noqa: F401
 import atoll_scenario_roster_table  # noqa: F401
 import atoll_scenario_script_table  # noqa: F401

@@ -121,6 +121,8 @@ class Ledgers:
     def entries(self, agreement: str, start: int, count: int) -> list[dict[str, Any]]:
         """Entries of the own log with their bodies, for those who may read records."""
         with self._shelf.store.read() as session:
+            if agreement == PRIVATE and not self.logs(session, agreement):
+                return []  # it begins with its first entry
             log = self._one(session, agreement)[0]
             end = min(log.size, start + count)
             out = []
