@@ -191,8 +191,10 @@ install()
 
 
 class Capture:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    """What all processes wrote; `site` holds what they run at their start."""
+
+    def __init__(self, folder: Path, site: Path) -> None:
+        self._folder, self.site = folder, site
 
     def take(self) -> dict[str, bytes]:
         """What was sent since the last call, by process and channel."""
@@ -210,4 +212,4 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
     (site / "sitecustomize.py").write_text(_CAPTURE.format(folder=str(folder)), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(site), prepend=":")
-        yield Capture(folder)
+        yield Capture(folder, site)
