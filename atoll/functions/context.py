@@ -114,6 +114,13 @@ class Context(Protocol):
     def inputs(self) -> dict[str, LocalInput]:
         """This party's own inputs, by input id."""
 
+    def taken_up(self, version: str | None) -> None:
+        """Standing services, at the owner: which new version of its table serves from here on, None for the same.
+
+        Raises:
+            AtollError: `E_REPLAY` in a replay, where another version was taken up.
+        """
+
     def channel(self, peer: str, name: str) -> Channel:
         """The channel of that name to a peer."""
 

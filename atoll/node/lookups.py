@@ -157,9 +157,15 @@ class Lookups:
 
     def _serving(self, name: str) -> _Lookup:
         standing = [(row, found) for row, found in self._standing() if found.name == name]
-        for row, found in standing:
-            if self._jobs.runs.serving(row.id) is not None:
+        serving = [found for row, found in standing if self._jobs.runs.serving(row.id) is not None]
+        for found in serving:
+            if self._ready(found.job):
                 return found
+        if serving:
+            text = f"the partner is still sealing the table of {name!r}"
+            raise AtollError(
+                "E_BUSY", text, cure="Ask again when it is ready: atoll lookup list.", fault="peer"
+            )
         if standing:
             state = standing[0][0].state
             raise AtollError("E_STATE", f"the lookup {name!r} is {state} and answers no calls yet")

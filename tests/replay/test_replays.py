@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +14,8 @@ import pytest
 
 from atoll import AtollError
 from atoll.agreements.replay import open_replay
-from atoll.testing import Net, NodeProcess
+from atoll.client import requests
+from atoll.testing import Net, NodeProcess, until
 
 
 def _agrees(look: Any, node: NodeProcess, job: str, threads: tuple[int | None, ...] = (None, 2)) -> Any:
@@ -264,3 +266,38 @@ def test_what_cannot_be_run_again_is_refused_by_name(net: Net, agreement: str, l
     with pytest.raises(AtollError) as unknown:
         audit.show_replay("rpl-" + "0" * 16)
     assert unknown.value.code == "E_NOT_FOUND"
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_a_lookup_comes_out_again_at_both(net: Net, look: Any, tmp_path: Path, changes: bool) -> None:
+    """At its host as far as the table that it began with: later versions are not kept."""
+    name = f"worths{changes}".lower()
+    file = tmp_path / "worths.csv"
+    file.write_text("id,worth\n" + "".join(f"k{i},{i}\n" for i in range(50)))
+    net.bob.steward.data.add(name, file)
+    uses = {"id": "lookup_key", "worth": "lookup_value"}
+    agreement = net.agreement(
+        {"bob": {name: uses}}, parties=["alice"], functions=["query"], replay={"keep_days": 1}
+    )
+    request = requests.lookup(agreement, name, name, purpose="test", on=["id"], block_calls=4, maximum_keys=4)
+    service = net.alice.analyst.lookups.start(request)["job"]
+
+    def found(*keys: str) -> list[bool]:
+        return [a["found"] for a in net.alice.application.lookups.query(name, keys)["answers"]]
+
+    assert found("k1", "k70", "k2") == [True, False, True]
+    assert found("k3", "k71") == [True, False]
+    if changes:
+        file.write_text("id,worth\n" + "".join(f"k{i},{i}\n" for i in range(10, 60)))
+        net.bob.steward.data.refresh(name)
+        until("the new version answers", lambda: found("k55") == [True])
+    net.alice.analyst.lookups.stop(name)
+    job = look.completed(net.alice.analyst.jobs.get(service), net.alice, net.bob)
+    _agrees(look, net.alice, job)
+    if not changes:
+        _agrees(look, net.bob, job)
+        return
+    report = net.bob.auditor.audit.replay(job, timeout=60)
+    assert not report["ok"]
+    (stopped,) = [f for f in report["report"]["findings"] if f["code"] == "stopped"]
+    assert stopped["facts"]["code"] == "E_REPLAY"

@@ -16,7 +16,6 @@ from atoll.functions.context import Call, Context, Shown
 from atoll.functions.query import messages
 from atoll.functions.query.messages import ANSWERS, CALLS, CLOSE, EPOCH, EVALUATED, QUERIES, STOP, Peer
 
-_LOOK_SECONDS = 0.2
 # Queries that are ready before their keys are known: when fewer are left, as many are made at once.
 _LEAST_READY, _MOST_READY = 8, 16
 
@@ -77,20 +76,8 @@ class Asker:
         self._peer.read(STOP)
 
     def _begin(self) -> None:
-        """The first epoch; calls that come before it are refused."""
-        while not self._peer.channel.readable():
-            self._context.progress(0, 1, messages.SEALING)
-            try:
-                call = None if self._stopping else self._context.call(_LOOK_SECONDS)
-            except TimeoutError:
-                continue
-            if call is not None:
-                text = "the partner is still sealing its table"
-                self._context.deny(call.number, AtollError("E_BUSY", text, party=self._peer.key))
-            elif not self._stopping:
-                self._stopping = True
-            else:
-                self._peer.channel.wait(True, False)
+        """The first epoch. The node refuses calls until then, as the progress tells it."""
+        self._context.progress(0, 1, messages.SEALING)
         self._take_epoch(self._peer.read(EPOCH))
         self._open_block()
         self._context.progress(1, 1, messages.SEALING)

@@ -143,6 +143,7 @@ class Host:
         """Takes up a version that waits: the delta for the asker, empty if there is none."""
         with self._lock:
             ahead, self._next = self._next, None
+        self._context.taken_up(ahead.version if ahead else None)
         if ahead is None:
             return b""
         if ahead.error is not None:

@@ -232,6 +232,11 @@ class WorkerContext:
 
     # Standing services.
 
+    def taken_up(self, version: str | None) -> None:
+        """Which new version of an input serves from here on."""
+        if version is not None:
+            self._note("input", version)
+
     def call(self, timeout: float | None = None) -> Call | None:
         """The next call of a standing service; None when it stops; TimeoutError if none came in time."""
         try:

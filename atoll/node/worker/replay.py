@@ -8,6 +8,7 @@ which this process happens to run does not matter.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import threading
 import time
@@ -137,6 +138,9 @@ class ReplayChannel:
         }
 
 
+_OTHER_VERSION = AtollError(
+    "E_REPLAY", "the table changed while the service ran, and only its first version is kept"
+)
 _PACKAGE = AtollError("E_REPLAY", "the service of a package is not run again as a whole")
 
 
@@ -157,7 +161,7 @@ class ReplayContext:
         self._cancelled: AtollError | None = None
         self._reported = 0.0
         self._channels: dict[tuple[str, str], ReplayChannel] = {}
-        self._events = self.events()
+        self._events: Iterator[tuple[str, Any]] = self.events()
         self._books = 0
         self.blocks: list[Json] = []
 
@@ -202,6 +206,13 @@ class ReplayContext:
             )
             for key, i in self._spec["inputs"].items()
         }
+
+    def taken_up(self, version: str | None) -> None:
+        """A replay goes as far as the version with which the service began."""
+        ahead = next(self._events, None)
+        if ahead is not None and ahead[0] == "input":
+            raise _OTHER_VERSION
+        self._events = self._events if ahead is None else itertools.chain([ahead], self._events)
 
     def channel(self, peer: str, name: str) -> ReplayChannel:
         """The channel of that name, from its kept messages."""
