@@ -65,7 +65,7 @@ class Lookups(Resource):
 
         Args:
             keys: a value for each; a list of values where the lookup has several key columns. Dates, times and decimals
-                are text.
+                are text, integers too if they may be above 2^53.
             consents: for each key the digest of its data subject's authorisation, where the agreement asks for one.
 
         Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -26,6 +27,7 @@ from atoll.plan.operators import lookup
 Json = dict[str, Any]
 FUNCTION = "query"
 _CALL_SECONDS = 60.0
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
 
 
 class _Lookup:
@@ -51,13 +53,19 @@ def _column(facts: Json) -> Column:
 
 def _value(column: Column, raw: Any, where: str) -> Any:
     """A key's value as JSON gives it, as its column's type has it; `E_FORMAT` says where it is none."""
-    wanted = {"string": str, "int64": int, "bool": bool, "date": str, "timestamp": str, "decimal": (str, int)}
+    # Many readers of JSON round integers above 2^53: such keys come as text.
+    number = (str, int)
+    wanted = {"string": str, "int64": number, "bool": bool, "date": str, "timestamp": str, "decimal": number}
     try:
         kind: Any = wanted[column.type]
         if not isinstance(raw, kind) or (isinstance(raw, bool) and column.type != "bool"):
             raise ValueError
         if column.type == "decimal":
             return Decimal(raw)
+        if column.type == "int64" and isinstance(raw, str):
+            if not _INTEGER.fullmatch(raw):
+                raise ValueError
+            return int(raw)
         if column.type == "date":
             return dt.date.fromisoformat(raw)
         if column.type == "timestamp":

@@ -60,6 +60,17 @@ def peak_bytes(pid: int | str) -> int:
     return 0
 
 
+def resident_bytes(roots: Iterable[int]) -> int:
+    """Resident size now of these processes and of all that descend from them."""
+    total = 0
+    for pid, _ in _family(roots):
+        try:
+            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except OSError:
+            continue
+    return total
+
+
 def load() -> float:
     """Processes that wanted a processor, on average over the last minute."""
     return os.getloadavg()[0]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from atoll.client import requests
@@ -226,6 +229,34 @@ def test_two_lookups_of_one_name_and_keys_that_are_none(net: Net, tmp_path: Path
     net.alice.analyst.lookups.stop("named").wait(timeout=60)
     assert first.read(1) == 0
     first.stop()
+
+
+def test_keys_of_every_type(net: Net) -> None:
+    """As JSON holds them: numbers beyond 2^53, decimals, dates and times as text."""
+    rows = {
+        "whole": pa.array([2**62, -5], pa.int64()),
+        "amount": pa.array([Decimal("1.50"), Decimal("-0.01")], pa.decimal128(9, 2)),
+        "day": pa.array([date(2026, 11, 27), date(1999, 1, 1)], pa.date32()),
+        "moment": pa.array([datetime(2026, 11, 27, 8, 30), datetime(1999, 1, 1)], pa.timestamp("us")),
+        "yes": pa.array([True, False]),
+        "name": ["Ann", "本"],
+    }
+    net.bob.steward.data.add("typed", pa.table(rows))
+    keys = ["whole", "amount", "day", "moment", "yes"]
+    uses = dict.fromkeys(keys, "lookup_key") | {"name": "lookup_value"}
+    agreement = net.agreement({"bob": {"typed": uses}}, parties=["alice"], functions=["query"])
+    net.alice.analyst.lookups.start(
+        requests.lookup(agreement, "typed", "typed", purpose="test", on=keys, values=["name"])
+    )
+    query = net.alice.application.lookups.query
+    first = [str(2**62), "1.5", "2026-11-27", "2026-11-27T08:30:00", True]
+    asked = [first, [-5, "-0.01", "1999-01-01", "1999-01-01T00:00:00", False], ["-5", *first[1:]]]
+    assert [a["rows"] for a in query("typed", asked)["answers"]] == [[{"name": "Ann"}], [{"name": "本"}], []]
+    for at, wrong in enumerate(("0x10", "1,5", "27.11.2026", "noon", 1)):
+        with pytest.raises(AtollError) as caught:
+            query("typed", [[*first[:at], wrong, *first[at + 1 :]]])
+        assert (caught.value.code, caught.value.column) == ("E_FORMAT", keys[at])
+    net.alice.analyst.lookups.stop("typed").wait(timeout=60)
 
 
 def test_who_may_ask(net: Net, tmp_path: Path) -> None:
