@@ -1,4 +1,4 @@
-"""Three mutations of the source, each of which must make a named test fail.
+"""Mutations of the source, each of which must make a named test fail.
 
     python tests/mutations.py [NAME...]
 
@@ -109,6 +109,27 @@ MUTATIONS = (
         "        before_open=lambda: context.before_open([peer]),\n",
         "        before_open=lambda: None,\n",
         "tests/node/test_join_totals.py::test_who_receives_nothing_gives_its_word_too_since_it_learns_whether_there_are_enough",
+    ),
+    Mutation(
+        "a looked-up key shows in its call",
+        "functions/query/asker.py",
+        '            {"salt": self._salt(), "commitment"',
+        '            {"salt": digests[:16], "commitment"',
+        "tests/wire/test_query_wire.py::test_neither_keys_nor_records_cross",
+    ),
+    Mutation(
+        "keys of a lookup are not held to the rate",
+        "functions/query/host.py",
+        "                self._context.admit(shown)\n",
+        "                pass\n",
+        "tests/node/test_query.py::test_each_key_is_charged_once_and_no_more_than_the_rate_allows",
+    ),
+    Mutation(
+        "a lookup answers from a version of its table that is over",
+        "functions/query/host.py",
+        "            if local.version == (ahead.version if ahead else self._version):\n",
+        "            if self._version:\n",
+        "tests/node/test_query.py::test_versions_change_under_load_and_every_answer_is_right",
     ),
 )
 
