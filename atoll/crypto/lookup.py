@@ -55,6 +55,11 @@ class Epoch:
         return VERSION_BYTES + 4 * SECRET_BYTES * self.column_bytes
 
     @property
+    def table_bytes(self) -> int:
+        """Bytes of the sealed table."""
+        return self.columns * self.column_bytes
+
+    @property
     def query_bytes(self) -> int:
         """Bytes of a query."""
         return VERSION_BYTES + 4 * self.columns
@@ -133,6 +138,11 @@ class Holder:
         with kernel_errors(step=STEP):
             return self._core.answer(list(queries))
 
+    def columns(self, first: int, count: int) -> bytes:
+        """The bytes of some columns, one after the other, for an asker that takes the sealed table whole."""
+        with kernel_errors(step=STEP):
+            return self._core.columns(first, count)
+
     def update(self, version: bytes, removed: bytes, digests: bytes, records: bytes) -> bytes:
         """Takes up a new version: keys that go, and keys that come or have another record. The delta for askers.
 
@@ -205,7 +215,17 @@ class Asker:
         with kernel_errors(step=STEP):
             return self._core.open(key, state, answer)
 
+    def keep(self, table: bytes) -> None:
+        """Takes the sealed table whole, `Epoch.table_bytes` long, of the version at hand; `E_FORMAT`."""
+        with kernel_errors(step=STEP):
+            self._core.keep(table)
+
+    def open_kept(self, key: _core.LookupKey) -> bytes | None:
+        """As `open`, from the table that was taken whole; `E_STATE` if none was."""
+        with kernel_errors(step=STEP):
+            return self._core.open_kept(key)
+
     def apply(self, delta: bytes) -> None:
-        """Brings the hint to the next version; refused, it is as before."""
+        """Brings the hint, and a table that was taken whole, to the next version; refused, they are as before."""
         with kernel_errors(step=STEP):
             self._core.apply(delta)

@@ -107,6 +107,39 @@ def test_versions_equal_a_mapping(first: dict, later: list[dict]) -> None:
         before = after
 
 
+def whole(both: Pair) -> bytes:
+    count = both.holder.epoch.columns
+    return b"".join(both.holder.columns(first, min(7, count - first)) for first in range(0, count, 7))
+
+
+def test_a_table_taken_whole_opens_as_its_columns_do_and_follows_changes() -> None:
+    both = Pair({key: key for key in range(300)})
+    with pytest.raises(AtollError, match="E_STATE"):
+        both.asker.open_kept(both.keys([1])[0])
+    table = whole(both)
+    assert len(table) == both.holder.epoch.table_bytes
+    both.asker.keep(table)
+    for number in range(2):
+        wanted = [0, 5, 299, 300, 301]
+        found = both.read(*wanted)
+        assert [both.asker.open_kept(key) for key in both.keys(wanted)] == found
+        assert [one is not None for one in found] == (
+            [True] * 3 + [False] * 2,
+            [False, True, True, True, False],
+        )[number]
+        delta = both.holder.update(
+            version(number + 1), digests([0 if not number else 5]), digests([300, 299]), record(1) * 2
+        )
+        both.asker.apply(delta)
+    assert table != whole(both)
+    for bad in (b"", table[:-1], table + b"x"):
+        with pytest.raises(AtollError, match="E_FORMAT"):
+            both.asker.keep(bad)
+    for outside in ((0, both.holder.epoch.columns + 1), (2**62, 2**62)):
+        with pytest.raises(AtollError, match="E_RANGE"):
+            both.holder.columns(*outside)
+
+
 def test_a_changed_table_answers_nothing_of_the_version_before() -> None:
     both = Pair({1: 1, 2: 2})
     (key,) = both.keys([1])

@@ -127,3 +127,27 @@ def test_hits_and_misses_have_the_same_messages_in_the_same_order(
     several = seen(*IDS[50:60])
     assert several == seen(*ABSENT[5:15])
     assert several == seen(*IDS[50:55], *ABSENT[5:10])
+
+
+def test_an_asker_that_asks_much_takes_the_sealed_table_and_still_shows_nothing(
+    net: Net, capture: Any, leaks: Any, lookup: str
+) -> None:
+    """From then on a key costs its evaluation alone, hit or miss."""
+    capture.take()
+    for _ in range(4):
+        ask(net, *IDS[:50], *ABSENT)
+    sent = capture.take()
+    labels = b"".join(data for name, data in sent.items() if name.endswith("labels")).decode()
+    assert " table\n" in labels
+    sizes = []
+    for keys in (IDS[50:60], ABSENT[:10]):
+        before = capture.take()
+        ask(net, *keys)
+        later = capture.take()
+        sizes.append(sum(len(data) for name, data in later.items() if "n2" in name))
+        sent |= {f"{len(sent)} {name}": data for name, data in (before | later).items()}
+        assert " queries\n" not in b"".join(d for n, d in later.items() if n.endswith("labels")).decode()
+    assert sizes[0] == sizes[1] < 10 * 250
+    payload = b"".join(sent.values())
+    assert leaks([payload], [*IDS, *ABSENT, *NAMES, *DEBTS]) == []
+    assert not [d for d in digests(*IDS, *ABSENT) if d[:8] in payload]

@@ -14,10 +14,12 @@ from atoll.errors import AtollError
 from atoll.functions.calls import SALT_BYTES, CallBook
 from atoll.functions.context import Call, Context, Shown
 from atoll.functions.query import messages
-from atoll.functions.query.messages import ANSWERS, CALLS, CLOSE, EPOCH, EVALUATED, QUERIES, STOP, Peer
+from atoll.functions.query.messages import ANSWERS, CALLS, CLOSE, EPOCH, EVALUATED, QUERIES, STOP, TABLE, Peer
 
 # Queries that are ready before their keys are known: when fewer are left, as many are made at once.
 _LEAST_READY, _MOST_READY = 8, 16
+# Whoever fetched so many columns, and as many bytes as all have, takes them all; they take this part of the memory.
+_LEAST_FETCHED, _TABLE_PART = 256, 4
 
 
 class Asker:
@@ -35,6 +37,7 @@ class Asker:
         self._book: CallBook | None = None
         self._ends = 0.0
         self._epochs = self._salts = self._groups = 0
+        self._fetched, self._kept = 0, False
         self._stopping = False
         self._taken = threading.Event()
         self.calls = 0
@@ -54,7 +57,8 @@ class Asker:
         """Makes queries ahead of need, while no key waits for one."""
         while not self._stopping:
             assert self._sealed is not None  # the epoch came before
-            self._sealed.prepare(_LEAST_READY, _MOST_READY)
+            if not self._kept:
+                self._sealed.prepare(_LEAST_READY, _MOST_READY)
             self._taken.wait()
             self._taken.clear()
 
@@ -97,6 +101,7 @@ class Asker:
         except AtollError as error:
             raise self._peer.wrong(error.text) from None
         self._epoch, self._version = epoch, epoch.version
+        self._fetched, self._kept = 0, False
 
     def _hint_bytes(self, epoch: Epoch) -> int:
         if epoch.hint_bytes > messages.MOST_HINT:
@@ -198,6 +203,39 @@ class Asker:
         return self._sealed.finish(blinded, evaluation, passed)
 
     def _fetch(self, keys: list[Any]) -> list[bytes | None]:
+        """The record of each key, out of its column."""
+        if not keys:
+            return []
+        self._fetched += len(keys)
+        if not self._kept and self._whole_is_cheaper():
+            self._take_table()
+        if not self._kept:
+            return self._fetch_columns(keys)
+        assert self._sealed is not None
+        try:
+            return [self._sealed.open_kept(key) for key in keys]
+        except AtollError as error:
+            raise self._peer.wrong(error.text) from None
+
+    def _whole_is_cheaper(self) -> bool:
+        """Whether columns one by one, those before included, cost as many bytes as the sealed table.
+
+        It follows from sizes and the number of keys, so that it tells the host nothing of keys.
+        """
+        assert self._epoch is not None
+        columns = self._fetched * (self._epoch.query_bytes + self._epoch.answer_bytes)
+        most = min(messages.MOST_TABLE, self._context.memory_bytes // _TABLE_PART)
+        return self._fetched >= _LEAST_FETCHED and self._epoch.table_bytes <= min(columns, most)
+
+    def _take_table(self) -> None:
+        assert self._sealed is not None
+        assert self._epoch is not None
+        self._peer.say(TABLE)
+        self._peer.read(TABLE)
+        self._sealed.keep(self._peer.read_pieces(self._epoch.table_bytes))
+        self._kept = True
+
+    def _fetch_columns(self, keys: list[Any]) -> list[bytes | None]:
         """A query for each key, some in each message; then every record is opened."""
         assert self._sealed is not None
         assert self._epoch is not None

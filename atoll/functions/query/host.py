@@ -57,6 +57,7 @@ class Host:
         self._consent: str = parameters["consent"]
         self._book: CallBook | None = None
         self._epochs = self._versions = self._groups = 0
+        self._given = False
         self.calls = 0
         local = self._local()
         self._version = local.version
@@ -115,6 +116,7 @@ class Host:
         return self._book
 
     def _announce(self, hint: bytes) -> None:
+        self._given = False
         epoch: Epoch = self._holder.epoch
         self._peer.say(EPOCH, **vars(epoch))
         self._peer.send_pieces(hint, "hint")
@@ -212,7 +214,15 @@ class Host:
             delta=len(delta),
         )
         self._peer.send_pieces(delta, "delta")
-        self._answer(len(passed))
+        if passed and not self._given:
+            self._answer(len(passed))
+
+    def _give_table(self) -> None:
+        """The sealed table whole: whoever may fetch any column may have them all."""
+        epoch = self._holder.epoch
+        self._peer.say(messages.TABLE)
+        self._peer.send_columns(self._holder.columns, epoch.columns, epoch.column_bytes)
+        self._given = True
 
     def _evaluate(self, blinded: bytes, granted: int) -> bytes:
         if not granted:
@@ -222,10 +232,14 @@ class Host:
 
     def _answer(self, keys: int) -> None:
         """One query for each key, whatever it gives: the host cannot tell a hit from a miss."""
-        length = self._holder.epoch.query_bytes
+        length, first = self._holder.epoch.query_bytes, True
         while keys:
             count = min(keys, messages.QUERIES_AT_ONCE)
-            body = self._peer.read(messages.QUERIES)
+            body = self._peer.read(messages.QUERIES, *([messages.TABLE] if first else []))
+            if body["kind"] == messages.TABLE:
+                self._give_table()
+                return
+            first = False
             queries = self._peer.read_all(body["queries"], count, length, "queries")
             try:
                 answers = self._holder.answer(queries)

@@ -5,6 +5,8 @@
     host   evaluated    and the changes of the table since
     asker  queries      one for each key that was evaluated, some in each message
     host   answers
+    asker  table        instead of queries: it takes the sealed table whole, and asks for no column of it again
+    host   table, and the columns
     asker  close, stop  and the host the same
 
 Large parts travel in pieces behind the message that says their length.
@@ -12,6 +14,7 @@ Large parts travel in pieces behind the message that says their length.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +25,7 @@ from atoll.functions.calls import SALT_BYTES
 from atoll.functions.context import Channel
 
 EPOCH, CALLS, EVALUATED = "epoch", "calls", "evaluated"
-QUERIES, ANSWERS, CLOSE, STOP = "queries", "answers", "close", "stop"
+QUERIES, ANSWERS, TABLE, CLOSE, STOP = "queries", "answers", "table", "close", "stop"
 _EPOCH = {"columns", "cells", "record_bytes", "salt", "public", "version", "seed"}
 FIELDS: dict[str, set[str]] = {
     EPOCH: _EPOCH,
@@ -30,6 +33,7 @@ FIELDS: dict[str, set[str]] = {
     EVALUATED: {"errors", "evaluation", "version", "delta"},
     QUERIES: {"queries"},
     ANSWERS: {"answers"},
+    TABLE: set(),
     CLOSE: set(),
     STOP: set(),
 }
@@ -37,7 +41,7 @@ SEALING = "sealing"
 """The step whose progress says whether the table is sealed."""
 QUERIES_AT_ONCE = 16
 """Queries in a message, which share one pass over the table."""
-MOST_DELTA = MOST_HINT = 1 << 30
+MOST_DELTA = MOST_HINT = MOST_TABLE = 1 << 30
 _PIECE = 4 << 20
 _CALL = {"salt", "commitment", "authorisation"}
 
@@ -75,6 +79,17 @@ class Peer:
         """Sends what its own message said the length of."""
         for start in range(0, len(data), _PIECE):
             self.channel.send(data[start : start + _PIECE], step)
+
+    def send_columns(self, columns: Callable[[int, int], bytes], count: int, length: int) -> None:
+        """Sends so many columns of that length, as the pieces of what they are together."""
+        waiting = bytearray()
+        for first in range(0, count, step := max(1, _PIECE // length)):
+            waiting += columns(first, min(step, count - first))
+            while len(waiting) >= _PIECE:
+                self.channel.send(bytes(waiting[:_PIECE]), TABLE)
+                del waiting[:_PIECE]
+        if waiting:
+            self.channel.send(bytes(waiting), TABLE)
 
     def read_pieces(self, length: int) -> bytes:
         """What is so long."""

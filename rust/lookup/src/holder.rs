@@ -1,5 +1,7 @@
 //! The holder: builds a table of sealed cells, evaluates blinded keys, answers queries, and takes up changes.
 
+use std::ops::Range;
+
 use atoll_pir::{Hint, Matrix, Table, Version};
 use atoll_primitives::stream::Stream;
 use atoll_psi::group::parse as parse_point;
@@ -231,6 +233,11 @@ impl Holder {
     /// Answers to queries in one pass; `E_FORMAT` or `E_STATE` if one is malformed or of another version.
     pub fn answer(&self, queries: &[&[u8]]) -> Result<Vec<Vec<u8>>, Refusal> {
         self.table.answer(queries)
+    }
+
+    /// The bytes of some columns, one after the other; `E_RANGE` outside the table.
+    pub fn columns(&self, range: Range<usize>) -> Result<Vec<u8>, Refusal> {
+        self.table.columns(range)
     }
 
     /// Takes up changes: `removed` keys go, `digests` come or get other records. Gives what askers apply to the hint.

@@ -7,10 +7,12 @@
 
 pub mod asker;
 pub mod holder;
+pub mod kept;
 pub mod seal;
 pub mod shape;
 
 pub use asker::{Blinded, Key};
 pub use atoll_primitives::refusal::Refusal;
 pub use holder::Holder;
+pub use kept::Kept;
 pub use shape::Shape;

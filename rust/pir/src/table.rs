@@ -1,6 +1,7 @@
 //! The holder's table, and the pass over it that answers queries.
 
 use std::mem::take;
+use std::ops::Range;
 
 use crate::kernel::{Path, Split, TILE_COLUMNS, TILE_ROWS, place};
 use crate::message::{encode, parse};
@@ -79,6 +80,35 @@ impl Table {
         Ok(())
     }
 
+    /// The bytes of some columns, one after the other: for whoever takes the table whole.
+    ///
+    /// `E_RANGE` outside the table, `E_STATE` for changes that are not published.
+    pub fn columns(&self, range: Range<usize>) -> Result<Vec<u8>, Refusal> {
+        self.check_published()?;
+        if range.start > range.end || range.end > self.layout.columns() {
+            return Err(Refusal::new(
+                "E_RANGE",
+                format!("the table has {} columns", self.layout.columns()),
+            ));
+        }
+        let rows = 0..self.layout.column_bytes();
+        let cell = |column: usize| {
+            let rows = rows.clone();
+            rows.map(move |row| self.cells[self.cell(row, column)])
+        };
+        Ok(range.flat_map(cell).collect())
+    }
+
+    fn check_published(&self) -> Result<(), Refusal> {
+        if self.changes.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            "E_STATE",
+            "changes of the table are not published",
+        ))
+    }
+
     /// Names the changed table `version`, and says what changed; `E_STATE` for the version that it had.
     pub fn publish(&mut self, version: Version) -> Result<Delta, Refusal> {
         if version == self.version {
@@ -99,12 +129,7 @@ impl Table {
     ///
     /// `E_FORMAT` for a wrong length, `E_STATE` for another version or for changes that are not published.
     pub fn answer(&self, queries: &[&[u8]]) -> Result<Vec<Vec<u8>>, Refusal> {
-        if !self.changes.is_empty() {
-            return Err(Refusal::new(
-                "E_STATE",
-                "changes of the table are not published",
-            ));
-        }
+        self.check_published()?;
         let split = queries
             .iter()
             .map(|query| {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use atoll_lookup::{Blinded, Holder, Key, Shape};
+use atoll_lookup::{Blinded, Holder, Kept, Key, Shape};
 use atoll_pir::{Client, Delta, Hint, Matrix, Prepared, Refusal};
 use atoll_primitives::stream::{Secret, Stream};
 use pyo3::prelude::*;
@@ -118,6 +118,18 @@ impl LookupHolder {
             .collect())
     }
 
+    fn columns<'py>(
+        &self,
+        py: Python<'py>,
+        first: usize,
+        count: usize,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let columns = py
+            .detach(|| self.0.columns(first..first.saturating_add(count)))
+            .map_err(refused)?;
+        Ok(PyBytes::new(py, &columns))
+    }
+
     fn update<'py>(
         &mut self,
         py: Python<'py>,
@@ -160,6 +172,8 @@ struct LookupAsker {
     hint: RwLock<Hint>,
     /// Queries without their columns, the oldest first.
     ready: Mutex<VecDeque<Prepared>>,
+    /// The table whole, once it was taken.
+    kept: Mutex<Option<Kept>>,
 }
 
 impl LookupAsker {
@@ -219,6 +233,7 @@ impl LookupAsker {
             begun: Mutex::new(0),
             hint: RwLock::new(Hint::parse(&hint, layout, named).map_err(refused)?),
             ready: Mutex::default(),
+            kept: Mutex::default(),
             matrix: py.detach(|| Matrix::expand(&matrix, columns)),
             seed: Secret::new(fixed("seed", seed)?),
             attempt,
@@ -305,6 +320,33 @@ impl LookupAsker {
         Ok(record.map(|record| PyBytes::new(py, &record)))
     }
 
+    /// Takes the table whole, of the version that the hint has.
+    fn keep(&self, py: Python<'_>, table: PyBackedBytes) -> PyResult<()> {
+        let keep = || {
+            let hint = self.hint();
+            let kept = Kept::new(&self.shape, *hint.version(), table.to_vec())?;
+            *locked(&self.kept) = Some(kept);
+            Ok(())
+        };
+        py.detach(keep).map_err(refused)
+    }
+
+    /// As `open`, from the table that was taken whole.
+    fn open_kept<'py>(
+        &self,
+        py: Python<'py>,
+        key: &LookupKey,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let open = || {
+            let kept = locked(&self.kept);
+            let none = || Refusal::new("E_STATE", "the table was not taken whole");
+            key.0
+                .open(kept.as_ref().ok_or_else(none)?.column(key.0.column())?)
+        };
+        let record = py.detach(open).map_err(refused)?;
+        Ok(record.map(|record| PyBytes::new(py, &record)))
+    }
+
     fn apply(&self, py: Python<'_>, delta: PyBackedBytes) -> PyResult<()> {
         let apply = || {
             let _nobody_makes_any = locked(&self.begun);
@@ -312,6 +354,9 @@ impl LookupAsker {
             let mut ready = locked(&self.ready);
             let delta = Delta::parse(&delta, hint.layout())?;
             hint.apply(&delta, &self.matrix)?;
+            if let Some(kept) = locked(&self.kept).as_mut() {
+                kept.apply(&delta)?;
+            }
             Client::new(&hint, &self.matrix)?.renew(ready.make_contiguous());
             Ok(())
         };
