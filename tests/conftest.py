@@ -25,6 +25,27 @@ from hypothesis import settings
 settings.register_profile("atoll", deadline=None, derandomize=os.environ.get("CI") == "true")
 settings.load_profile("atoll")
 
+# Where tests take longest, by folder or file: they begin first, so that no worker is left with such a file when the
+# others have nothing more to do.
+LONGEST = (
+    "node/test_source_mutations.py", "scenarios/test_by_cli.py", "scenarios/test_by_rest.py",
+    "scenarios/test_by_sdk.py", "script_nodes", "node", "replay", "agreements", "billing", "wire", "evidence", "demo",
+    "protocols", "functions",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts files, and nothing inside of them."""
+    folder = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        place = item.path.relative_to(folder).as_posix() if item.path.is_relative_to(folder) else ""
+        found = (at for at, name in enumerate(LONGEST) if place == name or place.startswith(f"{name}/"))
+        return next(found, len(LONGEST))
+
+    items.sort(key=rank)
+
+
 # The programs of each server, as PATH names and as places where distributions keep them outside of PATH. Go is
 # none, and is asked for in the same way: it builds what checks the ledger's encodings from outside.
 SERVERS: dict[str, tuple[str, ...]] = {
