@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from atoll.errors import AtollError
 from atoll.functions.calls import read_book
 from atoll.functions.context import Shown
-from atoll.functions.query import host, messages
+from atoll.functions.query import asker, host, messages
 
 TABLE = {f"key {n}": 3 * n for n in range(200)}
 Start = Callable[..., Lookup]
@@ -24,7 +24,8 @@ Start = Callable[..., Lookup]
 
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "_LOOK_SECONDS", 0.005)
+    for module in (asker, host):
+        monkeypatch.setattr(module, "_LOOK_SECONDS", 0.005)
 
 
 @pytest.fixture
@@ -272,10 +273,9 @@ def test_a_table_that_outgrows_its_columns_is_sealed_anew(start: Start) -> None:
     for name in ("public", "salt", "seed", "version"):
         assert epochs[0][name] != epochs[1][name]
     # The hint of the new epoch stands between a group's calls and its evaluations.
-    assert kinds(lookup.lines[ALICE].received)[2:] == (
-        ["evaluated", "answers", "epoch", *["piece"] * pieces(epochs[1]), "evaluated", "answers"]
-        + ["evaluated", "piece", "answers", "close", "stop"]
-    )
+    before = ["evaluated", "answers", "epoch", *(["piece"] * pieces(epochs[1])), "evaluated", "answers"]
+    after = ["evaluated", "piece", "answers", "close", "stop"]
+    assert kinds(lookup.lines[ALICE].received)[2:] == [*before, *after]
 
 
 def pieces(epoch: dict[str, Any]) -> int:
