@@ -136,6 +136,7 @@ class Lookup:
 
     def put(self, table: dict[str, int], keys: list[str] | None = None) -> None:
         """Gives bob another version, and waits until his side has read it; `keys` may name a key twice."""
+        assert self.sealed.wait(SECONDS)  # what stands before is the first one
         self._local = self._written(table, keys)
         while self._looks.acquire(blocking=False):
             pass

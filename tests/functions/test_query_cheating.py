@@ -13,7 +13,7 @@ from atoll_lookup_world import ALICE, BOB, Lookup, body, digests
 from atoll.crypto.lookup import Holder
 from atoll.crypto.wire import encode_body
 from atoll.errors import AtollError
-from atoll.functions.query import asker, host
+from atoll.functions.query import asker, host, messages
 from atoll.functions.query.messages import FIELDS
 
 TABLE = {f"key {n}": 3 * n for n in range(20)}
@@ -207,6 +207,7 @@ LIES: dict[str, tuple[str, Any]] = {
     "one cell more": ("epoch", lambda m: {**m, "cells": m["cells"] + 1}),
     "a cell that is truth": ("epoch", having(cells=True)),
     "records of another length than in the plan": ("epoch", having(record_bytes=17)),
+    "one cell of all bytes": ("epoch", lambda m: {**m, "cells": 1, "record_bytes": 36 * m["cells"] - 20}),
     "a short salt": ("epoch", having(salt=bytes(15))),
     "a long salt": ("epoch", having(salt=bytes(17))),
     "a short key": ("epoch", having(public=bytes(31))),
@@ -260,6 +261,15 @@ LIES: dict[str, tuple[str, Any]] = {
 def test_a_host_that_lies_is_named(start: Callable[..., Lookup], name: str) -> None:
     kind, twist = LIES[name]
     judged(start(bend_bob=Bend(kind, twist)), BOB)
+
+
+def test_a_hint_beyond_all_is_refused_before_it_is_read(
+    start: Callable[..., Lookup], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "MOST_HINT", 5632 * 36)
+    lookup = start()
+    judged(lookup, BOB)
+    assert len(lookup.lines[ALICE].received) == 1
 
 
 def delta_said(change: Callable[[int], int]) -> tuple[str, Any]:
