@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal, getcontext
+from functools import cache
 
 from reference.stream import Stream
 
@@ -42,10 +43,15 @@ def message(version: bytes, values: list[int]) -> bytes:
     return version + b"".join((value % Q).to_bytes(4, "little") for value in values)
 
 
+@cache
+def matrix_row(seed: bytes, column: int) -> list[int]:
+    """The words of the public matrix that belong to one column of the table."""
+    return words(Stream(seed, [b"index-pir/v1/matrix", column.to_bytes(4, "big")]).take(4 * N))
+
+
 def matrix(seed: bytes, columns: int) -> list[list[int]]:
     """The public matrix, a stream for each row."""
-    labels = [[b"index-pir/v1/matrix", j.to_bytes(4, "big")] for j in range(columns)]
-    return [words(Stream(seed, label).take(4 * N)) for label in labels]
+    return [matrix_row(seed, column) for column in range(columns)]
 
 
 def thresholds() -> list[int]:

@@ -12,6 +12,7 @@ from reference import ristretto255 as group
 from reference.circuit_cases import circuit
 from reference.hidden_totals_cases import hidden
 from reference.row_tree_cases import row_tree
+from reference.sealed_lookup_cases import sealed_lookup
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors"
 
@@ -313,6 +314,7 @@ FILES = {
     "pairwise_masks.json": masks,
     "keys.json": key_digests,
     "row_tree.json": row_tree,
+    "sealed_lookup.json": sealed_lookup,
 }
 
 

@@ -127,7 +127,7 @@ MUTATIONS = (
     Mutation(
         "a lookup answers from a version of its table that is over",
         "functions/query/host.py",
-        "            if local.version == (ahead.version if ahead else self._version):\n",
+        "            if local.version == known:\n",
         "            if self._version:\n",
         "tests/node/test_query.py::test_versions_change_under_load_and_every_answer_is_right",
     ),

@@ -69,6 +69,10 @@ class Epoch:
         """Bytes of an answer."""
         return VERSION_BYTES + 4 * self.column_bytes
 
+    def delta_bytes(self, changes: int) -> int:
+        """Bytes of the delta of so many changed cells: two versions, then for each its number and two contents."""
+        return 2 * VERSION_BYTES + changes * (4 + 2 * (20 + self.record_bytes))
+
 
 class Holder:
     """The holder's table in one epoch. One thread changes it at a time; it answers from any.

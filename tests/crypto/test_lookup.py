@@ -100,6 +100,7 @@ def test_versions_equal_a_mapping(first: dict, later: list[dict]) -> None:
             )
             both.asker.prepare(1, 2)
             both.asker.apply(delta)
+            assert len(delta) == both.holder.epoch.delta_bytes(len(gone) + len(changed))
             assert len(delta) == 32 + (4 + 2 * (20 + LENGTH)) * (len(gone) + len(changed))
         assert both.holder.keys == len(after)
         wanted = [*range(0, 61, 7), *after]

@@ -1,14 +1,19 @@
-"""Makes the shared consortium of these tests importable as `atoll_test_world`."""
+"""Makes the shared worlds of these tests importable: `atoll_test_world`, `atoll_lookup_world`."""
 
 import importlib.util
 import sys
 from pathlib import Path
 
-_NAME = "atoll_test_world"
-if _NAME not in sys.modules:
-    _spec = importlib.util.spec_from_file_location(_NAME, Path(__file__).parent.parent / "plan" / "world.py")
-    assert _spec is not None
-    assert _spec.loader is not None
-    _module = importlib.util.module_from_spec(_spec)
-    sys.modules[_NAME] = _module
-    _spec.loader.exec_module(_module)
+_HERE = Path(__file__).parent
+_FILES = {
+    "atoll_test_world": _HERE.parent / "plan" / "world.py",
+    "atoll_lookup_world": _HERE / "lookup_world.py",
+}
+for _name, _file in _FILES.items():
+    if _name not in sys.modules:
+        _spec = importlib.util.spec_from_file_location(_name, _file)
+        assert _spec is not None
+        assert _spec.loader is not None
+        _module = importlib.util.module_from_spec(_spec)
+        sys.modules[_name] = _module
+        _spec.loader.exec_module(_module)

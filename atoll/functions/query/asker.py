@@ -200,7 +200,10 @@ class Asker:
             if evaluation:
                 raise self._peer.wrong("an evaluation of calls that did not pass")
             return []
-        return self._sealed.finish(blinded, evaluation, passed)
+        try:
+            return self._sealed.finish(blinded, evaluation, passed)
+        except AtollError as error:
+            raise self._peer.wrong(error.text) from None
 
     def _fetch(self, keys: list[Any]) -> list[bytes | None]:
         """The record of each key, out of its column."""

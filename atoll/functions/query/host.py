@@ -38,12 +38,12 @@ class Source:
 
 @dataclass(frozen=True)
 class _Next:
-    """A version that waits to be taken up; `sealed` where the table had to be sealed anew for it."""
+    """A version that waits to be taken up; `error` where it cannot be."""
 
     version: str
     records: Records
     changes: Changes
-    error: AtollError | None = None
+    error: Exception | None = None
 
 
 class Host:
@@ -129,12 +129,13 @@ class Host:
             local = self._local()
             with self._lock:
                 ahead = self._next
-            if local.version == (ahead.version if ahead else self._version):
+                known = ahead.version if ahead else self._version
+            if local.version == known:
                 continue
             try:
                 records = self._source.read(local, 1)
                 found = _Next(local.version, records, differences(self._records, records))
-            except AtollError as error:
+            except Exception as error:
                 nothing = Changes(b"", b"", b"")
                 found = _Next(local.version, self._records, nothing, error)
             with self._lock:
@@ -145,21 +146,25 @@ class Host:
         """Takes up a version that waits: the delta for the asker, empty if there is none."""
         with self._lock:
             ahead, self._next = self._next, None
+            if ahead is not None:
+                # Together with `_next`: who reads the next version compares it with what stands.
+                self._records, self._version = ahead.records, ahead.version
         self._context.taken_up(ahead.version if ahead else None)
         if ahead is None:
             return b""
         if ahead.error is not None:
             # The service ends, and says whose table it is: to serve an old version for ever would be a wrong answer.
             raise ahead.error
-        self._records, self._version = ahead.records, ahead.version
         changes = ahead.changes
-        if not (changes.removed or changes.digests):
+        count = (len(changes.removed) + len(changes.digests)) // 32
+        if not count:
             return b""
-        try:
-            return self._holder.update(self._named(), changes.removed, changes.digests, changes.records)
-        except AtollError as error:
-            if error.code != "E_TOO_LARGE":
-                raise
+        if self._holder.epoch.delta_bytes(count) <= messages.MOST_DELTA:
+            try:
+                return self._holder.update(self._named(), changes.removed, changes.digests, changes.records)
+            except AtollError as error:
+                if error.code != "E_TOO_LARGE":
+                    raise
         self._holder = self._seal(self._records)
         self._announce(self._holder.hint())
         return b""
@@ -228,7 +233,10 @@ class Host:
         if not granted:
             return b""
         self._groups += 1
-        return self._holder.evaluate(blinded, granted, self._groups)
+        try:
+            return self._holder.evaluate(blinded, granted, self._groups)
+        except AtollError as error:
+            raise self._peer.wrong(error.text) from None
 
     def _answer(self, keys: int) -> None:
         """One query for each key, whatever it gives: the host cannot tell a hit from a miss."""

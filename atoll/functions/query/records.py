@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,21 +58,35 @@ def encode_rows(rows: Sequence[Sequence[Any]], length: int) -> bytes | None:
     return (_LENGTH.pack(len(body)) + body).ljust(length, b"\0")
 
 
+def _holds(value: Any) -> bool:
+    """Whether a column can hold the value: a plain one, a number within 64 bits."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return value is None or isinstance(value, str)
+
+
 def decode_rows(record: bytes, columns: int) -> list[list[Any]] | None:
     """The rows of a record; None for what no holder writes."""
+    if len(record) < _LENGTH.size:
+        return None
     (length,) = _LENGTH.unpack_from(record)
     body, rest = record[_LENGTH.size : _LENGTH.size + length], record[_LENGTH.size + length :]
     if len(body) != length or rest.strip(b"\0"):
         return None
     try:
         rows = cbor2.loads(body)
+        fits = (
+            isinstance(rows, list)
+            and rows != []
+            and all(isinstance(row, list) and len(row) == columns for row in rows)
+            and all(_holds(value) for row in rows for value in row)
+            # A record has one form: nothing follows its rows, and no tag stands for a value.
+            and cbor2.dumps(rows) == body
+        )
     except (cbor2.CBORError, ValueError, RecursionError, OverflowError):
         return None
-    plain = (type(None), bool, int, float, str)
-    fits = isinstance(rows, list) and all(
-        isinstance(row, list) and len(row) == columns and all(isinstance(value, plain) for value in row)
-        for row in rows
-    )
     return rows if fits else None
 
 
