@@ -13,6 +13,9 @@ from atoll_lookup_world import ALICE, BOB, Lookup, body, kinds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atoll.crypto import dsse
+from atoll.crypto.suite import SigningKey
+from atoll.crypto.wire import encode_body
 from atoll.errors import AtollError
 from atoll.functions.calls import read_book
 from atoll.functions.context import Shown
@@ -197,7 +200,46 @@ def test_a_commitment_of_another_type_costs_its_call_alone(start: Start) -> None
     lookup.ended()
 
 
+def test_an_authorisation_that_is_presented_stands_in_both_books(start: Start) -> None:
+    seen: list[Shown | None] = []
+    lookup = start(consent="presented", admit=seen.append)
+    envelope = dsse.sign("consent/v1", {"who": "key 1"}, SigningKey(b"s" * 32))
+    good = {"commitment": None, "opening": None, "envelope": envelope}
+    bad = {"commitment": None, "opening": None, "envelope": {**envelope, "payload": 5}}
+    found = lookup.ask("key 1", "key 2", "key 3", shown=[good, None, good])
+    assert (found.values, found.errors) == ([3, None, 9], [None, "E_CONSENT", None])
+    lookup.ended()
+    assert [shown.envelope for shown in seen if shown] == [envelope] * 2
+    for party in (ALICE, BOB):
+        kept = read_book(lookup.books[party][0])
+        assert [one.envelope for one in kept] == [envelope] * 2
+        assert {json.loads(one.record)["consent"] for one in kept} == {dsse.identifier(envelope)}
+    other = start(consent="presented", bend_alice=presenting(bad["envelope"]))
+    assert other.ask("key 1", shown=[good]).errors == ["E_FORMAT"]
+    other.ended()
+
+
+def presenting(envelope: Any) -> Callable[[str, bytes], list[bytes]]:
+    """An asker whose calls show something else than its own book says."""
+
+    def bend(step: str, message: bytes) -> list[bytes]:
+        if step != "calls":
+            return [message]
+        found = body(message)
+        calls = [{**call, "authorisation": envelope} for call in found["calls"]]
+        return [encode_body({**found, "calls": calls})]
+
+    return bend
+
+
 # Tables that change.
+
+
+def test_all_rows_of_a_key_come_in_its_record(start: Start) -> None:
+    lookup = start({"a": 1}, rows=3, record_bytes=20)
+    lookup.put({}, ["a", "b", "a", "a"])
+    assert lookup.ask("a", "b", "c").rows == [[[0], [2], [3]], [[1]], None]
+    lookup.ended()
 
 
 def test_a_new_version_between_requests(start: Start) -> None:
