@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -235,13 +234,6 @@ class Lookup:
         if isinstance(found, AtollError):
             raise found
         return Answer(decode_body(found))
-
-    def taken(self) -> None:
-        """Waits until alice's side has taken what was asked of it."""
-        end = time.monotonic() + SECONDS
-        while not self._requests.empty():
-            assert time.monotonic() < end
-            time.sleep(0.001)
 
     def idle(self) -> None:
         """Nobody asks until the open block ends."""

@@ -230,7 +230,7 @@ def test_plans_end_with_their_agreement() -> None:
 
 
 def test_every_function_has_a_compiler_that_takes_a_checked_agreement() -> None:
-    assert set(compilers()) == {"join", "intersect", "join_totals", "totals", "echo", "script"}
+    assert set(compilers()) == {"join", "intersect", "join_totals", "totals", "echo", "script", "query"}
     agreement = w.parse(w.terms())
     plan = compilers()["echo"](
         {"agreement": w.ID, "purpose": "credit-risk", "asset": "echo"},

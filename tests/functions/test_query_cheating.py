@@ -43,8 +43,7 @@ class Bend:
 
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (asker, host):
-        monkeypatch.setattr(module, "_LOOK_SECONDS", 0.005)
+    monkeypatch.setattr(host, "_LOOK_SECONDS", 0.005)
 
 
 @pytest.fixture
@@ -148,6 +147,7 @@ VALID: dict[str, Body] = {
     "evaluated": {"errors": [None], "evaluation": bytes(96), "version": bytes(16), "delta": 0},
     "queries": {"queries": [bytes(144)]},
     "answers": {"answers": [bytes(16)]},
+    "table": {},
     "close": {},
     "stop": {},
 }  # fmt: skip
@@ -156,6 +156,7 @@ TAKEN = {
     (BOB, "evaluated"): {"epoch"},
     (ALICE, "calls"): {"close"},
     (ALICE, "close"): {"calls"},
+    (ALICE, "queries"): {"table"},
 }
 
 
@@ -424,3 +425,60 @@ def test_a_query_of_the_version_before_is_refused(start: Callable[..., Lookup]) 
         return [encode_body({**first[0], "queries": first[0]["queries"][: len(first[-1]["queries"])]})]
 
     judged(start(bend_alice=bend), ALICE, changed=True)
+
+
+# The table whole.
+
+
+@pytest.fixture
+def _whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asker.Asker, "_whole_is_cheaper", lambda self: True)
+
+
+@pytest.mark.usefixtures("_whole")
+@pytest.mark.parametrize(
+    "twist",
+    [
+        lambda m: {"kind": "answers", "answers": []},
+        having(more=1),
+        lambda m: [m, b"piece of another length"],
+        lambda m: [m, m],
+    ],
+    ids=["answers", "with more", "another piece", "twice"],
+)
+def test_a_host_that_gives_another_table_is_named(start: Callable[..., Lookup], twist: Twist) -> None:
+    judged(start(bend_bob=Bend("table", twist)), BOB)
+
+
+@pytest.mark.usefixtures("_whole")
+@pytest.mark.parametrize(
+    "twist",
+    [having(more=1), lambda m: {"kind": "tables"}, lambda m: b""],
+    ids=["with more", "no kind", "nothing"],
+)
+def test_an_asker_whose_wish_for_the_table_is_malformed_is_named(
+    start: Callable[..., Lookup], twist: Twist
+) -> None:
+    judged(start(bend_alice=Bend("table", twist)), ALICE)
+
+
+@pytest.mark.usefixtures("_whole")
+def test_a_host_whose_change_is_of_no_cell_is_named_by_who_took_the_table(
+    start: Callable[..., Lookup],
+) -> None:
+    def outside(delta: bytes) -> bytes:
+        return delta[:32] + b"\xff" * 4 + delta[36:]
+
+    judged(start(bend_bob=Bend("delta", outside)), BOB, changed=True)
+
+
+@pytest.mark.usefixtures("_whole")
+def test_an_asker_that_asks_for_columns_of_a_table_that_it_took_is_named(
+    start: Callable[..., Lookup],
+) -> None:
+    """Its queries stand where another group of calls belongs."""
+
+    def queries_before(m: Body) -> list[Body]:
+        return [{"kind": "queries", "queries": [bytes(144)]}, m]
+
+    judged(start(bend_alice=Bend("close", queries_before)), ALICE)

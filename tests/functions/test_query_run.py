@@ -27,8 +27,7 @@ Start = Callable[..., Lookup]
 
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (asker, host):
-        monkeypatch.setattr(module, "_LOOK_SECONDS", 0.005)
+    monkeypatch.setattr(host, "_LOOK_SECONDS", 0.005)
 
 
 @pytest.fixture
@@ -145,8 +144,8 @@ def test_a_service_that_is_stopped_before_its_table_is_sealed_ends_in_order(star
     lookup = start(bend_bob=wait)
     stopping = threading.Thread(target=lookup.stop)
     stopping.start()
-    lookup.taken()
-    go.set()
+    threading.Timer(0.2, go.set).start()
+    assert go.wait(30)
     stopping.join(30)
     assert not lookup.errors
     assert [calls for calls, _ in lookup.blocks[ALICE]] == [calls for calls, _ in lookup.blocks[BOB]] == [0]
@@ -390,3 +389,46 @@ def test_a_first_table_that_is_broken_is_an_error_before_anything_leaves(start: 
     assert error.code == "E_RANGE"
     assert not lookup.lines[ALICE].received
     assert not lookup.released
+
+
+# The table whole.
+
+
+def test_who_asked_for_as_many_columns_as_there_are_takes_the_table(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asker, "_LEAST_FETCHED", 20)
+    lookup = start()
+    wanted = [f"key {n}" for n in range(195, 205)]
+    values = [TABLE.get(key) for key in wanted]
+    for _ in range(30):
+        assert lookup.ask(*wanted).values == values
+    lookup.put({**TABLE, "key 195": -1, "key 204": 7})
+    assert lookup.ask(*wanted).values == [-1, *values[1:-1], 7]
+    lookup.put({f"key {n}": n for n in range(100, 5000)})
+    assert lookup.ask(*wanted).values == list(range(195, 205))
+    lookup.ended()
+    said = kinds(lookup.lines[BOB].received)
+    epoch = body(plain(lookup)[0])
+    traffic = 16 + 4 * epoch["columns"] + 16 + 4 * epoch["cells"] * 36
+    first = said.index("table")
+    fetched = sum(
+        len(m["queries"]) for m in map(body, lookup.lines[BOB].received[:first]) if m["kind"] == "queries"
+    )
+    assert (fetched + 10) * traffic >= epoch["columns"] * epoch["cells"] * 36 > fetched * traffic
+    # Nothing but calls, until all is sealed anew.
+    calls = said[first + 1 : -3]
+    assert set(calls) == {"calls"}
+    assert said[-3:] == ["queries", "close", "stop"]
+
+
+def test_a_table_beyond_a_part_of_the_memory_is_not_taken(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asker, "_LEAST_FETCHED", 1)
+    monkeypatch.setattr(asker, "_TABLE_PART", 1 << 18)
+    lookup = start()
+    for _ in range(10):
+        assert lookup.ask("key 7", *["nobody"] * 50).values[0] == 21
+    lookup.ended()
+    assert "table" not in kinds(lookup.lines[BOB].received)
