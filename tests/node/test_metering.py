@@ -71,6 +71,8 @@ def finish(net: Net, service: str) -> None:
         for node in net:
             job = node.auditor.jobs.get(service)
             error.add_note(f"{node.name}: {job.document}")
+            said = [line for line in node.log().splitlines() if service in line or '"level": "error"' in line]
+            error.add_note("\n".join([f"--- log of {node.name}", *said[-40:]]))
         raise
     job = handle.stop().wait(timeout=60)
     assert job.state == "completed"

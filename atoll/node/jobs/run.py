@@ -67,8 +67,9 @@ class Runs:
         self._progress: dict[str, dict[str, Any]] = {}
         self._calls = Calls(desk)
         self.stopping = False
-        # Jobs that ran when this node was stopped, until they are taken up: whatever ends them, that is the reason.
-        self._left: set[str] = set()
+        # The attempts that ran when this node was stopped, until they are taken up: whatever ends them, that is the
+        # reason. A later attempt, which a partner may start before that, has reasons of its own.
+        self._left: dict[str, int] = {}
         desk.partners.handle("job.start", self._started_there)
         desk.partners.handle("job.abort", self._aborted_there)
 
@@ -359,8 +360,7 @@ class Runs:
                 return
             if row.state in ENDED or (attempt is not None and attempt != row.attempt):
                 return
-            if job in self._left:
-                self._left.discard(job)
+            if self._left.pop(job, None) == row.attempt:
                 error, state = self._was_stopped(), "failed"
             self._name_parties(error, desk.names(desk.plan(row)))
             worker = self._forget(job)
@@ -489,7 +489,7 @@ class Runs:
             if before >= _RELAUNCHES:
                 return False
             self._forget(job)
-            self._left.discard(job)
+            self._left.pop(job, None)
             plan = desk.plan(row)
             with desk.store.write() as session:
                 desk.event(session, job, "resumed", attempt=attempt)
@@ -509,7 +509,7 @@ class Runs:
         """Finds the jobs that ran when this node was stopped; called before a partner can say anything."""
         with self._desk.store.read() as session:
             rows = session.query(Job).filter(Job.state.in_(("running", "released"))).all()
-        self._left = {row.id for row in rows}
+        self._left = {row.id: row.attempt for row in rows}
         return sorted(self._left)
 
     def take_up(self, job: str) -> bool:
@@ -518,7 +518,8 @@ class Runs:
         False while nothing may be recorded under its agreement: ask again later.
         """
         row = self._desk.job(job)
-        if row.state not in ("running", "released"):
+        left = self._left.get(job)
+        if row.state not in ("running", "released") or row.attempt != left:
             return True
         try:
             self._desk.require(row.agreement)
@@ -526,7 +527,7 @@ class Runs:
             if error.code == "E_RECOVERY":
                 return False
         if not self._relaunch(row.id, row.attempt):
-            self.fail(row.id, self._was_stopped())
+            self.fail(row.id, self._was_stopped(), attempt=left)
         return True
 
     def _was_stopped(self) -> AtollError:
