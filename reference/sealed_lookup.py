@@ -266,16 +266,23 @@ class Holder:
                 at = free[self.filler.below(len(free))]
                 used.add(at)
             placed[digest] = key, at
-        delta = self.version + version
-        for digest, at in zip(removed, freed, strict=True):
+        for digest in removed:
             del self.places[digest]
-            delta += self.written(at, self.filling(self.writes[at] + 1))
+        cells: dict[int, tuple[bytes, bytes] | None] = dict.fromkeys(freed)
         for digest, (key, at) in placed.items():
             self.places[digest] = at
-            place = divmod(at, self.cells)
-            delta += self.written(at, seal(key, *place, self.writes[at] + 1, changed[digest]))
+            cells[at] = key, changed[digest]
+        delta = self.version + version
+        # In the order of cells, each once.
+        for at, content in sorted(cells.items(), key=lambda item: item[0]):
+            write = self.writes[at] + 1
+            cell = self.filling(write) if content is None else self.sealed(at, write, *content)
+            delta += self.written(at, cell)
         self.version = version
         return delta
+
+    def sealed(self, at: int, write: int, key: bytes, record: bytes) -> bytes:
+        return seal(key, *divmod(at, self.cells), write, record)
 
     def written(self, at: int, cell: bytes) -> bytes:
         old, self.contents[at] = self.contents[at], cell

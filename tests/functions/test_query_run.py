@@ -82,7 +82,7 @@ def test_both_books_hold_the_same_records_of_calls(start: Start) -> None:
     lookup.ended()
     books = [read_book(lookup.books[party][0]) for party in (ALICE, BOB)]
     assert [kept.record for kept in books[0]] == [kept.record for kept in books[1]]
-    assert len({kept.record for kept in books[0]}) == 3
+    assert len({json.loads(kept.record)["salt"] for kept in books[0]}) == 3
     assert [json.loads(kept.record)["call"] for kept in books[0]] == [1, 2, 3]
 
 

@@ -1,5 +1,6 @@
 //! The holder: builds a table of sealed cells, evaluates blinded keys, answers queries, and takes up changes.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use atoll_pir::{Hint, Matrix, Table, Version};
@@ -286,26 +287,25 @@ impl Holder {
             };
             writes.push((key, at));
         }
-        for (&at, digest) in freed.iter().zip(removed) {
+        for digest in removed {
             self.places.remove(digest);
-            let mut cell = vec![0; self.shape.cell_bytes()];
-            let write = self.next_write(at);
-            fill(write, &mut self.filler, &mut cell);
-            self.table.change(at, &cell)?;
         }
-        for ((key, at), (digest, record)) in writes
-            .iter()
-            .zip(digests.iter().zip(records.chunks_exact(size)))
-        {
-            let write = self.next_write(*at);
-            let place = Place {
-                column: (at / self.shape.cells()) as u32,
-                slot: (at % self.shape.cells()) as u32,
-            };
-            let mut cell = vec![0; self.shape.cell_bytes()];
-            key.seal(place, write, record, &mut cell);
-            self.table.change(*at, &cell)?;
+        for ((_, at), digest) in writes.iter().zip(digests) {
             self.places.insert(*digest, *at as u32);
+        }
+        // In the order of cells, each once: the order of the holder's rows, and which keys went, is not the asker's.
+        let sealed = writes.iter().zip(records.chunks_exact(size));
+        let mut cells: BTreeMap<usize, Option<(&RecordKey, &[u8])>> =
+            freed.iter().map(|at| (*at, None)).collect();
+        cells.extend(sealed.map(|((key, at), record)| (*at, Some((key, record)))));
+        for (at, content) in cells {
+            let write = self.next_write(at);
+            let mut cell = vec![0; self.shape.cell_bytes()];
+            match content {
+                Some((key, record)) => key.seal(self.place(at), write, record, &mut cell),
+                None => fill(write, &mut self.filler, &mut cell),
+            }
+            self.table.change(at, &cell)?;
         }
         self.used = used;
         Ok(self.table.publish(version)?.encode())
@@ -323,6 +323,13 @@ impl Holder {
         let at = free[self.filler.below(free.len() as u64) as usize];
         used[at] = true;
         Ok(at)
+    }
+
+    fn place(&self, at: usize) -> Place {
+        Place {
+            column: (at / self.shape.cells()) as u32,
+            slot: (at % self.shape.cells()) as u32,
+        }
     }
 
     fn next_write(&mut self, at: usize) -> u32 {
