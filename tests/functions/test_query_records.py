@@ -22,6 +22,7 @@ from atoll.crypto.keys import key_digests
 from atoll.data.snapshot import create
 from atoll.data.sources import open_source
 from atoll.errors import AtollError
+from atoll.functions.query.columns import encode_batch
 from atoll.functions.query.records import (
     Changes,
     Records,
@@ -72,6 +73,39 @@ def test_values_of_every_type_come_back_as_plain_values(name: str) -> None:
     assert rows == [[plain, "x"], ["y", plain]]
     assert [type(row) for row in rows[0]] == [type(plain), str]
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+
+
+columns = st.sampled_from(
+    [
+        (pa.int64(), st.integers(-(2**63), 2**63 - 1)), (pa.int64(), st.integers(-300, 70000)),
+        (pa.bool_(), st.booleans()), (pa.string(), st.text(max_size=30)),
+        (pa.string(), st.text(min_size=20, max_size=300)),
+        (pa.date32(), st.dates()), (pa.timestamp("us"), st.datetimes()), (pa.float64(), st.floats()),
+        (pa.decimal128(20, 3), st.decimals(-(10**16), 10**16, places=3)),
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(st.data(), st.integers(1, 30), st.integers(0, 40), st.integers(0, 3))
+def test_batches_are_encoded_as_single_rows_are(data: Any, width: int, height: int, skipped: int) -> None:
+    drawn = [data.draw(columns) for _ in range(width)]
+    arrays = [
+        pa.array(data.draw(st.lists(st.none() | values, min_size=height, max_size=height)), kind)
+        for kind, values in drawn
+    ]
+    names = [f"c{n}" for n in range(width)]
+    batch = pa.record_batch(arrays, names=names).slice(min(skipped, height))
+    rows = [list(row.values()) for row in batch.to_pylist()]
+    single = [encode_rows([row], 2000) for row in rows]
+    length = data.draw(st.sampled_from([2000, 60]))
+    found, misfit = encode_batch(batch, names, length)
+    assert found.shape == (len(rows), length)
+    lengths = [len(cbor2.dumps(cbor2.loads(one[2:]))) + 2 if one else 2001 for one in single]
+    fits = [size <= length for size in lengths]
+    assert misfit == (None if all(fits) else fits.index(False))
+    if misfit is None:
+        assert [bytes(row) for row in found] == [encode_rows([row], length) for row in rows]
 
 
 plain_values = (

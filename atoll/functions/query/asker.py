@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from typing import Any
 
 from atoll.crypto.lookup import Asker as Sealed
@@ -241,20 +242,33 @@ class Asker:
     def _fetch_columns(self, keys: list[Any]) -> list[bytes | None]:
         """A query for each key, some in each message; then every record is opened."""
         assert self._sealed is not None
-        assert self._epoch is not None
         found: list[bytes | None] = []
+        waiting: deque[tuple[list[Any], list[Any]]] = deque()
         for start in range(0, len(keys), messages.QUERIES_AT_ONCE):
             part = keys[start : start + messages.QUERIES_AT_ONCE]
             asked = self._sealed.queries(part)
             self._peer.say(QUERIES, queries=[query for _, query in asked])
-            body = self._peer.read(ANSWERS)
-            answers = self._peer.read_all(body["answers"], len(part), self._epoch.answer_bytes, "answers")
-            for key, (state, _), answer in zip(part, asked, answers, strict=True):
-                try:
-                    found.append(self._sealed.open(key, state, answer))
-                except AtollError as error:
-                    raise self._peer.wrong(error.text) from None
+            waiting.append((part, asked))
+            # While the host works on one part the next one is made.
+            if len(waiting) > 1:
+                found += self._opened(*waiting.popleft())
+        while waiting:
+            found += self._opened(*waiting.popleft())
         return found
+
+    def _opened(self, keys: list[Any], asked: list[Any]) -> list[bytes | None]:
+        """The records of one part, from the host's answers."""
+        assert self._sealed is not None
+        assert self._epoch is not None
+        body = self._peer.read(ANSWERS)
+        answers = self._peer.read_all(body["answers"], len(keys), self._epoch.answer_bytes, "answers")
+        try:
+            return [
+                self._sealed.open(key, state, answer)
+                for key, (state, _), answer in zip(keys, asked, answers, strict=True)
+            ]
+        except AtollError as error:
+            raise self._peer.wrong(error.text) from None
 
     def _close(self) -> None:
         assert self._book is not None  # only an open block is closed
