@@ -34,7 +34,16 @@ class Metrics:
         )
         self.outbox = Gauge("atoll_outbox", "Messages to partners not yet answered", registry=self.registry)
         self.service_calls = Counter(
-            "atoll_service_calls", "Calls of standing services", ["function"], registry=self.registry
+            "atoll_service_calls",
+            "Calls of partners' standing services",
+            ["function"],
+            registry=self.registry,
+        )
+        self.answered = Counter(
+            "atoll_service_answered",
+            "Calls that partners made of this node's services or tables, counted as their blocks close",
+            ["function", "partner"],
+            registry=self.registry,
         )
         self.quality = Counter(
             "atoll_quality_results",

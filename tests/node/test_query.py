@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pytest
 
@@ -212,6 +213,15 @@ def test_each_key_is_charged_once_and_no_more_than_the_rate_allows(
     assert [(b["number"], b["calls"]) for b in receipt["blocks"]] == [(1, 4), (2, 1)]
     charged = [c["amount"] for c in records(net.bob).charges(lookup.job) if c["kind"] == "calls"]
     assert sum(charged) == 5
+    page = httpx.get(
+        f"{net.bob.url}/metrics", headers={"Authorization": f"Bearer {net.bob.token('operator')}"}
+    ).text
+    (counted,) = [
+        line.rsplit(" ", 1)[1]
+        for line in page.splitlines()
+        if line.startswith("atoll_service_answered_total{") and '"query"' in line and '"alice"' in line
+    ]
+    assert float(counted) >= 5
 
 
 def test_two_lookups_of_one_name_and_keys_that_are_none(net: Net, tmp_path: Path) -> None:

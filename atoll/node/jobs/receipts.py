@@ -172,6 +172,10 @@ class Receipts:
             self._settle_block(session, job, block.number, calls)
             self.store_part(session, row, part, block.number, {"calls": calls, "root": message["root"]})
             desk.event(session, job, "block closed", block=block.number, calls=calls)
+        if row.asker != desk.me:
+            desk.metrics.answered.labels(
+                function=row.function, partner=desk.names(desk.plan(row))[row.asker]
+            ).inc(calls)
         self.deliver_part(job, block.number)
 
     def deliver_part(self, job: str, block: int = 0) -> None:
