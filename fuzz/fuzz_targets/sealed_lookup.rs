@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
-use atoll_lookup::{Blinded, Holder, Key, Shape};
+use atoll_lookup::{Blinded, Holder, Kept, Key, Shape};
 use atoll_pir::{Client, Delta, Hint, Matrix};
 use atoll_primitives::stream::Stream;
 use libfuzzer_sys::fuzz_target;
@@ -38,6 +38,7 @@ struct World {
     key: Key,
     column: Vec<u8>,
     delta: Vec<u8>,
+    table: Vec<u8>,
 }
 
 fn stream(label: &[u8]) -> Stream {
@@ -81,6 +82,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let delta = sealed()
         .update([2; 16], &[3; 32], &[0; 32], &[8; RECORD])
         .unwrap();
+    let table = holder.columns(0..layout.columns()).unwrap();
     World {
         holder,
         matrix,
@@ -91,6 +93,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         key,
         column,
         delta,
+        table,
     }
 });
 
@@ -159,6 +162,29 @@ fn asker(world: &World, input: &Input) {
         let mut hint = world.hint.clone();
         if hint.apply(&parsed, &world.matrix).is_err() {
             assert_eq!(hint, world.hint);
+        }
+        let mut kept = Kept::new(shape, VERSION, world.table.clone()).unwrap();
+        let applied = kept.apply(&parsed);
+        let column = kept.column(world.key.column()).unwrap();
+        if delta == world.delta {
+            assert_eq!(world.key.open(column).unwrap().unwrap(), [8; RECORD]);
+        } else if applied.is_err() {
+            assert_eq!(column, world.column);
+        }
+    }
+    let table = input.message.of(&world.table);
+    let length = table.len();
+    match Kept::new(shape, VERSION, table) {
+        Ok(kept) => {
+            let column = kept.column(world.key.column()).unwrap();
+            if let Some(record) = world.key.open(column).unwrap() {
+                assert_eq!(record, [7; RECORD], "a record that the holder did not seal");
+            }
+            assert!(kept.column(shape.columns()).is_err());
+        }
+        Err(refusal) => {
+            assert_eq!(refusal.code, "E_FORMAT");
+            assert_ne!(length, world.table.len());
         }
     }
 }
