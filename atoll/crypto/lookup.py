@@ -16,6 +16,7 @@ from atoll.crypto.stream import check_labels, kernel_errors
 STEP: Final = "sealed-lookup"
 MOST_KEYS: Final = 1 << 24
 MOST_RECORD_BYTES: Final = 4096
+MOST_COLUMNS: Final = 1 << 18
 MOST_BATCH: Final = 65_535
 """Keys that are evaluated under one proof, at most."""
 VERSION_BYTES: Final = 16
@@ -58,6 +59,11 @@ class Epoch:
     def table_bytes(self) -> int:
         """Bytes of the sealed table."""
         return self.columns * self.column_bytes
+
+    @property
+    def matrix_bytes(self) -> int:
+        """Bytes of the public matrix, which the asker makes and keeps."""
+        return 4 * SECRET_BYTES * self.columns
 
     @property
     def query_bytes(self) -> int:

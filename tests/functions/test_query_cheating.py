@@ -482,3 +482,12 @@ def test_an_asker_that_asks_for_columns_of_a_table_that_it_took_is_named(
         return [{"kind": "queries", "queries": [bytes(144)]}, m]
 
     judged(start(bend_alice=Bend("close", queries_before)), ALICE)
+
+
+def test_an_epoch_beyond_the_askers_memory_is_refused_before_its_hint(start: Callable[..., Lookup]) -> None:
+    """As many columns as a table may have: the matrix alone is 1.5 GB."""
+    lookup = start(bend_bob=Bend("epoch", having(columns=1 << 18)))
+    with pytest.raises(AtollError) as caught:
+        lookup.ask("key 1")
+    assert caught.value.code == "E_MEMORY"
+    assert "1024 MiB" in caught.value.text

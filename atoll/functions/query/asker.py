@@ -107,6 +107,12 @@ class Asker:
     def _hint_bytes(self, epoch: Epoch) -> int:
         if epoch.hint_bytes > messages.MOST_HINT:
             raise self._peer.wrong("a hint is longer than any table's")
+        # The hint as it comes and as it is kept, and the matrix.
+        need, have = 2 * epoch.hint_bytes + epoch.matrix_bytes, self._context.memory_bytes
+        if need > have:
+            text = f"the lookup takes {need >> 20} MiB of memory; the worker has {have >> 20} MiB"
+            cure = "Raise jobs.memory_bytes, or the plan's memory_bytes where that is less."
+            raise AtollError("E_MEMORY", text, step=self._peer.step, cure=cure)
         return epoch.hint_bytes
 
     # Calls.

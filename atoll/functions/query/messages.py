@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from atoll.crypto.lookup import Epoch
+from atoll.crypto.lookup import MOST_COLUMNS, Epoch
 from atoll.crypto.wire import decode_body, encode_body
 from atoll.errors import AtollError
 from atoll.functions.calls import SALT_BYTES
@@ -107,6 +107,8 @@ class Peer:
         lengths = {"salt": 16, "public": 32, "version": 16, "seed": 32}
         if any(type(number) is not int or not 0 < number < 1 << 32 for number in numbers):
             raise self.wrong("an epoch's sizes are none")
+        if numbers[0] > MOST_COLUMNS:
+            raise self.wrong(f"a table has at most {MOST_COLUMNS} columns")
         for name, length in lengths.items():
             if not isinstance(body[name], bytes) or len(body[name]) != length:
                 raise self.wrong(f"an epoch's {name} has {length} bytes")
