@@ -50,6 +50,13 @@ def start(
             metavar="none|attested|presented", help="How keys show consent; default as the grant asks."
         ),
     ] = None,
+    declare_hits: Annotated[
+        bool | None,
+        typer.Option(
+            "--declare-hits/--no-declare-hits",
+            help="Whether receipts state how many keys had a record; by default if the grant asks a price for hits.",
+        ),
+    ] = None,
     yes: ask.Yes = False,
     wait: ask.Wait = True,
 ) -> None:
@@ -57,7 +64,7 @@ def start(
     request = requests.lookup(
         agreement, name, table, purpose=purpose, on=ask.split(on) or [], values=ask.split(values), rows=rows,
         normalise=ask.mapping(normalise, "--normalise"), record_bytes=record_bytes, maximum_keys=maximum_keys,
-        block_calls=block_calls, block_seconds=block_seconds, consent=consent,
+        block_calls=block_calls, block_seconds=block_seconds, consent=consent, declare_hits=declare_hits,
     )  # fmt: skip
     with here.client("analyst") as client:
         ask.confirm(here, client, request, yes)

@@ -289,6 +289,7 @@ def lookup(
     block_calls: int | None = None,
     block_seconds: int | None = None,
     consent: str | None = None,
+    declare_hits: bool | None = None,
     **options: Any,
 ) -> Json:
     """The request of a lookup: a standing service in which records of a partner's table are read by their keys.
@@ -306,11 +307,13 @@ def lookup(
         maximum_keys: most keys in one request, up to 10,000; None for 1,000.
         block_calls, block_seconds: most keys, and seconds, that one receipt covers.
         consent: `none`, `attested` or `presented`; None for what the grants ask.
+        declare_hits: whether receipts state how many keys had a record; None if the grants ask a price for hits.
         options: `seconds`, `memory_bytes`, `expires_seconds`.
     """
     asset, party = split_party(table)
     given = {
         "party": party,
+        "declare_hits": declare_hits,
         "values": None if values is None else _names(values),
         "normalise": {column: list(steps) for column, steps in normalise.items()} if normalise else None,
         "rows": rows,

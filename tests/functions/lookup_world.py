@@ -95,11 +95,13 @@ class Lookup:
         self._admit = admit
         self.parameters = {
             "name": "debts", "keys": ["k"], "values": ["v"], "rows": 1, "record_bytes": 16, "maximum_keys": 64,
-            "maximum_bytes": 4096, "block_calls": 1000, "block_seconds": 3600, "consent": "none", **parameters,
+            "maximum_bytes": 4096, "block_calls": 1000, "block_seconds": 3600, "consent": "none",
+            "declare_hits": False, **parameters,
         }  # fmt: skip
         ends = pair(capacity=256, seconds=SECONDS)
         self.lines = {ALICE: Line(ends[0], bend_alice), BOB: Line(ends[1], bend_bob)}
         self.blocks: dict[str, list[tuple[int, str]]] = {ALICE: [], BOB: []}
+        self.hits: dict[str, list[int | None]] = {ALICE: [], BOB: []}
         self.books: dict[str, list[Path]] = {ALICE: [], BOB: []}
         self.released: list[list[str]] = []
         self.errors: dict[str, BaseException] = {}
@@ -166,8 +168,8 @@ class Lookup:
             return CallBook(path)
 
         def close_block(book: CallBook, hits: int | None) -> None:
-            assert hits is None
             self.blocks[party].append((book.calls, book.root))
+            self.hits[party].append(hits)
 
         def call(timeout: float | None = None) -> Call | None:
             try:

@@ -432,3 +432,14 @@ def test_a_table_beyond_a_part_of_the_memory_is_not_taken(
         assert lookup.ask("key 7", *["nobody"] * 50).values[0] == 21
     lookup.ended()
     assert "table" not in kinds(lookup.lines[BOB].received)
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_hits_are_declared_for_a_block_as_a_whole_and_only_by_the_plan(start: Start, declared: bool) -> None:
+    lookup = start(declare_hits=declared)
+    lookup.ask("key 1", "nobody", "key 2")
+    lookup.ask("nobody")
+    lookup.idle()
+    lookup.ask("key 3")
+    lookup.ended()
+    assert lookup.hits == {ALICE: [2, 1] if declared else [None, None], BOB: [None, None]}

@@ -36,6 +36,7 @@ PLANS = {
     "echo": lambda: w.echo_plan(),
     "visit": lambda: w.visit_plan(),
     "lookup": lambda: w.lookup_plan(),
+    "lookup that declares hits": lambda: w.lookup_plan(declare_hits=True),
 }
 
 
@@ -177,6 +178,7 @@ def expected(plan: Any) -> tuple[dict[str, dict[str, set[str]]], set[tuple[str, 
                 uses[i][c].add("lookup_value")
             told |= {(what, owner[i], plan["asker"]) for what in ("record", "sealed_table")}
             kinds = {"call"} | ({"authorisation"} if p["consent"] == "presented" else set())
+            kinds |= {"hits"} if p["declare_hits"] else set()
             told |= {(what, plan["asker"], o["at"][1]) for what in kinds}
     return uses, told
 

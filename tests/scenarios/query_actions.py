@@ -102,6 +102,8 @@ class CliActions(Actions):
             words += ["--normalise", f"{column}={'+'.join(steps)}"]
         for option in ("rows", "record_bytes", "maximum_keys", "block_calls", "block_seconds", "consent"):
             words += [f"--{option.replace('_', '-')}", str(request[option])] if option in request else []
+        if "declare_hits" in request:
+            words += ["--declare-hits" if request["declare_hits"] else "--no-declare-hits"]
         return dict(self.driver.run(node, "analyst", "lookup", *words))
 
     def list(self, node: NodeProcess) -> list[Json]:

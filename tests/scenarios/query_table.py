@@ -219,3 +219,30 @@ def _(p: Play) -> None:
     with _standing(p, agreement) as (do, name):
         (answer,) = do.query(p.alice, name, "s60")
     raise AtollError.from_problem(answer["error"])
+
+
+def _hits(p: Play) -> list[int | None]:
+    receipt = p.do.receipt(p.alice, p.kept["job"])
+    assert not receipt["missing"]
+    return [part["meters"]["hits"] for part in receipt["document"]["parties"].values()]
+
+
+@scenario("hits are declared where the grant asks a price for them, and not else", heavy=True)
+def _(p: Play) -> None:
+    price = {"per_hit": 300, "currency": "CNY"}
+    agreement = _agree(p, alice={"loans": "*"}, bob={"taxes": _look("id", "income", price=price)})
+    with _standing(p, agreement) as (do, name):
+        do.query(p.alice, name, "s60", "s1", "s61", "s2")
+    assert sorted(map(str, _hits(p))) == ["2", "None"]
+    statement = p.do.job(p.alice, p.kept["job"])["statement"]
+    assert any("declares as hits" in line for line in statement["en"])
+    with _standing(p, agreement, declare_hits=False) as (do, name):
+        do.query(p.alice, name, "s60")
+    assert _hits(p) == [None, None]
+
+
+@scenario(
+    "declared hits of blocks so short that they tell of single keys", error="E_FORMAT", text="86400 seconds"
+)
+def _(p: Play) -> None:
+    actions(p.do).start(p.alice, _request(_both(p), declare_hits=True, block_seconds=3600))

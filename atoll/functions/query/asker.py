@@ -32,16 +32,18 @@ class Asker:
         self._record_bytes: int = parameters["record_bytes"]
         self._block_calls: int = parameters["block_calls"]
         self._block_seconds: int = parameters["block_seconds"]
+        self._declares: bool = parameters["declare_hits"]
         self._sealed: Sealed | None = None
         self._epoch: Epoch | None = None
         self._version = b""
         self._book: CallBook | None = None
         self._ends = 0.0
         self._epochs = self._salts = self._groups = 0
-        self._fetched, self._kept = 0, False
+        self._hits_before = self._fetched = 0
+        self._kept = False
         self._stopping = False
         self._taken = threading.Event()
-        self.calls = 0
+        self.calls = self.hits = 0
 
     def run(self) -> None:
         """Until the service stops."""
@@ -88,7 +90,7 @@ class Asker:
         self._context.progress(1, 1, messages.SEALING)
 
     def _open_block(self) -> CallBook:
-        self._book = self._context.calls()
+        self._book, self._hits_before = self._context.calls(), self.hits
         self._ends = time.monotonic() + self._block_seconds
         return self._book
 
@@ -158,6 +160,7 @@ class Asker:
         records: list[bytes | None] = [None] * len(shown)
         for at, record in zip(passed, self._fetch(keys), strict=True):
             records[at] = record
+            self.hits += record is not None
         return records, errors
 
     def _salt(self) -> bytes:
@@ -281,5 +284,5 @@ class Asker:
         self._peer.say(CLOSE)
         self._peer.read(CLOSE)
         self._book.close()
-        self._context.close_block(self._book, None)
+        self._context.close_block(self._book, self.hits - self._hits_before if self._declares else None)
         self._book = None

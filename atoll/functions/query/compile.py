@@ -21,6 +21,7 @@ _VALUE_BYTES = {"string": 34, "decimal": 20, "timestamp": 10}
 _TEXT_BYTES = 9
 # Bytes of a key's digest, and of a request beside its keys.
 _KEY_BYTES, _HEAD_BYTES = 32, 4096
+_HOUR_SECONDS, _MONTH_SECONDS = 3600, 31 * 86_400
 
 
 class Request(compiling.Request):
@@ -29,7 +30,9 @@ class Request(compiling.Request):
     `name`: what it is called at the asker. `asset`, `party`: the table. `keys`: its key columns, in the order in which
     keys are given; `normalise`: steps for each. `values`: columns that are read, null for all others. `rows`: most rows
     of a key. `record_bytes`: room for the values of a key, null for a guess from their types. `maximum_keys` in one
-    request. `consent`: how each key shows the data subject's authorisation; null for what the grants ask.
+    request. `block_calls`, `block_seconds`: most keys and seconds of a receipt. `consent`: how each key shows the data
+    subject's authorisation; null for what the grants ask. `declare_hits`: whether receipts state how many keys had a
+    record; null if the grants ask a price for hits.
     """
 
     name: Identifier
@@ -42,8 +45,9 @@ class Request(compiling.Request):
     record_bytes: Annotated[int, Field(ge=8, le=4096)] | None = None
     maximum_keys: Annotated[int, Field(ge=1, le=lookup.MOST_KEYS)] = 1000
     block_calls: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
-    block_seconds: Annotated[int, Field(ge=1, le=31 * 86400)] = 3600
+    block_seconds: Annotated[int, Field(ge=1, le=31 * 86400)] | None = None
     consent: ConsentMode | None = None
+    declare_hits: bool | None = None
 
 
 def _record_bytes(asset: Asset, values: list[str], rows: int) -> int:
@@ -83,6 +87,17 @@ def compile(
     if not values:
         raise AtollError("E_COLUMN", f"values: {asset.name} has no other column than its keys.")
     steps = [wanted.normalise.get(key, ()) for key in wanted.keys]
+    grants = [g for _, g in grants_to(asset, me, wanted.purpose, "query")]
+    priced = any(g.price is not None and g.price.per_hit != "0" for g in grants)
+    declare = priced if wanted.declare_hits is None else wanted.declare_hits
+    # Hits are declared in long blocks, since short ones tell of single keys.
+    seconds_of_block = wanted.block_seconds or (_MONTH_SECONDS if declare else _HOUR_SECONDS)
+    block_calls = max(wanted.block_calls, wanted.maximum_keys)
+    if declare and (seconds_of_block < lookup.DECLARED_SECONDS or block_calls < lookup.DECLARED_CALLS):
+        least = (
+            f"block_calls of {lookup.DECLARED_CALLS} and block_seconds of {lookup.DECLARED_SECONDS} seconds"
+        )
+        raise AtollError("E_FORMAT", f"declare_hits: it takes at least {least}; less tells of single keys")
     item, local = compile_side(terms, asset, 0, wanted.keys, values, steps, "values")
     at = [me, asset.host]
     edge = {**clear_edge("table", values, [me]), "rows": None}
@@ -100,11 +115,10 @@ def compile(
             "record_bytes": wanted.record_bytes or _record_bytes(asset, values, wanted.rows),
             "maximum_keys": wanted.maximum_keys,
             "maximum_bytes": _HEAD_BYTES + _KEY_BYTES * wanted.maximum_keys,
-            "block_calls": max(wanted.block_calls, wanted.maximum_keys),
-            "block_seconds": wanted.block_seconds,
-            "consent": compiling.consent_mode(
-                wanted.consent, [g for _, g in grants_to(asset, me, wanted.purpose, "query")]
-            ),
+            "block_calls": block_calls,
+            "block_seconds": seconds_of_block,
+            "consent": compiling.consent_mode(wanted.consent, grants),
+            "declare_hits": declare,
         },
         lookup.PROTOCOL.id,
         lookup.PROTOCOL.security,

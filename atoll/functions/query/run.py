@@ -32,7 +32,8 @@ def run(context: Context) -> Outcome:
         asker = Asker(context, op["parameters"], op["id"], op["at"][1])
         asker.run()
         table = pa.table({"calls": pa.array([asker.calls], pa.int64())})
-        return Outcome(table, 1, {"calls": asker.calls}, {"calls": asker.calls})
+        meters = {"calls": asker.calls} | ({"hits": asker.hits} if op["parameters"]["declare_hits"] else {})
+        return Outcome(table, 1, meters, {"calls": asker.calls})
     return Outcome(
         meters={"calls": Host(context, op["parameters"], op["id"], _source(context.plan, op)).run()}
     )

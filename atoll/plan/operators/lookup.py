@@ -19,13 +19,16 @@ from atoll.plan.model import Edge, Operator, Plan
 
 PROTOCOL = Protocol("sealed-lookup/v1", "semi-honest", "lwe-gap-dh-two-party")
 MOST_KEYS = 10_000
+DECLARED_CALLS, DECLARED_SECONDS = 100, 86_400
+"""Least block whose hits may be declared."""
 
 
 class Parameters(Document):
     """The lookup's `name` at the asker, the key columns and the columns that are read.
 
     `rows`: most rows of a key. `record_bytes`: room for them, padded. `maximum_keys` in one request of the asker,
-    `maximum_bytes` of it. A receipt for at most `block_calls` keys and `block_seconds`.
+    `maximum_bytes` of it. A receipt for at most `block_calls` keys and `block_seconds`. `declare_hits`: whether the
+    asker declares, block by block, how many of its keys had a record; such blocks may last a day at least.
     """
 
     name: Identifier
@@ -38,12 +41,18 @@ class Parameters(Document):
     block_calls: Annotated[int, Field(ge=1, le=1_000_000)]
     block_seconds: Annotated[int, Field(ge=1, le=31 * 86400)]
     consent: ConsentMode
+    declare_hits: bool
 
     @model_validator(mode="after")
     def _validate(self) -> Parameters:
         require_unique(self.values, "values: ")
         if self.block_calls < self.maximum_keys:
             raise ValueError("block_calls: one request's keys go into one block")
+        if self.declare_hits and (self.block_seconds < DECLARED_SECONDS or self.block_calls < DECLARED_CALLS):
+            raise ValueError(
+                f"declare_hits: blocks of {DECLARED_CALLS} calls and {DECLARED_SECONDS} seconds at least; shorter ones "
+                "would tell of single keys"
+            )
         return self
 
 
@@ -66,6 +75,7 @@ def derive(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], plan
         source.inputs,
         block_calls=parameters.block_calls,
         consent=parameters.consent,
+        declares_hits=parameters.declare_hits,
         delivers={plan.asker: parameters.values},
     )
 
@@ -78,7 +88,7 @@ def uses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...]) -> Use
 
 
 def discloses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], plan: Plan) -> list[Statement]:
-    """To the asker records and the sealed table; to the host calls, and authorisations that are presented."""
+    """To the asker records and the sealed table; to the host calls, presented authorisations, and declared hits."""
     asker, host = op.at
     (source,) = sources
 
@@ -103,6 +113,8 @@ def discloses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], p
     ]
     if parameters.consent == "presented":
         out.append(say("authorisation", op.id, asker, (host,), Facts()))
+    if parameters.declare_hits:
+        out.append(say("hits", op.id, asker, (host,), Facts()))
     return [*out, say("corruptible", op.id, None, op.at, Facts())]
 
 
