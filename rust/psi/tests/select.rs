@@ -109,7 +109,8 @@ fn world(cells: usize, words: usize, keys: u32) -> World {
 
 impl World {
     fn sides(&self, pools: &mut (Asker, Holder), key: u32) -> [Query; 2] {
-        let mut asker = pools.0.query(&digest(key)).unwrap();
+        let mut asker = pools.0.query().unwrap();
+        asker.ask(&digest(key)).unwrap();
         asker.column(&self.column).unwrap();
         [asker, pools.1.query(&self.sealing).unwrap()]
     }
@@ -193,7 +194,8 @@ fn three_holders_give_one_total() {
             let mut draws = Stream::derive(&[h as u8, at as u8], &[b"query"]);
             let (state, query) = client.query(place, &mut draws).unwrap();
             let answer = table.answer(&[&query]).unwrap().remove(0);
-            let mut asker = pools.0.query(&digest(*id)).unwrap();
+            let mut asker = pools.0.query().unwrap();
+            asker.ask(&digest(*id)).unwrap();
             asker
                 .column(&client.recover(state, &answer).unwrap())
                 .unwrap();
@@ -293,7 +295,7 @@ fn no_query_takes_what_another_took() {
         }
         assert_eq!(opened(&sides), world.plain(7));
     }
-    assert_eq!(pools.0.query(&digest(7)).unwrap_err().code, "E_STATE");
+    assert_eq!(pools.0.query().unwrap_err().code, "E_STATE");
     assert_eq!(pools.1.query(&world.sealing).unwrap_err().code, "E_STATE");
 }
 
@@ -478,7 +480,10 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(holder.left(), 2);
     let mut query = holder.query(&world.sealing).unwrap();
     assert_eq!(query.column(&world.column).unwrap_err().code, "E_STATE");
-    let mut query = asker.query(&digest(0)).unwrap();
+    assert_eq!(query.ask(&digest(0)).unwrap_err().code, "E_STATE");
+    let mut query = asker.query().unwrap();
+    query.ask(&digest(0)).unwrap();
+    assert_eq!(query.ask(&digest(0)).unwrap_err().code, "E_STATE");
     assert_eq!(
         query.column(&world.column[1..]).unwrap_err().code,
         "E_FORMAT"
@@ -496,29 +501,40 @@ fn what_does_not_fit_is_refused() {
 }
 
 #[test]
-fn a_column_may_come_late() {
-    let world = world(9, 1, 5);
-    let (mut asker, mut holder) = prepared(world.shape, 1, 1);
-    let mut sides = [
-        asker.query(&digest(3)).unwrap(),
-        holder.query(&world.sealing).unwrap(),
-    ];
-    let first = sides[0].next_message().unwrap().unwrap();
-    sides[1].receive(&first.bytes).unwrap();
-    while let Some(message) = sides[1].next_message().unwrap() {
-        sides[0].receive(&message.bytes).unwrap();
+fn blocks_cross_before_there_is_an_id_and_columns_may_come_late() {
+    let world = world(9, 3, 5);
+    let (mut asker, mut holder) = prepared(world.shape, 3, 1);
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let mut sides = [
+            asker.query().unwrap(),
+            holder.query(&world.sealing).unwrap(),
+        ];
+        while let Some(message) = sides[1].next_message().unwrap() {
+            assert!(sides[0].next_message().unwrap().is_none());
+            sides[0].receive(&message.bytes).unwrap();
+        }
+        assert!(sides[0].next_message().unwrap().is_none());
+        open.push(sides);
     }
-    assert!(sides[0].next_message().unwrap().is_none());
-    sides[0].column(&world.column).unwrap();
-    run(&mut sides);
-    assert_eq!(opened(&sides), world.plain(3));
+    for (key, sides) in [3, 77, 0].into_iter().zip(&mut open) {
+        sides[0].ask(&digest(key)).unwrap();
+        let choices = sides[0].next_message().unwrap().unwrap();
+        sides[1].receive(&choices.bytes).unwrap();
+        let labels = sides[1].next_message().unwrap().unwrap();
+        sides[0].receive(&labels.bytes).unwrap();
+        assert!(sides[0].next_message().unwrap().is_none());
+        sides[0].column(&world.column).unwrap();
+        run(sides);
+        assert_eq!(opened(sides), world.plain(key));
+    }
 }
 
 #[test]
 fn other_bits_of_the_same_length_change_the_sum_and_nobody_sees_it() {
     // Semi-honest: no detection is promised, and none happens.
     let world = world(9, 1, 5);
-    for kind in [5u8, 7, 9, 11, 13] {
+    for kind in [5u8, 6, 7, 9, 11, 13] {
         let mut pools = prepared(world.shape, 1, 1);
         let mut sides = world.sides(&mut pools, 2);
         while !(sides[0].done() && sides[1].done()) {

@@ -74,8 +74,8 @@ impl Asker {
         self.queries - self.next
     }
 
-    /// The next query, for the key with this digest; `E_STATE` when none is left.
-    pub fn query(&mut self, digest: &KeyDigest) -> Result<Query, Refusal> {
+    /// The next query, still without id and column; `E_STATE` when none is left.
+    pub fn query(&mut self) -> Result<Query, Refusal> {
         left(self.next, self.queries)?;
         let (at, shape) = (self.next, self.common.shape);
         self.next += 1;
@@ -99,7 +99,8 @@ impl Asker {
         let masks = |label: &str| self.common.masks(&format!("{label}/{at}"));
         let side = AskerSide {
             number: at,
-            input: input(digest),
+            input: None,
+            blocks: Vec::new(),
             choices: taken(&mut self.own.a, bits.clone()),
             labels: taken(&mut self.own.c, bits),
             leaves: taken(&mut self.leaves, at * leaves..(at + 1) * leaves),
@@ -128,7 +129,8 @@ impl Asker {
 pub(crate) struct AskerSide {
     common: Common,
     number: usize,
-    input: [u8; 16],
+    input: Option<[u8; 16]>,
+    blocks: Vec<Vec<u8>>,
     choices: Vec<u128>,
     /// Labels of the choices, then of the input.
     labels: Vec<u128>,
@@ -174,9 +176,44 @@ impl AskerSide {
         Ok(())
     }
 
-    /// True once there is a column.
-    pub(crate) fn ready(&self) -> bool {
-        self.column.is_some()
+    pub(crate) fn ask(&mut self, digest: &KeyDigest) -> Result<(), Refusal> {
+        if self.input.is_some() {
+            return Err(Refusal::new("E_STATE", "the query has its id"));
+        }
+        self.input = Some(input(digest));
+        Ok(())
+    }
+
+    /// True once there is what a message of this kind takes.
+    pub(crate) fn ready(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Choices => self.input.is_some(),
+            Kind::Corrections => self.column.is_some(),
+            _ => true,
+        }
+    }
+
+    /// Evaluates the blocks at the labels of the id.
+    fn evaluate(&mut self) -> Result<(), Refusal> {
+        let labels = self
+            .labels
+            .first_chunk()
+            .ok_or_else(|| Refusal::new("E_STATE", "there are no labels"))?;
+        for (number, block) in std::mem::take(&mut self.blocks).iter().enumerate() {
+            let masks = self
+                .common
+                .masks(&format!("block/{}/{number}", self.number));
+            let halves = self.common.shape.halves(number);
+            let found = evaluate(&masks, block, labels, halves);
+            for (half, share) in halves.into_iter().zip(found) {
+                match half {
+                    Half::Bits => self.tag = share,
+                    Half::Word => self.pads.push(share),
+                    Half::Unused => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Strings that are the holder's where a tag is the id's, and words that are the values but for the holder's shares of
@@ -201,12 +238,16 @@ impl AskerSide {
     pub(crate) fn produce(&mut self, step: &Step) -> Result<Vec<u8>, Refusal> {
         let shape = self.shape();
         match step.kind {
-            Kind::Choices => Ok((self.input.iter().zip(self.choices.chunks_exact(8)))
-                .map(|(byte, choices)| {
-                    let bits = choices.iter().enumerate();
-                    bits.fold(*byte, |byte, (bit, a)| byte ^ (*a as u8 & 1) << bit)
-                })
-                .collect()),
+            Kind::Choices => Ok((self
+                .input
+                .iter()
+                .flatten()
+                .zip(self.choices.chunks_exact(8)))
+            .map(|(byte, choices)| {
+                let bits = choices.iter().enumerate();
+                bits.fold(*byte, |byte, (bit, a)| byte ^ (*a as u8 & 1) << bit)
+            })
+            .collect()),
             Kind::Corrections => {
                 if step.level == 0 {
                     self.compare();
@@ -237,25 +278,9 @@ impl AskerSide {
                 for (label, masked) in self.labels.iter_mut().zip(body.as_chunks().0) {
                     *label ^= u128::from_le_bytes(*masked);
                 }
+                self.evaluate()?;
             }
-            Kind::Block => {
-                let masks = self
-                    .common
-                    .masks(&format!("block/{}/{}", self.number, step.level));
-                let labels = self
-                    .labels
-                    .first_chunk()
-                    .ok_or_else(|| Refusal::new("E_STATE", "there are no labels"))?;
-                let halves = shape.halves(step.level);
-                let found = evaluate(&masks, body, labels, halves);
-                for (half, share) in halves.into_iter().zip(found) {
-                    match half {
-                        Half::Bits => self.tag = share,
-                        Half::Word => self.pads.push(share),
-                        Half::Unused => {}
-                    }
-                }
-            }
+            Kind::Block => self.blocks.push(body.to_vec()),
             Kind::Tables => {
                 let unit = step.length / shape.cells();
                 for (cell, tables) in body.chunks_exact(unit).enumerate() {

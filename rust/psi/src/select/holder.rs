@@ -97,12 +97,13 @@ impl Holder {
             c: taken(&mut self.own.c, at * cells..(at + 1) * cells),
         };
         let masks = |label: &str| self.common.masks(&format!("{label}/{at}"));
+        let mut stream = self.common.stream(&format!("query/{at}/labels"));
         let side = HolderSide {
             number: at,
             keys: sealing.round_keys(),
             delta: self.labels.delta,
             masked: taken(&mut self.labels.b, at * INPUT_BITS..(at + 1) * INPUT_BITS),
-            labels: [0; INPUT_BITS],
+            labels: std::array::from_fn(|_| u128::from_le_bytes(stream.bytes())),
             leaves: taken(&mut self.leaves, at * leaves..(at + 1) * leaves),
             known: Known::new(masks("holder-words"), known, place),
             chosen: Chosen::new(masks("asker-words"), chosen, place),
@@ -234,9 +235,6 @@ impl HolderSide {
         let shape = self.shape();
         match step.kind {
             Kind::Choices => {
-                let mut stream = self.common.stream(&format!("query/{}/labels", self.number));
-                self.labels
-                    .fill_with(|| u128::from_le_bytes(stream.bytes()));
                 for (at, mask) in self.masked.iter_mut().enumerate() {
                     let flip = body[at / 8] >> (at % 8) & 1;
                     *mask ^= self.delta & 0u128.wrapping_sub(flip.into());

@@ -8,6 +8,7 @@ use super::holder::HolderSide;
 use super::parameters::{Role, Shape};
 use crate::Refusal;
 use crate::ecdh::Outgoing;
+use crate::keys::KeyDigest;
 
 /// Bytes before the body: kind, level, number of the query.
 pub(crate) const HEADER: usize = 6;
@@ -23,12 +24,12 @@ pub(crate) enum Kind {
     Opening,
     /// A piece of a turn of the correlations.
     Turn,
+    /// One garbled block of the function.
+    Block,
     /// The asker's input under its choices.
     Choices,
     /// Labels of the input, masked.
     Labels,
-    /// One garbled block of the function.
-    Block,
     /// The asker's corrections of one level.
     Corrections,
     /// The holder's tables of one level.
@@ -50,9 +51,9 @@ impl Kind {
             Self::Share => "share",
             Self::Opening => "opening",
             Self::Turn => "turn",
+            Self::Block => "block",
             Self::Choices => "choices",
             Self::Labels => "labels",
-            Self::Block => "block",
             Self::Corrections => "corrections",
             Self::Tables => "tables",
             Self::HolderFlips => "holder-flips",
@@ -86,11 +87,11 @@ pub(crate) fn schedule(shape: &Shape) -> Vec<Step> {
             length,
         });
     };
-    add(Asker, Choices, 0, 16);
-    add(Holder, Labels, 0, 128 * 16);
     for block in 0..shape.blocks() {
         add(Holder, Block, block, shape.garbled_bytes(block));
     }
+    add(Asker, Choices, 0, 16);
+    add(Holder, Labels, 0, 128 * 16);
     for (level, leaves) in shape.levels().into_iter().enumerate() {
         add(Asker, Corrections, level, cells * leaves.div_ceil(2));
         add(Holder, Tables, level, cells * 2 * leaves);
@@ -145,8 +146,20 @@ impl Query {
         self.number
     }
 
-    /// Gives the asker's side the column that it fetched. It may come late: until then there is nothing to send after
-    /// the first message.
+    /// Gives the asker's side the digest of its id. Before that it takes the garbled blocks, which may so cross ahead of
+    /// need, and sends nothing.
+    ///
+    /// # Errors
+    /// `E_STATE` at the holder or if there is one.
+    pub fn ask(&mut self, digest: &KeyDigest) -> Result<(), Refusal> {
+        match &mut self.side {
+            Side::Asker(side) => side.ask(digest),
+            Side::Holder(_) => Err(Refusal::new("E_STATE", "the holder has no id")),
+        }
+    }
+
+    /// Gives the asker's side the column that it fetched. It may come after the first message, but nothing else is sent
+    /// before.
     ///
     /// # Errors
     /// `E_FORMAT` for another length, `E_STATE` at the holder or if there is one.
@@ -179,7 +192,7 @@ impl Query {
         [step.kind as u8, step.level as u8, a, b, c, d]
     }
 
-    /// The next message, or `None` while the peer's or the column must come first and at the end.
+    /// The next message, or `None` while the peer's, the id or the column must come first and at the end.
     pub fn next_message(&mut self) -> Result<Option<Outgoing>, Refusal> {
         self.usable()?;
         let step = match self.steps.get(self.at) {
@@ -188,7 +201,7 @@ impl Query {
         };
         let side = &mut self.side;
         let body = match side {
-            Side::Asker(side) if step.kind == Kind::Corrections && !side.ready() => {
+            Side::Asker(side) if !side.ready(step.kind) => {
                 return Ok(None);
             }
             Side::Asker(side) => self.workers.install(|| side.produce(&step)),
