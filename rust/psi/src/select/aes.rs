@@ -2,8 +2,7 @@
 //!
 //! The S-box's constant 0x63 passes ShiftRows and MixColumns unchanged in every byte, and so stands in the round keys.
 
-use super::tower::Gates;
-use super::tower::{GATES, LANES, Plain, Wire, substitute, xor};
+use super::tower::{GATES, Gates, LANES, Plain, Wire, byte, substitute, xor};
 
 const ROUNDS: usize = 10;
 /// AND gates of one block.
@@ -30,9 +29,7 @@ pub(crate) fn round_keys(key: &[u8; 16]) -> RoundKeys {
             let mut lanes = [0; LANES];
             lanes[..4].copy_from_slice(&word);
             let out = substitute(&mut Plain, &wires(&lanes));
-            word = std::array::from_fn(|lane| {
-                (0..8).fold(0x63, |sum, bit| sum ^ (out[bit][lane] as u8) << bit)
-            });
+            word = std::array::from_fn(|lane| byte(&out, lane) ^ 0x63);
             word[0] ^= constant;
             constant = constant << 1 ^ if constant >> 7 == 1 { 0x1b } else { 0 };
         }
@@ -123,8 +120,7 @@ mod tests {
             Aes128Enc::new(&key.into()).encrypt_block(&mut expected);
             let out = encrypt(&mut Plain, wires(&block), Some((&round_keys(&key), 1)));
             for (lane, expected) in expected.into_iter().enumerate() {
-                let found = (0..8).fold(0, |sum, bit| sum | (out[bit][lane] as u8) << bit);
-                prop_assert_eq!(found, expected);
+                prop_assert_eq!(byte(&out, lane), expected);
             }
         }
     }

@@ -145,6 +145,12 @@ pub(crate) fn substitute(gates: &mut impl Gates, x: &[Wire]) -> Vec<Wire> {
     linear(&MAPS.leave, &invert(gates, &inside))
 }
 
+/// The byte of bits in plain sight in one lane.
+pub(crate) fn byte(wires: &[Wire], lane: usize) -> u8 {
+    let bits = wires.iter().enumerate();
+    bits.fold(0, |byte, (bit, wire)| byte | (wire[lane] as u8 & 1) << bit)
+}
+
 /// Gates over bits in plain sight.
 pub(crate) struct Plain;
 
@@ -193,8 +199,7 @@ mod tests {
                 let inverse = (0..=255).find(|y| slow(x, *y) == 1).unwrap_or(0);
                 let turned = |k: u32| inverse.rotate_left(k);
                 let expected = inverse ^ turned(1) ^ turned(2) ^ turned(3) ^ turned(4);
-                let found = (0..8).fold(0, |sum, bit| sum | (out[bit][lane] as u8) << bit);
-                assert_eq!(found, expected);
+                assert_eq!(byte(&out, lane), expected);
             }
         }
     }
