@@ -36,16 +36,45 @@ fn preparations(shape: Shape, queries: usize, seed: u8) -> [Preparation; 2] {
     })
 }
 
+/// What a preparation and a query have in common.
+trait Side: std::fmt::Debug {
+    fn next(&mut self) -> Result<Option<Vec<u8>>, Refusal>;
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Refusal>;
+    fn ended(&self) -> bool;
+}
+
+macro_rules! side {
+    ($machine:ty) => {
+        impl Side for $machine {
+            fn next(&mut self) -> Result<Option<Vec<u8>>, Refusal> {
+                let message = self.next_message()?;
+                Ok(message.map(|message| {
+                    assert!(message.bytes.len() <= 1 << 20 && !message.opens);
+                    message.bytes
+                }))
+            }
+            fn take(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+                self.receive(bytes)
+            }
+            fn ended(&self) -> bool {
+                self.done()
+            }
+        }
+    };
+}
+
+side!(Preparation);
+side!(Query);
+
 /// Runs both to their end; all messages in order, with the number of their sender.
-fn prepare(sides: &mut [Preparation; 2]) -> Vec<(usize, Vec<u8>)> {
+fn run<S: Side>(sides: &mut [S; 2]) -> Vec<(usize, Vec<u8>)> {
     let mut sent = Vec::new();
-    while !(sides[0].done() && sides[1].done()) {
+    while !(sides[0].ended() && sides[1].ended()) {
         let before = sent.len();
         for from in 0..2 {
-            while let Some(message) = sides[from].next_message().unwrap() {
-                assert!(message.bytes.len() <= 1 << 20 && !message.opens);
-                sides[1 - from].receive(&message.bytes).unwrap();
-                sent.push((from, message.bytes));
+            while let Some(message) = sides[from].next().unwrap() {
+                sides[1 - from].take(&message).unwrap();
+                sent.push((from, message));
             }
         }
         assert!(sent.len() > before, "nobody can send");
@@ -55,25 +84,9 @@ fn prepare(sides: &mut [Preparation; 2]) -> Vec<(usize, Vec<u8>)> {
 
 fn prepared(shape: Shape, queries: usize, seed: u8) -> (Asker, Holder) {
     let mut sides = preparations(shape, queries, seed);
-    prepare(&mut sides);
+    run(&mut sides);
     let [asker, holder] = sides;
     (asker.asker().unwrap(), holder.holder().unwrap())
-}
-
-fn run(sides: &mut [Query; 2]) -> Vec<(usize, Vec<u8>)> {
-    let mut sent = Vec::new();
-    while !(sides[0].done() && sides[1].done()) {
-        let before = sent.len();
-        for from in 0..2 {
-            while let Some(message) = sides[from].next_message().unwrap() {
-                assert!(message.bytes.len() <= 1 << 20 && !message.opens);
-                sides[1 - from].receive(&message.bytes).unwrap();
-                sent.push((from, message.bytes));
-            }
-        }
-        assert!(sent.len() > before, "nobody can send");
-    }
-    sent
 }
 
 fn opened(sides: &[Query; 2]) -> Vec<u64> {
@@ -241,13 +254,11 @@ fn three_holders_give_one_total() {
 fn messages_have_the_same_lengths_whether_the_id_is_there_or_not() {
     let world = world(70, 1, 50);
     let mut pools = prepared(world.shape, 2, 1);
-    let mut lengths = [3, 2000].map(|key| {
+    let lengths = [3, 2000].map(|key| {
         let sent = run(&mut world.sides(&mut pools, key));
         let lengths = sent.into_iter().map(|(from, bytes)| (from, bytes.len()));
         lengths.collect::<Vec<_>>()
     });
-    lengths[0].sort_unstable();
-    lengths[1].sort_unstable();
     assert_eq!(lengths[0], lengths[1]);
 }
 
@@ -262,7 +273,7 @@ fn sizes_are_those_of_a_run() {
                 own.map(|(_, bytes)| bytes.len() as u64).sum::<u64>()
             })
         };
-        let preparation = bytes(&prepare(&mut sides));
+        let preparation = bytes(&run(&mut sides));
         let [asker, holder] = sides;
         let mut pools = (asker.asker().unwrap(), holder.holder().unwrap());
         let sent = run(&mut world.sides(&mut pools, 0));
@@ -308,7 +319,7 @@ fn another_attempt_or_seed_shares_no_message() {
             p.attempt = attempt;
             Preparation::new(&Secret::new([seed + role as u8; 32]), p).unwrap()
         });
-        let mut sent = prepare(&mut sides);
+        let mut sent = run(&mut sides);
         let [asker, holder] = sides;
         let mut pools = (asker.asker().unwrap(), holder.holder().unwrap());
         sent.extend(run(&mut world.sides(&mut pools, 2)));
@@ -391,26 +402,23 @@ fn broken_messages_of_a_query_are_refused_wherever_they_come() {
 }
 
 /// Runs honestly up to message `at`, which `change` replaces by others; what the receiver says.
-fn cheat(sides: &mut [Query; 2], at: usize, change: &Change) -> Refusal {
+fn cheat<S: Side>(sides: &mut [S; 2], at: usize, change: &Change) -> Refusal {
     let mut seen: Vec<Vec<u8>> = Vec::new();
     loop {
         let before = seen.len();
         for from in 0..2 {
-            while let Some(message) = sides[from].next_message().unwrap() {
+            while let Some(message) = sides[from].next().unwrap() {
+                let other = &mut sides[1 - from];
                 if seen.len() == at {
-                    for bytes in change(&message.bytes, &seen) {
-                        if let Err(refusal) = sides[1 - from].receive(&bytes) {
-                            let other = &mut sides[1 - from];
-                            assert_eq!(other.receive(&message.bytes).unwrap_err().code, "E_STATE");
-                            assert_eq!(other.next_message().unwrap_err().code, "E_STATE");
-                            assert!(!other.done() && other.shares().is_err());
-                            return refusal;
-                        }
-                    }
-                    panic!("a changed message passed");
+                    let mut sent = change(&message, &seen).into_iter();
+                    let refused = sent.find_map(|bytes| other.take(&bytes).err());
+                    assert_eq!(other.take(&message).unwrap_err().code, "E_STATE");
+                    assert_eq!(other.next().unwrap_err().code, "E_STATE");
+                    assert!(!other.ended());
+                    return refused.expect("a changed message passed");
                 }
-                sides[1 - from].receive(&message.bytes).unwrap();
-                seen.push(message.bytes);
+                other.take(&message).unwrap();
+                seen.push(message);
             }
         }
         assert!(seen.len() > before, "nobody can send");
@@ -420,28 +428,11 @@ fn cheat(sides: &mut [Query; 2], at: usize, change: &Change) -> Refusal {
 #[test]
 fn broken_messages_of_a_preparation_are_refused_wherever_they_come() {
     let shape = Shape::new(9, 2).unwrap();
-    let count = prepare(&mut preparations(shape, 2, 1)).len();
+    let count = run(&mut preparations(shape, 2, 1)).len();
     assert!(count > 6);
     for at in 0..count {
         for (number, change) in CHANGES.into_iter().enumerate() {
-            let mut sides = preparations(shape, 2, 1);
-            let mut seen: Vec<Vec<u8>> = Vec::new();
-            let refusal = 'run: loop {
-                for from in 0..2 {
-                    while let Some(message) = sides[from].next_message().unwrap() {
-                        let other = &mut sides[1 - from];
-                        if seen.len() == at {
-                            let mut results = change(&message.bytes, &seen).into_iter();
-                            let refused = results.find_map(|bytes| other.receive(&bytes).err());
-                            assert_eq!(other.receive(&message.bytes).unwrap_err().code, "E_STATE");
-                            assert_eq!(other.next_message().unwrap_err().code, "E_STATE");
-                            break 'run refused.unwrap();
-                        }
-                        other.receive(&message.bytes).unwrap();
-                        seen.push(message.bytes);
-                    }
-                }
-            };
+            let refusal = cheat(&mut preparations(shape, 2, 1), at, change);
             assert_eq!(refusal.code, "E_PROTOCOL", "message {at}, change {number}");
         }
     }
@@ -494,7 +485,7 @@ fn what_does_not_fit_is_refused() {
     let [asker, holder] = preparations(world.shape, 1, 1);
     assert_eq!(asker.asker().unwrap_err().code, "E_STATE");
     let mut sides = preparations(world.shape, 1, 1);
-    prepare(&mut sides);
+    run(&mut sides);
     let [asker, _] = sides;
     assert_eq!(asker.holder().unwrap_err().code, "E_STATE");
     assert_eq!(holder.holder().unwrap_err().code, "E_STATE");
@@ -603,16 +594,11 @@ fn cost_of_a_query() {
         }
         let each = |seconds: f64| seconds * 1e3 / queries as f64;
         println!(
-            "{cells} cells of {words} words: prepared in {:.2} ms and {} + {} bytes a query at both sides; \
-             asker {:.2} ms, holder {:.2} ms, {} + {} bytes, {} changes of direction",
+            "{cells} cells of {words} words, a query: prepared in {:.2} ms at both sides, asker {:.2} ms, \
+             holder {:.2} ms; of {queries} queries {sizes:?}",
             each(preparation),
-            sizes.preparation[0] / queries as u64,
-            sizes.preparation[1] / queries as u64,
             each(seconds[0]),
             each(seconds[1]),
-            sizes.query[0],
-            sizes.query[1],
-            sizes.rounds
         );
     }
 }
