@@ -545,17 +545,10 @@ fn other_bits_of_the_same_length_change_the_sum_and_nobody_sees_it() {
 
 /// Processor time of this process in seconds, in steps of 10 ms.
 fn spent() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace();
-    let ticks = fields
-        .skip(11)
-        .take(2)
-        .filter_map(|ticks| ticks.parse::<f64>().ok());
-    ticks.sum::<f64>() / 100.0
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    ticks.map(|t| t.parse::<f64>().unwrap()).sum::<f64>() / 100.0
 }
 
 /// Processor time and bytes: `cargo test --release -p atoll-psi --test select cost -- --ignored --nocapture`.
