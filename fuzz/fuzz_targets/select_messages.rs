@@ -1,5 +1,5 @@
-//! Messages of a peer of a query against a sealed table, on either side, in the preparation and in the query: honest ones,
-//! changed ones, made-up ones.
+//! Messages of a peer of a query against a sealed table, on either side, in the preparation and in the query: honest
+//! ones, changed ones, made-up ones.
 #![no_main]
 
 use arbitrary::Arbitrary;

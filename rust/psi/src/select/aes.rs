@@ -1,6 +1,7 @@
 //! AES-128 (FIPS 197) as a circuit, for whoever garbles it with a key of its own.
 //!
-//! The S-box's constant 0x63 passes ShiftRows and MixColumns unchanged in every byte, and so stands in the round keys.
+//! The S-box's constant 0x63 passes ShiftRows and MixColumns unchanged in every byte, and so stands in the round
+//! keys.
 
 use super::tower::{GATES, Gates, LANES, Plain, Wire, byte, substitute, xor};
 

@@ -216,8 +216,8 @@ impl AskerSide {
         Ok(())
     }
 
-    /// Strings that are the holder's where a tag is the id's, and words that are the values but for the holder's shares of
-    /// the pads.
+    /// Strings that are the holder's where a tag is the id's, and words that are the values but for the holder's
+    /// shares of the pads.
     fn compare(&mut self) {
         let shape = self.shape();
         let column = self.column.as_deref().unwrap_or_default();

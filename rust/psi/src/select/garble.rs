@@ -1,9 +1,10 @@
 //! Garbled blocks of AES with half gates (Zahur, Rosulek and Evans, eprint 2014/756), and what both sides take out of
 //! them: bits shared by XOR, or 64 bits as shares of a word modulo 2^64.
 //!
-//! A label's lowest bit is its colour; the difference of a wire's two labels has the lowest bit 1. The colours of a wire
-//! that nobody decodes are shares of its bit. For a word every bit k has a row more: the evaluator takes the hash of its
-//! label, and adds the row if the colour is 1; the row makes both ways lead to `2^k bit + r`, of which the garbler knows r.
+//! A label's lowest bit is its colour; the difference of a wire's two labels has the lowest bit 1. The colours of a
+//! wire that nobody decodes are shares of its bit. For a word every bit k has a row more: the evaluator takes the
+//! hash of its label, and adds the row if the colour is 1; the row makes both ways lead to `2^k bit + r`, of which
+//! the garbler knows r.
 
 use super::aes::{ANDS, RoundKeys, encrypt};
 use super::tower::{Gates, LANES, Wire};
@@ -116,8 +117,8 @@ fn word_tweak(half: usize, bit: usize) -> u128 {
     (2 * ANDS + half * WORD + bit) as u128
 }
 
-/// The garbled block, and this side's shares of both halves (zero for one that nobody needs). `labels` are those of 0 of
-/// the input, in the order of its bits; the lowest bit of `delta` is 1.
+/// The garbled block, and this side's shares of both halves (zero for one that nobody needs). `labels` are those of 0
+/// of the input, in the order of its bits; the lowest bit of `delta` is 1.
 pub(crate) fn garble(
     masks: &Masks,
     delta: u128,

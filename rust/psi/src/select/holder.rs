@@ -68,8 +68,8 @@ impl Holder {
         self.queries - self.next
     }
 
-    /// Answers the next query by the table that `sealing` sealed; `E_STATE` when none is left, `E_FORMAT` for a table of
-    /// another shape.
+    /// Answers the next query by the table that `sealing` sealed; `E_STATE` when none is left, `E_FORMAT` for a table
+    /// of another shape.
     pub fn query(&mut self, sealing: &Sealing) -> Result<Query, Refusal> {
         left(self.next, self.queries)?;
         let (at, shape) = (self.next, self.common.shape);

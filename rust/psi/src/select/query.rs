@@ -146,8 +146,8 @@ impl Query {
         self.number
     }
 
-    /// Gives the asker's side the digest of its id. Before that it takes the garbled blocks, which may so cross ahead of
-    /// need, and sends nothing.
+    /// Gives the asker's side the digest of its id. Before that it takes the garbled blocks, which may so cross ahead
+    /// of need, and sends nothing.
     ///
     /// # Errors
     /// `E_STATE` at the holder or if there is one.
@@ -158,8 +158,8 @@ impl Query {
         }
     }
 
-    /// Gives the asker's side the column that it fetched. It may come after the first message, but nothing else is sent
-    /// before.
+    /// Gives the asker's side the column that it fetched. It may come after the first message, but nothing else is
+    /// sent before.
     ///
     /// # Errors
     /// `E_FORMAT` for another length, `E_STATE` at the holder or if there is one.

@@ -1,8 +1,8 @@
 //! The holder's table: cells under a pseudorandom function that nobody evaluates in plain sight for the asker.
 //!
-//! F(id) is AES-128 under a few keys of the holder at the first half of the id's digest: a tag, and a pad for each word.
-//! A cell is the tag and the words less their pads modulo 2^64; a cell that holds nothing is random. Where a cell
-//! stands follows from the digest and a public salt alone, and its place in the column is random.
+//! F(id) is AES-128 under a few keys of the holder at the first half of the id's digest: a tag, and a pad for each
+//! word. A cell is the tag and the words less their pads modulo 2^64; a cell that holds nothing is random. Where a
+//! cell stands follows from the digest and a public salt alone, and its place in the column is random.
 
 use aes::Aes128Enc;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
@@ -62,10 +62,10 @@ impl Sealing {
 
     /// A sealed table: columns of cells, one after the other.
     ///
-    /// `digests` are distinct keys of 32 bytes, `values` as many times `words` words; `filler` gives what cells hold that
-    /// hold nothing, and where cells stand. `E_FORMAT` for lengths, `E_DUPLICATE` if a key comes twice, `E_TOO_LARGE` if a
-    /// column has more keys than cells: the shape is to be chosen so that this is rare, since another salt in place of one
-    /// that failed tells something of the keys.
+    /// `digests` are distinct keys of 32 bytes, `values` as many times `words` words; `filler` gives what cells hold
+    /// that hold nothing, and where cells stand. `E_FORMAT` for lengths, `E_DUPLICATE` if a key comes twice,
+    /// `E_TOO_LARGE` if a column has more keys than cells: the shape is to be chosen so that this is rare, since
+    /// another salt in place of one that failed tells something of the keys.
     pub fn table(
         &self,
         salt: &[u8; 16],

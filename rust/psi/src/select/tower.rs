@@ -1,7 +1,7 @@
 //! The S-box of AES as a circuit of 36 AND gates, by inversion in a tower of quadratic fields over GF(2).
 //!
-//! Each field of the tower is `u^2 = u + v` over the one below, with v as in `CONSTANT`. An element is its bits, those of
-//! the lower coefficient first. A gate works on `LANES` values at a time, one for each byte of a block.
+//! Each field of the tower is `u^2 = u + v` over the one below, with v as in `CONSTANT`. An element is its bits,
+//! those of the lower coefficient first. A gate works on `LANES` values at a time, one for each byte of a block.
 
 use std::sync::LazyLock;
 
