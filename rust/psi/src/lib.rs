@@ -14,6 +14,7 @@ mod messages;
 pub mod normalise;
 pub mod opprf;
 pub mod partition;
+pub mod select;
 pub mod vole_psi;
 pub mod voprf;
 pub mod zero_shares;

@@ -10,17 +10,17 @@
 
 mod cuckoo;
 mod entries;
-mod equality;
-mod hash;
+pub(crate) mod equality;
+pub(crate) mod hash;
 mod machine;
 mod mapper;
-mod parameters;
+pub(crate) mod parameters;
 mod placer;
-mod products;
+pub(crate) mod products;
 mod schedule;
 mod side;
 mod sizes;
-mod turns;
+pub(crate) mod turns;
 
 pub use machine::{Machine, Output};
 pub use parameters::{Parameters, Role, bins};

@@ -51,6 +51,21 @@ pub fn bins(entries: usize) -> usize {
     }
 }
 
+/// Bits of strings of which none is equal to another by chance in any of `bins` bins, but for 2^-40.
+pub(crate) fn string_bits(bins: usize) -> u32 {
+    let width = STATISTICAL + usize::BITS - bins.saturating_sub(1).leading_zeros();
+    width.next_multiple_of(LEAF as u32)
+}
+
+/// Leaves of each level of an equality test of `bits` bits; the last has one.
+pub(crate) fn levels(bits: u32) -> Vec<usize> {
+    let mut levels = vec![(bits as usize).div_ceil(LEAF)];
+    while levels[levels.len() - 1] > 1 {
+        levels.push(levels[levels.len() - 1].div_ceil(LEAF));
+    }
+    levels
+}
+
 /// Who a party is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -144,19 +159,14 @@ impl Shape {
         }
         let empty = entries == 0 || mapped == 0;
         let bins = bins(entries as usize);
-        let width = STATISTICAL + usize::BITS - bins.saturating_sub(1).leading_zeros();
-        let bits = width.next_multiple_of(LEAF as u32);
-        let mut levels = vec![(bits as usize).div_ceil(LEAF)];
-        while levels[levels.len() - 1] > 1 {
-            levels.push(levels[levels.len() - 1].div_ceil(LEAF));
-        }
+        let bits = string_bits(bins);
         Ok(Self {
             entries: entries as usize,
             rows: p.mapper_items as usize,
             copies: p.multiplicity,
             bins,
             bits,
-            levels: if empty { Vec::new() } else { levels },
+            levels: if empty { Vec::new() } else { levels(bits) },
             placer_words: p.placer_words,
             mapper_words: p.mapper_words,
         })

@@ -1,12 +1,11 @@
 //! What a run sends, from its public sizes alone.
 
 use atoll_okvs::{Kind, slots};
-use atoll_ot::vole;
 
 use super::parameters::{Parameters, Role, Shape};
 use super::schedule::{self, HEADER, TURN_PIECE, schedule};
 use super::side::{Use, correlations, groups};
-use super::turns::RECORD;
+use super::turns::lengths;
 use crate::Refusal;
 
 /// Sizes of a run.
@@ -42,21 +41,10 @@ fn spoken(turn: usize) -> usize {
 
 /// Bytes of the turns in which one group of correlations is made, the placer's first, without headers of pieces.
 pub(crate) fn turns(group: &[(Use, usize, u32)]) -> Result<Vec<usize>, Refusal> {
-    let mut said: [Vec<usize>; 4] = Default::default();
-    for (purpose, size, bits) in group {
-        let lengths = vole::lengths(*size, *bits)?;
-        // The sender begins: the placer at once, the mapper in its first turn.
-        let first = match purpose {
-            Use::Leaves | Use::PlacerWords => 0,
-            Use::Entries | Use::MapperWords => 1,
-        };
-        said[first].extend(lengths.choices);
-        said[first + 1].extend(lengths.extension);
-        said[first + 2].extend(lengths.trees);
-    }
-    let used = if said[3].is_empty() { 3 } else { 4 };
-    let length = |turn: &Vec<usize>| turn.iter().map(|message| RECORD + message).sum();
-    Ok(said[..used].iter().map(length).collect())
+    lengths(group.iter().map(|(purpose, size, bits)| {
+        let first = matches!(purpose, Use::Leaves | Use::PlacerWords);
+        (first, *size, *bits)
+    }))
 }
 
 /// The sizes of a run; of the parameters only numbers of items and words are looked at. Errors as for the machine.

@@ -7,7 +7,7 @@ use atoll_ot::{Party, vole};
 use crate::Refusal;
 
 /// Bytes before a message of a turn: number and length.
-pub(crate) const RECORD: usize = 6;
+const RECORD: usize = 6;
 
 /// One side of a correlation that is being made.
 pub(crate) enum Half {
@@ -38,6 +38,25 @@ impl Half {
             Self::Sender(_) => Err(Refusal::new("E_STATE", "not a receiver of correlations")),
         }
     }
+}
+
+/// Bytes of the turns in which correlations are made, without headers of pieces: of each whether its sender has the first
+/// turn, its size and its bits.
+pub(crate) fn lengths(
+    all: impl Iterator<Item = (bool, usize, u32)>,
+) -> Result<Vec<usize>, Refusal> {
+    let mut said: [Vec<usize>; 4] = Default::default();
+    for (begins, size, bits) in all {
+        let lengths = vole::lengths(size, bits)?;
+        // The sender begins: at once, or in the second turn.
+        let first = usize::from(!begins);
+        said[first].extend(lengths.choices);
+        said[first + 1].extend(lengths.extension);
+        said[first + 2].extend(lengths.trees);
+    }
+    let used = if said[3].is_empty() { 3 } else { 4 };
+    let length = |turn: &Vec<usize>| turn.iter().map(|message| RECORD + message).sum();
+    Ok(said[..used].iter().map(length).collect())
 }
 
 /// This side's halves of all correlations.
