@@ -20,7 +20,7 @@ def rows(first: int, last: int) -> Json:
     return {"id": ids, "debt": [str(i) for i in range(len(ids))]}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def net() -> Iterator[Net]:
     with nodes("alice", "bob", "carol") as made:
         made.alice.steward.data.add("loans", rows(0, 300))
@@ -42,13 +42,13 @@ def net() -> Iterator[Net]:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def agreement(net: Net) -> str:
     weaker = {"variants": ["semi-honest", "low-communication", "kept"]}
     return net.agreement({"alice": {"loans": "*"}, "bob": {"taxes": "*"}}, replay=KEEP, join=weaker)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def totals_agreement(net: Net) -> str:
     return net.agreement({name: {"book": "*"} for name in ("alice", "bob", "carol")}, replay=KEEP)
 
@@ -85,6 +85,6 @@ class Look:
         return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def look() -> Look:
     return Look()

@@ -41,9 +41,9 @@ _load("atoll_scenario_query_table", "query_table.py")
 _load("atoll_scenario_running", "running.py")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Three paired nodes with their tables, shared by all scenarios."""
+    """Three paired nodes with their tables, shared by all scenarios of one way, and gone before other tests."""
     from atoll_scenario_world import World
 
     settings = {"jobs.concurrent": 16, "carol": {"audit.replay_for": ["alice"]}}
