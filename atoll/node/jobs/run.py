@@ -18,6 +18,7 @@ from atoll.net.line import Measured
 from atoll.net.link import Peer as Remote
 from atoll.net.listener import job_name
 from atoll.node.clock import parse, stamp
+from atoll.node.jobs.aborts import ABORT_KIND, name_parties, signed_abort
 from atoll.node.jobs.desk import ENDED, Desk
 from atoll.node.jobs.facts import gather
 from atoll.node.jobs.launch import (
@@ -41,7 +42,7 @@ from atoll.node.state.models import Job, JobEvent
 from atoll.node.worker.supervise import Worker
 from atoll.policy import decide
 
-ABORT_KIND = "abort/v1"
+_OWN_REASON_SECONDS = 5.0
 _RELAUNCHES = 20
 _START_SECONDS = 5.0
 _LINGER_SECONDS = 60.0
@@ -268,7 +269,7 @@ class Runs:
         elif kind == "reply":
             error = AtollError.from_problem(message["error"]) if message["error"] else None
             if error is not None:
-                self._name_parties(error, self._desk.names(self._desk.plan(self._desk.job(job))))
+                name_parties(error, self._desk.names(self._desk.plan(self._desk.job(job))))
             self._calls.answered(job, message["call"], message["payload"], error)
         elif kind == "block":
             # In the order of the worker's messages, so that a block is closed before the next one is asked for.
@@ -362,7 +363,7 @@ class Runs:
                 return
             if self._left.pop(job, None) == row.attempt:
                 error, state = self._was_stopped(), "failed"
-            self._name_parties(error, desk.names(desk.plan(row)))
+            name_parties(error, desk.names(desk.plan(row)))
             worker = self._forget(job)
             if worker is not None:
                 worker.cancel(error)
@@ -405,26 +406,10 @@ class Runs:
                 return
             pause = min(60.0, pause * 2)
 
-    @staticmethod
-    def _name_parties(error: AtollError, names: dict[str, str]) -> None:
-        """Workers know parties by key; people know them by name."""
-        for key, name in names.items():
-            error.text = error.text.replace(key, name)
-            error.party = name if error.party == key else error.party
-
     def tell(self, session: Session, row: Job, error: AtollError, apart_from: str = "") -> None:
         """Queues a signed abort for the others: from the asker to all, from a participant to the asker."""
         desk = self._desk
-        wire = {**error.to_wire(), "party": error.party or desk.config["node.name"]}
-        document = {
-            "format": "atoll.abort/v1",
-            "job": row.id,
-            "attempt": row.attempt,
-            "by": desk.me,
-            "error": wire,
-            "at": stamp(desk.clock()),
-        }
-        envelope = dsse.sign(ABORT_KIND, document, desk.signing)
+        envelope = signed_abort(desk, row, error)
         to = desk.others(desk.plan(row)) if row.asker == desk.me else [row.asker]
         for key in to:
             if key != apart_from:
@@ -451,9 +436,27 @@ class Runs:
             desk.event(
                 session, row.id, "aborted there", peer=remote.name, code=error.code, envelope=body["abort"]
             )
+        if error.code == "E_PEER_ABORT" and error.party == desk.config["node.name"]:
+            threading.Thread(
+                target=self._fail_unless_ended,
+                args=(row.id, row.attempt, error),
+                daemon=True,
+                name="own reason",
+            ).start()
+            return {}
         state = "cancelled" if error.code == "E_CANCELLED" else "failed"
         self.fail(row.id, error, tell=row.asker == desk.me, state=state)
         return {}
+
+    def _fail_unless_ended(self, job: str, attempt: int, error: AtollError) -> None:
+        """The partner saw this side's worker end: why it did is on its way from the worker, and says more."""
+        end = time.monotonic() + _OWN_REASON_SECONDS  # a worker that is cut off ends at once
+        while time.monotonic() < end and not self.stopping:
+            row = self._desk.job(job)
+            if row.state in ENDED or row.attempt != attempt:
+                return
+            time.sleep(0.05)
+        self.fail(job, error, attempt=attempt, tell=self._desk.job(job).asker == self._desk.me)
 
     def cancel(self, job: str, person: str) -> None:
         """A person ends a job."""
