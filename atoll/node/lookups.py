@@ -76,6 +76,11 @@ def _value(column: Column, raw: Any, where: str) -> Any:
     return raw
 
 
+def _unknown(name: str) -> AtollError:
+    cure = "Start it: atoll lookup start."
+    return AtollError("E_NOT_FOUND", f"there is no lookup {name!r}", cure=cure, fault="caller")
+
+
 class Lookups:
     """Lookups by their names. Where several services have one name, the newest answers."""
 
@@ -107,12 +112,7 @@ class Lookups:
         for row, found in self._standing():
             if found.name == name:
                 return self._described(row, found)
-        raise AtollError(
-            "E_NOT_FOUND",
-            f"there is no lookup {name!r}",
-            cure="Start it: atoll lookup start.",
-            fault="caller",
-        )
+        raise _unknown(name)
 
     def _described(self, row: Job, found: _Lookup) -> Json:
         desk = self._jobs.desk
@@ -177,8 +177,7 @@ class Lookups:
         if standing:
             state = standing[0][0].state
             raise AtollError("E_STATE", f"the lookup {name!r} is {state} and answers no calls yet")
-        self.show(name)
-        raise AtollError("E_NOT_FOUND", f"there is no lookup {name!r}")
+        raise _unknown(name)
 
     def _digests(self, found: _Lookup, keys: Sequence[Any]) -> bytes:
         most = found.parameters["maximum_keys"]

@@ -153,7 +153,7 @@ class Lookup:
         return {
             "id": "job",
             "asker": ALICE,
-            "inputs": [{"id": "in0", "party": BOB}],
+            "inputs": [{"id": "in0", "party": BOB, "columns": [{"name": "v", "type": "int64"}]}],
             "operators": [
                 {"id": "n0", "kind": "read/v1", "inputs": ["in0"], "at": at, "parameters": {}},
                 {"id": "n1", "kind": "normalise/v1", "inputs": ["n0"], "at": at, "parameters": normal},

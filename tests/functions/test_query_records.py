@@ -29,6 +29,7 @@ from atoll.functions.query.records import (
     decode_rows,
     differences,
     encode_rows,
+    fits,
     read_records,
 )
 
@@ -50,6 +51,7 @@ VALUES: dict[str, tuple[pa.DataType, Any, Any]] = {
     "decimal": (pa.decimal128(38, 4), Decimal("-12345678901234567890.1200"), "-12345678901234567890.1200"),
     "float64": (pa.float64(), 0.1, 0.1),
     "whole float64": (pa.float64(), -0.0, -0.0),
+    "infinity": (pa.float64(), -math.inf, "-inf"),
     "bool": (pa.bool_(), True, True),
     "date": (pa.date32(), dt.date(2026, 11, 27), "2026-11-27"),
     "timestamp": (pa.timestamp("us"), dt.datetime(2026, 11, 27, 8, 0, 0, 1), "2026-11-27T08:00:00.000001"),
@@ -60,6 +62,24 @@ VALUES: dict[str, tuple[pa.DataType, Any, Any]] = {
     ),
     "null": (pa.int64(), None, None),
 }
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_record_fits_its_columns_types_alone(name: str) -> None:
+    kind, value, plain = VALUES[name]
+    types = {"string": "string", "int64": "int64", "double": "float64", "bool": "bool", "date32[day]": "date"}
+    own = types.get(str(kind), "decimal" if pa.types.is_decimal(kind) else "timestamp")
+    record = encode_rows([[pa.array([value], kind).to_pylist()[0]]], LENGTH)
+    assert record is not None
+    assert fits(record, [own], 1)
+    assert fits(record, [own], 2)
+    for other in ("string", "int64", "float64", "bool"):
+        alike = value is None or (other == own) or (other == "string" and type(plain) is str)
+        assert fits(record, [other], 1) is alike
+    assert not fits(record, [own, own], 1)
+    two = encode_rows([[plain], [plain]], LENGTH)
+    assert two is not None
+    assert (fits(two, [own], 1), fits(two, [own], 2)) == (False, True)
 
 
 @pytest.mark.parametrize("name", VALUES)

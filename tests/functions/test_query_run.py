@@ -20,6 +20,7 @@ from atoll.errors import AtollError
 from atoll.functions.calls import read_book
 from atoll.functions.context import Shown
 from atoll.functions.query import asker, host, messages
+from atoll.functions.query.records import Records, encode_rows, read_records
 
 TABLE = {f"key {n}": 3 * n for n in range(200)}
 Start = Callable[..., Lookup]
@@ -443,3 +444,23 @@ def test_hits_are_declared_for_a_block_as_a_whole_and_only_by_the_plan(start: St
     lookup.ask("key 3")
     lookup.ended()
     assert lookup.hits == {ALICE: [2, 1] if declared else [None, None], BOB: [None, None]}
+
+
+def test_a_record_of_other_types_than_the_plans_is_a_miss_and_no_hit(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a host that seals something else: texts in a column of numbers."""
+    lookup = start(declare_hits=True)
+    assert lookup.ask("key 1", "key 2").values == [3, 6]
+    monkeypatch.setattr(host, "read_records", texts)
+    lookup.put({**TABLE, "key 1": -1})
+    assert lookup.ask("key 1", "key 2").values == [None, None]
+    lookup.ended()
+    assert lookup.hits[ALICE] == [2]
+
+
+def texts(*given: Any, length: int, **how: Any) -> Records:
+    honest = read_records(*given, length=length, **how)
+    record = encode_rows([["7"]], length)
+    assert record is not None
+    return Records(honest.digests, record * (len(honest.digests) // 32))

@@ -16,6 +16,7 @@ from atoll.functions.calls import SALT_BYTES, CallBook
 from atoll.functions.context import Call, Context, Shown
 from atoll.functions.query import messages
 from atoll.functions.query.messages import ANSWERS, CALLS, CLOSE, EPOCH, EVALUATED, QUERIES, STOP, TABLE, Peer
+from atoll.functions.query.records import fits
 
 # Queries that are ready before their keys are known: when fewer are left, as many are made at once.
 _LEAST_READY, _MOST_READY = 8, 16
@@ -26,8 +27,11 @@ _LEAST_FETCHED, _TABLE_PART = 256, 4
 class Asker:
     """Makes calls and closes blocks. The first block is open from the epoch on, another one from its first call."""
 
-    def __init__(self, context: Context, parameters: dict[str, Any], step: str, host: str) -> None:
-        self._context = context
+    def __init__(
+        self, context: Context, parameters: dict[str, Any], step: str, host: str, types: list[str]
+    ) -> None:
+        self._context, self._types = context, types
+        self._rows: int = parameters["rows"]
         self._peer = Peer(context.channel(host, step), step, host)
         self._record_bytes: int = parameters["record_bytes"]
         self._block_calls: int = parameters["block_calls"]
@@ -159,8 +163,10 @@ class Asker:
         self.calls += len(passed)
         records: list[bytes | None] = [None] * len(shown)
         for at, record in zip(passed, self._fetch(keys), strict=True):
-            records[at] = record
-            self.hits += record is not None
+            # What no honest host sealed is a miss, for the user and for the bill.
+            if record is not None and fits(record, self._types, self._rows):
+                records[at] = record
+                self.hits += 1
         return records, errors
 
     def _salt(self) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -23,11 +24,13 @@ _HEAD_BYTES = 2
 
 
 def plain(value: Any) -> Any:
-    """A value as CBOR holds it without tags: decimals and times as text, which the column's type reads back."""
+    """A value as CBOR holds it without tags: decimals, times and infinities as text, as their type reads them."""
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, datetime | date):
         return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # as JSON cannot say it
     return value
 
 

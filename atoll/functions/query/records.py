@@ -81,6 +81,25 @@ def decode_rows(record: bytes, columns: int) -> list[list[Any]] | None:
     return rows if fits else None
 
 
+_PLAIN: dict[str, type] = {"int64": int, "bool": bool, "float64": float}
+
+
+def fits(record: bytes, types: Sequence[str], rows: int) -> bool:
+    """Whether a record holds 1 to `rows` rows of columns of these types, as `encode_rows` writes them."""
+
+    def is_of(value: Any, kind: str) -> bool:
+        if value is None or type(value) is _PLAIN.get(kind, str):
+            return True
+        return kind == "float64" and value in ("inf", "-inf")
+
+    found = decode_rows(record, len(types))
+    return (
+        found is not None
+        and len(found) <= rows
+        and all(is_of(value, kind) for row in found for value, kind in zip(row, types, strict=True))
+    )
+
+
 def read_records(
     data: Path,
     keys: list[str],

@@ -29,7 +29,9 @@ def run(context: Context) -> Outcome:
     """
     op = next(op for op in context.plan["operators"] if op["kind"] == lookup.RULE.kind)
     if context.me == context.plan["asker"]:
-        asker = Asker(context, op["parameters"], op["id"], op["at"][1])
+        facts = {column["name"]: column["type"] for column in context.plan["inputs"][0]["columns"]}
+        types = [facts[name] for name in op["parameters"]["values"]]
+        asker = Asker(context, op["parameters"], op["id"], op["at"][1], types)
         asker.run()
         table = pa.table({"calls": pa.array([asker.calls], pa.int64())})
         meters = {"calls": asker.calls} | ({"hits": asker.hits} if op["parameters"]["declare_hits"] else {})
