@@ -206,5 +206,6 @@ def peaks(folder: Path, rows: int, order: str) -> dict[str, int]:
 def test_three_million_keys_a_side_take_less_memory_than_their_digests(tmp_path, order):
     found = peaks(tmp_path, 3_000_000, order)
     assert found["rows"] == 1_500_000
-    # A chunk of keys, then the machines of both parties; digests alone would be 192 MB.
-    assert 10 << 20 < found["prepared"] <= found["joined"] < 150_000_000, found
+    # A chunk of keys, then the machines of both parties: 80 to 155 MB, as their peaks fall together or
+    # not. Digests alone would be 192 MB.
+    assert 10 << 20 < found["prepared"] <= found["joined"] < 185_000_000, found
