@@ -66,6 +66,53 @@ def start(
         normalise=ask.mapping(normalise, "--normalise"), record_bytes=record_bytes, maximum_keys=maximum_keys,
         block_calls=block_calls, block_seconds=block_seconds, consent=consent, declare_hits=declare_hits,
     )  # fmt: skip
+    _begin(here, name, request, yes, wait)
+
+
+@command(lookup, "start-totals")
+def start_totals(
+    here: Here,
+    agreement: ask.Agreement,
+    name: Name,
+    tables: Annotated[
+        list[str],
+        typer.Argument(help="ASSET that every holder has, or ASSET@PARTY for each of them."),
+    ],
+    purpose: ask.Purpose,
+    on: Annotated[list[str], typer.Option(help="Key columns; a,b for several.")],
+    values: Annotated[list[str] | None, typer.Option(help="Columns to add; a,b for several.")] = None,
+    normalise: ask.Normalise = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Most rows of a key in one table; 1,000 by default.")
+    ] = None,
+    count_rows: Annotated[bool, typer.Option(help="Also count the rows that a key stands on.")] = False,
+    count_holders: Annotated[bool, typer.Option(help="Also count the holders that have a key.")] = False,
+    maximum_keys: Annotated[int | None, typer.Option(min=1, help="Most keys in one request.")] = None,
+    block_calls: Annotated[int | None, typer.Option(min=1, help="Most keys that one receipt covers.")] = None,
+    block_seconds: Annotated[
+        int | None, typer.Option(min=1, help="Most seconds that one receipt covers.")
+    ] = None,
+    consent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="none|attested|presented", help="How keys show consent; default as the grants ask."
+        ),
+    ] = None,
+    yes: ask.Yes = False,
+    wait: ask.Wait = True,
+) -> None:
+    """Asks for totals of one key over several holders, and waits until all have sealed their tables."""
+    assets: str | list[str] = tables[0] if len(tables) == 1 and "@" not in tables[0] else tables
+    request = requests.lookup_totals(
+        agreement, name, assets, purpose=purpose, on=ask.split(on) or [], values=ask.split(values), rows=rows,
+        normalise=ask.mapping(normalise, "--normalise"), count_rows=count_rows, count_holders=count_holders,
+        maximum_keys=maximum_keys, block_calls=block_calls, block_seconds=block_seconds, consent=consent,
+    )  # fmt: skip
+    _begin(here, name, request, yes, wait)
+
+
+def _begin(here: Here, name: str, request: dict[str, Any], yes: bool, wait: bool) -> None:
+    """Asks, and waits until the lookup answers."""
     with here.client("analyst") as client:
         ask.confirm(here, client, request, yes)
         job = client.jobs.ask(request)
@@ -86,7 +133,7 @@ def list_(here: Here) -> None:
         one | {key: ", ".join(column["name"] for column in one[key]) for key in ("keys", "values")}
         for one in found
     ]
-    columns = ["name", "partner", "asset", "keys", "values", "state", "ready", "job"]
+    columns = ["name", "kind", "partner", "asset", "keys", "values", "state", "ready", "job"]
     here.out(found, lambda: show.table(rows, columns, "no lookups"))
 
 

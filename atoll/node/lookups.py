@@ -17,15 +17,16 @@ from atoll.data.schema import Column
 from atoll.errors import AtollError
 from atoll.functions.query.messages import SEALING
 from atoll.functions.query.records import decode_rows
+from atoll.functions.query_totals.words import plain_total
 from atoll.node.jobs.desk import ENDED
 from atoll.node.jobs.manager import Jobs
 from atoll.node.memo import Memo
 from atoll.node.publishing.consents import Consents
 from atoll.node.state.models import Job
-from atoll.plan.operators import lookup
+from atoll.plan.operators import lookup, lookup_totals
 
 Json = dict[str, Any]
-FUNCTION = "query"
+FUNCTIONS = ("query", "query_totals")
 _CALL_SECONDS = 60.0
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
 
@@ -35,16 +36,35 @@ class _Lookup:
 
     def __init__(self, job: str, plan: Json, consent: Json | None) -> None:
         self.job, self.consent = job, consent
-        op = next(op for op in plan["operators"] if op["kind"] == lookup.RULE.kind)
-        (item,) = plan["inputs"]
+        op = next(op for op in plan["operators"] if op["kind"] in (lookup.RULE.kind, lookup_totals.RULE.kind))
         normal = next(o for o in plan["operators"] if o["id"] == op["inputs"][0])
+        read = next(o for o in plan["operators"] if o["id"] == normal["inputs"][0])
+        item = next(item for item in plan["inputs"] if item["id"] == read["inputs"][0])
         self.parameters: Json = op["parameters"]
         self.name: str = self.parameters["name"]
-        self.asset, self.host = item["asset"], item["party"]
+        self.totals = op["kind"] == lookup_totals.RULE.kind
+        """Whether it gives totals over several partners, in place of one's records."""
+        self.asset = item["asset"]
+        self.hosts: list[str] = self.parameters["holders"] if self.totals else [item["party"]]
         facts = {column["name"]: column for column in item["columns"]}
-        self.keys = [_column(facts[name]) for name in self.parameters["keys"]]
-        self.values = [_column(facts[name]) for name in self.parameters["values"]]
+        keys = self.parameters["keys"]
+        self.keys = [_column(facts[name]) for name in (keys[0] if self.totals else keys)]
+        self.values = (
+            self._totals() if self.totals else [_column(facts[n]) for n in self.parameters["values"]]
+        )
         self.steps = {column["name"]: column["steps"] for column in normal["parameters"]["columns"]}
+
+    def _totals(self) -> list[Column]:
+        """The columns of a total: sums at the scales of what is added, then counts."""
+        p = self.parameters
+        sums = [
+            Column(v["as"], "decimal", precision=38, scale=v["scale"])
+            if v["scale"]
+            else Column(v["as"], "int64")
+            for v in p["values"][0]
+        ]
+        counts = [(lookup_totals.ROWS, p["count_rows"]), (lookup_totals.HOLDERS, p["count_holders"])]
+        return sums + [Column(name, "int64") for name, wanted in counts if wanted]
 
 
 def _column(facts: Json) -> Column:
@@ -98,7 +118,7 @@ class Lookups:
         with desk.store.read() as session:
             rows = session.scalars(
                 select(Job)
-                .where(Job.function == FUNCTION, Job.asker == desk.me, Job.state.not_in(ENDED))
+                .where(Job.function.in_(FUNCTIONS), Job.asker == desk.me, Job.state.not_in(ENDED))
                 .order_by(Job.created.desc())
             ).all()
         return [(row, self._lookup(row)) for row in rows]
@@ -121,7 +141,8 @@ class Lookups:
             "job": row.id,
             "state": row.state,
             "ready": self._ready(row.id),
-            "partner": desk.names(desk.plan(row))[found.host],
+            "kind": "totals" if found.totals else "records",
+            "partner": ", ".join(desk.names(desk.plan(row))[host] for host in found.hosts),
             "asset": found.asset,
             "keys": [{"name": column.name, "type": column.type} for column in found.keys],
             "values": [{"name": column.name, "type": column.type} for column in found.values],
@@ -146,7 +167,7 @@ class Lookups:
 
         Returns:
             `answers`, in the order of the keys: `found`, `rows` and `error`; and the `version` of the table, by an
-            opaque name that changes with it.
+            opaque name that changes with it. Of totals there is one row; `found` is null unless they count holders.
 
         Raises:
             AtollError: `E_NOT_FOUND`, `E_FORMAT` for keys that are none, `E_TOO_LARGE` for too many; `E_CONSENT`;
@@ -159,7 +180,9 @@ class Lookups:
         body = decode_body(self._jobs.runs.call(found.job, payload, timeout=_CALL_SECONDS))
         answers = [
             self._answer(found, record, error)
-            for record, error in zip(body["records"], body["errors"], strict=True)
+            for record, error in zip(
+                body["totals" if found.totals else "records"], body["errors"], strict=True
+            )
         ]
         return {"answers": answers, "version": body["version"].hex()}
 
@@ -215,7 +238,9 @@ class Lookups:
         return [self._consents.shown(digest, **found.consent) for digest in given]
 
     @staticmethod
-    def _answer(found: _Lookup, record: bytes | None, error: Json | None) -> Json:
+    def _answer(found: _Lookup, record: Any, error: Json | None) -> Json:
+        if found.totals:
+            return _totals_answer(found, record, error)
         rows = None if record is None else decode_rows(record, len(found.values))
         names = [column.name for column in found.values]
         return {
@@ -223,6 +248,17 @@ class Lookups:
             "rows": [dict(zip(names, row, strict=True)) for row in rows or []],
             "error": error,
         }
+
+
+def _totals_answer(found: _Lookup, totals: list[int] | None, error: Json | None) -> Json:
+    if totals is None:
+        return {"found": None, "rows": [], "error": error}
+    row = {
+        column.name: plain_total(total, column.scale)
+        for column, total in zip(found.values, totals, strict=True)
+    }
+    known = totals[-1] > 0 if found.parameters["count_holders"] else None
+    return {"found": known, "rows": [row], "error": error}
 
 
 def _each(table: pa.Table, steps: dict[str, list[str]]) -> bytes:
