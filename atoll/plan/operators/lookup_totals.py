@@ -173,7 +173,6 @@ def discloses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], p
         facts = Facts(asset=source.asset, columns=parameters.columns, by=first, parties=count)
         say("key_totals", source, (asker,), facts)
         say("sealed_cells", source, (asker,), Facts(asset=source.asset, columns=keys))
-        say("participation", source, op.at, Facts(asset=source.asset, parties=count))
 
     def call(what: Kind, facts: Facts) -> None:
         out.append(
