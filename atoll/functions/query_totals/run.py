@@ -33,7 +33,7 @@ def run(context: Context) -> Outcome:
     """Makes or answers calls until the service stops; the outcome counts them.
 
     Raises:
-        AtollError: `E_DUPLICATE`, `E_RANGE`, `E_DATA` at a holder whose table does not fit the plan; `E_PROTOCOL` for a
+        AtollError: `E_DUPLICATE`, `E_RANGE` at a holder whose table does not fit the plan; `E_PROTOCOL` for a
             peer's broken message; whatever channel and release raise.
     """
     op = next(op for op in context.plan["operators"] if op["kind"] == lookup_totals.RULE.kind)

@@ -38,7 +38,7 @@ class Source:
         """The words of all keys of one version of the table.
 
         Raises:
-            AtollError: `E_DUPLICATE` if a key stands on more rows than the plan says; `E_RANGE`, `E_DATA` for
+            AtollError: `E_DUPLICATE` if a key stands on more rows than the plan says; `E_RANGE` for
                 values that are not what it says; what `key_digests` raises.
         """
         found = key_digests(read(local.data, self.keys), self.keys, self.steps, threads)
@@ -57,7 +57,7 @@ class Source:
         out = np.zeros((count, self.words), "<u8")
         if self.values:
             check_values(local, self.values, [value["column"] for value in self.values], step, party)
-            added = words(local, self.values, step, party)
+            added = words(local, self.values, step, party, missing="zero")
             used = of_rows != _NO_KEY
             np.add.at(out[:, : len(self.values)], of_rows[used], added[used])
         at = len(self.values)
