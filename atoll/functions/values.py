@@ -96,7 +96,9 @@ def words(
         for number, name in enumerate(names):
             column = batch.column(name)
             if column.null_count and missing == "zero":
-                column = pc.fill_null(column, pa.scalar(0, pa.int64()).cast(column.type))
+                column = pc.fill_null(
+                    column, pa.scalar(0 if column.type == pa.int64() else Decimal(0), column.type)
+                )
             if column.null_count:
                 raise AtollError(
                     "E_DATA",
