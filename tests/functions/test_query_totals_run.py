@@ -1,4 +1,4 @@
-"""Lookup totals as they run: totals of plain sight, blocks, refusals at single holders, tables that change meanwhile."""
+"""Lookup totals as they run: totals of plain sight, blocks, refusals at single holders, and tables that change."""
 
 from __future__ import annotations
 
