@@ -51,6 +51,11 @@ class Shape:
         """Queries of one preparation."""
         return min(_PREPARED, (1 << 22) // (self.cells * 32))
 
+    @property
+    def blocks(self) -> int:
+        """Garbled blocks of a query: one for two of its tag and pads."""
+        return -(-(1 + self.words) // 2)
+
     def cost(self) -> tuple[int, int, int]:
         """Bytes of a preparation, bytes of a query, both sides together, and rounds of a query."""
         _, preparation, query, rounds = _sizes(self.cells, self.words, self.prepared)

@@ -122,9 +122,12 @@ class Pair:
 
     def take_blocks(self, count: int) -> None:
         """The blocks of further queries, until so many are ready or none is left in the pool."""
+        assert self.table is not None
         while len(self._ready) < count and self._pool is not None and self._pool.left:
             query = self._pool.query()
             (several,) = self.peer.read_messages(self.peer.read(BLOCKS), 1)
+            if len(several) != self.table.shape.blocks:
+                raise self.peer.wrong(f"a query has {self.table.shape.blocks} blocks")
             self.receive([query], [several])
             self._ready.append(query)
 
@@ -338,8 +341,12 @@ class Asker:
             for pair, queries in waiting:
                 turn = pair.peer.read_messages(pair.peer.read(TURN), len(keys))
                 pair.receive(queries, turn)
-                if not all(query.done for query in queries):
-                    pair.peer.say(TURN, messages=[query.outgoing() for query in queries])
+                if all(query.done for query in queries):
+                    continue
+                answers = [query.outgoing() for query in queries]
+                if not all(answers):
+                    raise pair.peer.wrong("a turn lacks a message of a query")
+                pair.peer.say(TURN, messages=answers)
             waiting = [(p, queries) for p, queries in waiting if not all(query.done for query in queries)]
         totals = [[0] * self._words for _ in keys]
         for pair, queries in sides:

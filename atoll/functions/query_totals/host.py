@@ -114,7 +114,10 @@ class Host:
         body = self._peer.read(ROSTER)
         if not isinstance(body["keys"], bytes):
             raise self._peer.wrong("the keys of all holders are bytes")
-        self._masks.take(body["keys"])
+        try:
+            self._masks.take(body["keys"])
+        except AtollError as error:
+            raise self._blamed(error) from None
         # The sealed table is the first thing that leaves.
         self._open_block()
         self._announce()
@@ -167,8 +170,15 @@ class Host:
             threads=context.threads,
         )
         backlog: deque[bytes] = deque()
-        converse(machine, self._peer.channel, backlog, before_open=_nothing_opens)
+        try:
+            converse(machine, self._peer.channel, backlog, before_open=_nothing_opens)
+        except AtollError as error:
+            raise self._blamed(error) from None
         return machine.pool()
+
+    def _blamed(self, error: AtollError) -> AtollError:
+        """Whatever is wrong with a message, it is the asker who sent it."""
+        return self._peer.wrong(error.text) if error.code == "E_PROTOCOL" and error.party is None else error
 
     def _make_ready(self, count: int) -> None:
         """Sends the blocks of further queries until so many are ready; the asker counts alike."""
@@ -275,9 +285,11 @@ class Host:
             book.add(request, b"", call["salt"], recorded, None, envelope)
         while True:
             self._take(queries, turn)
-            if all(query.done for query in queries):
-                raise self._peer.wrong("a query ends with the holder's message")
-            self._peer.say(TURN, messages=[query.outgoing() for query in queries])
+            answers = [query.outgoing() for query in queries]
+            if not all(answers):
+                # Nothing can be said to part of a turn; who is sent nothing would take it for this side's fault.
+                raise self._peer.wrong("a turn lacks a message of a query")
+            self._peer.say(TURN, messages=answers)
             if all(query.done for query in queries):
                 break
             turn = self._peer.read_messages(self._peer.read(TURN), len(calls))
