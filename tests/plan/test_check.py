@@ -460,6 +460,7 @@ def test_every_operator_is_registered_under_its_kind_with_its_protocol() -> None
         "echo/v1",
         "visit/v1",
         "lookup/v1",
+        "lookup_totals/v1",
     }
     for rule in OPERATORS.values():
         assert (rule.function is None) == (rule.protocol is None)
