@@ -94,8 +94,16 @@ class CliActions(Actions):
     driver: Cli
 
     def start(self, node: NodeProcess, request: Json) -> Json:
-        table = f"{request['asset']}@{request['party']}" if "party" in request else request["asset"]
-        words = ["start", request["agreement"], request["name"], table, "--purpose", request["purpose"]]
+        totals = request["function"] == "query_totals"
+        of_each = request["assets"] if totals else [request]
+        tables = (
+            [of_each]
+            if isinstance(of_each, str)
+            else [f"{one['asset']}@{one['party']}" if "party" in one else one["asset"] for one in of_each]
+        )
+        words = ["start-totals" if totals else "start", request["agreement"], request["name"], *tables]
+        words += ["--purpose", request["purpose"]]
+        words += [f"--{o.replace('_', '-')}" for o in ("count_rows", "count_holders") if request.get(o)]
         words += ["--on", ",".join(request["keys"]), "--yes"]
         words += ["--values", ",".join(request["values"])] if "values" in request else []
         for column, steps in request.get("normalise", {}).items():

@@ -8,6 +8,7 @@ from typing import Any
 import atoll_scenario_data_table  # noqa: F401  # fills the table
 import atoll_scenario_evidence_table  # noqa: F401
 import atoll_scenario_join_table  # noqa: F401
+import atoll_scenario_lookup_totals_table  # noqa: F401
 import atoll_scenario_offer_table  # noqa: F401
 import atoll_scenario_query_table  # noqa: F401
 import atoll_scenario_replay_table  # noqa: F401
