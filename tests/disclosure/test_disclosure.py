@@ -159,6 +159,7 @@ def test_every_plan_says_what_a_cheating_party_can_do() -> None:
         w.totals_plan(),
         w.echo_plan(),
         w.lookup_plan(),
+        w.lookup_totals_plan(),
     ):
         assert "corruptible" in {s.what for s in w.derive(plan).disclosures}
     cheating = {s.what for s in w.derive(w.fast_plan(receivers="both")).disclosures} & QUALIFIERS

@@ -242,7 +242,14 @@ def test_an_output_that_depends_on_no_table_discloses_none() -> None:
 def test_plans_round_trip_and_their_digest_is_that_of_the_envelope() -> None:
     from atoll.crypto import dsse
 
-    for plan in (w.join_plan(), w.totals_plan(), w.echo_plan(), w.visit_plan(), w.lookup_plan()):
+    for plan in (
+        w.join_plan(),
+        w.totals_plan(),
+        w.echo_plan(),
+        w.visit_plan(),
+        w.lookup_plan(),
+        w.lookup_totals_plan(),
+    ):
         assert parse(plan).document() == plan
         assert plan_digest(plan) == dsse.identifier(dsse.sign("plan/v1", plan, w.SIGNERS["alice"]))
 
