@@ -172,6 +172,16 @@ class Client:
         """
         return self.lookups.start(requests.lookup(agreement, name, table, **how), timeout)
 
+    def lookup_totals(
+        self, agreement: Any, name: str, assets: Any, *, timeout: float = 600, **how: Any
+    ) -> dict[str, Any]:
+        """Starts standing totals of single keys over several holders' tables, and waits until they answer; arguments as
+        in `atoll.client.requests.lookup_totals`. Ask them with `query`.
+
+            node.lookup_totals(agreement, "elsewhere", "loans", on="id", values=["debt"], purpose="credit-risk")
+        """
+        return self.lookups.start(requests.lookup_totals(agreement, name, assets, **how), timeout)
+
     def query(
         self, name: str, keys: Sequence[Any], consents: Sequence[str | None] | None = None
     ) -> dict[str, Any]:

@@ -31,22 +31,26 @@ class Credit:
 
     def __init__(self, seed: int = 1, ids: int = 300) -> None:
         draws = random.Random(seed)
-        self.rows: dict[str, list[tuple[str, int, int]]] = {name: [] for name in HOLDERS}
+        self.rows: dict[str, list[tuple[str, int | None, int]]] = {name: [] for name in HOLDERS}
         for name in HOLDERS:
             for number in range(ids):
                 if draws.random() < 0.4:
                     for _ in range(draws.choice((1, 1, 3))):
-                        self.rows[name].append((f"p{number}", draws.randrange(10**6), draws.randrange(9)))
+                        # A missing debt, as real tables have it, adds nothing.
+                        debt = None if draws.random() < 0.05 else draws.randrange(10**6)
+                        self.rows[name].append((f"p{number}", debt, draws.randrange(9)))
 
     def write(self, name: str, file: Path) -> Path:
-        lines = ["id,debt,open", *(f"{i},{d // 100}.{d % 100:02},{n}" for i, d, n in self.rows[name])]
+        lines = ["id,debt,open"]
+        for id, debt, count in self.rows[name]:
+            lines.append(f"{id},{'' if debt is None else f'{debt // 100}.{debt % 100:02}'},{count}")
         whole = file.with_suffix(".new")
         whole.write_text("\n".join(lines) + "\n")
         return whole.replace(file)
 
     def plain(self, id: str) -> dict[str, Any]:
         found = [[row for row in rows if row[0] == id] for rows in self.rows.values()]
-        debt = sum(row[1] for rows in found for row in rows)
+        debt = sum(row[1] or 0 for rows in found for row in rows)
         return {
             "debt": f"{debt // 100}.{debt % 100:02}",
             "open": sum(row[2] for rows in found for row in rows),
@@ -272,16 +276,8 @@ def test_a_kill_under_load_makes_no_wrong_total(net, tmp_path, kill_workers, who
     versions.stop()
 
 
-@pytest.mark.parametrize(
-    ("code", "row", "text"),
-    [
-        ("E_DATA", "p3,,1", "rows without a value"),
-        ("E_DUPLICATE", "\n".join(["p3,1,1"] * 1001), "stands on 1001 rows"),
-    ],
-    ids=["no-value", "too-many-rows"],
-)
-def test_a_holder_whose_table_does_not_fit_ends_the_lookup_by_name(net, tmp_path, code, row, text):
-    name = f"broken-{code[2:].lower()}"
+def test_a_holder_whose_table_does_not_fit_ends_the_lookup_by_name(net, tmp_path):
+    name, row = "broken", "\n".join(["p3,1,1"] * 1001)
     for holder in HOLDERS:
         file = tmp_path / f"{holder}.csv"
         body = f"{row}\n" if holder == "carol" else "p1,2.00,1\n"
@@ -302,4 +298,4 @@ def test_a_holder_whose_table_does_not_fit_ends_the_lookup_by_name(net, tmp_path
         net.alice.analyst.lookups.start(request, timeout=60)
     (job,) = [job for job in net.carol.steward.jobs.list() if agreement in str(job.document["agreement"])]
     error = until("the holder says why", lambda: net.carol.steward.jobs.get(job.id).document["error"])
-    assert (error["code"], text in error["detail"]) == (code, True), error
+    assert (error["code"], "stands on 1001 rows" in error["detail"]) == ("E_DUPLICATE", True), error
