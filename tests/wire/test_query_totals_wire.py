@@ -16,6 +16,7 @@ import pytest
 
 from atoll.client import requests
 from atoll.crypto.keys import key_digests
+from atoll.crypto.wire import Kind
 from atoll.testing import Net, nodes, until
 
 _DRAW = random.Random(20261128)
@@ -141,13 +142,19 @@ def test_hits_and_misses_have_the_same_messages_in_the_same_order(
         settled(capture)
         ask(net, *numbers)
         sent = settled(capture)
-        channels = {name: len(data) for name, data in sent.items() if "n4" in name}
-        labels = {
-            name: [line.split()[0::3] for line in data.decode().splitlines() if "n4" in line]
+        # Messages of the worker's channel; acknowledgements follow the clock.
+        channels = {name: len(data) for name, data in sent.items() if name.endswith(f"-{Kind.DATA.value}-n4")}
+        lines = {
+            name: [line.split() for line in data.decode().splitlines()]
             for name, data in sent.items()
             if name.endswith("labels")
         }
-        assert channels
+        labels = {
+            name: kinds
+            for name, found in lines.items()
+            if (kinds := [one[3] for one in found if one[:2] == [str(Kind.DATA.value), "n4"]])
+        }
+        assert len(channels) == len(labels) == 3, "the asker and both holders"
         return {"channels": channels, "labels": labels}
 
     # Known to the first alone, to both, to the second alone, to nobody.
