@@ -75,7 +75,10 @@ class Bench:
     def __init__(self, report: Report, rows: int, size: int, repeats: int) -> None:
         self._report, self._rows, self._size, self._repeats = report, rows, size, repeats
         self._draws = random.Random(1)
-        self._records = self._draws.randbytes(rows * size)
+        # In parts: one draw has at most 2^31 bits.
+        self._records = b"".join(self._draws.randbytes(size << 12) for _ in range(-(-rows >> 12)))[
+            : rows * size
+        ]
         self._queries = count()
         self._versions: Iterator[int] = count(1)
 
