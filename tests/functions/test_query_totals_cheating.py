@@ -6,8 +6,10 @@ Here is what can be: forms, lengths and order of all messages, whose keys masks 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +32,7 @@ from atoll_totals_world import (
 from atoll.crypto.lookup_totals import MOST_CELLS, MOST_COLUMNS
 from atoll.crypto.wire import encode_body
 from atoll.errors import AtollError
+from atoll.functions.context import Shown
 from atoll.functions.query_totals import host, messages
 from atoll.functions.query_totals.messages import Peer
 from atoll.protocols.pairwise_masks import Session
@@ -159,12 +162,22 @@ def every(kind: str) -> dict[str, Twist]:
     return found
 
 
-def cases(kinds: tuple[str, ...]) -> list[Any]:
+def sampled(found: list[Any]) -> list[Any]:
+    """One in three in every run; the others with the slow tests."""
     return [
-        pytest.param(kind, twist, id=f"{kind} {name}")
-        for kind in kinds
-        for name, twist in every(kind).items()
+        pytest.param(*case.values, id=case.id, marks=[pytest.mark.slow] if number % 3 else [])
+        for number, case in enumerate(found)
     ]
+
+
+def cases(kinds: tuple[str, ...]) -> list[Any]:
+    return sampled(
+        [
+            pytest.param(kind, twist, id=f"{kind} {name}")
+            for kind in kinds
+            for name, twist in every(kind).items()
+        ]
+    )
 
 
 @pytest.mark.parametrize(("kind", "twist"), cases(HOST_KINDS))
@@ -203,12 +216,14 @@ TAKEN = {
 
 
 def turns(cheat: str, kinds: tuple[str, ...]) -> list[Any]:
-    return [
-        pytest.param(place, kind, id=f"{kind} for {place}")
-        for place in kinds
-        for kind in VALID
-        if kind != place and kind not in TAKEN.get((cheat, place), set())
-    ]
+    return sampled(
+        [
+            pytest.param(place, kind, id=f"{kind} for {place}")
+            for place in kinds
+            for kind in VALID
+            if kind != place and kind not in TAKEN.get((cheat, place), set())
+        ]
+    )
 
 
 @pytest.mark.parametrize(("place", "kind"), turns(CAROL, HOST_KINDS))
@@ -441,3 +456,68 @@ TRICKS: dict[str, tuple[str, Twist]] = {
 def test_an_asker_that_lies_is_named(start: Start, name: str) -> None:
     kind, twist = TRICKS[name]
     judged(of_alice(start, kind, twist), ALICE)
+
+
+def test_an_asker_that_makes_a_call_which_the_holder_refused_is_named(start: Start) -> None:
+    def admit(shown: Shown | None) -> None:
+        assert shown is not None
+        if shown.commitment == "b":
+            raise AtollError("E_QUOTA", "no")
+
+    bend = Bend("go", having(passed=[0, 1]), 0, CAROL)
+    service = start(bend_alice=bend, consent="attested", admit={CAROL: admit})
+    words = [{"commitment": text, "opening": b"o" * 32, "envelope": None} for text in "ab"]
+    with pytest.raises(AtollError):
+        service.ask("ann", "ben", shown=words)
+    error = service.fault(CAROL)
+    assert (error.code, error.party) == ("E_PROTOCOL", ALICE)
+
+
+def test_an_asker_that_makes_more_calls_than_a_block_has_is_named(start: Start) -> None:
+    error = judged(
+        of_alice(start, "calls", calls(lambda c: [*c, c[0]]), block_calls=2, maximum_keys=2), ALICE
+    )
+    assert "a group has 1 to 2 calls" in error.text
+    error = judged(
+        of_alice(start, "calls", calls(lambda c: [*c, c[0]]), block_calls=2, maximum_keys=3), ALICE
+    )
+    assert "a block has at most 2 calls" in error.text
+
+
+def test_an_asker_that_closes_a_block_twice_is_named(start: Start) -> None:
+    judged(of_alice(start, "close", lambda m: [m, m]), ALICE)
+
+
+def test_an_asker_that_says_more_than_a_preparation_takes_is_named(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages that come while a holder's own do not leave yet are laid aside; none may be left at the end."""
+    honest = host.converse
+
+    def converse(machine: Any, channel: Any, backlog: Any, **more: Any) -> None:
+        honest(machine, channel, backlog, **more)
+        if threading.current_thread().name == "carol":
+            backlog.append(b"more")
+
+    monkeypatch.setattr(host, "converse", converse)
+    service = start()
+    error = service.fault(CAROL)
+    assert (error.code, error.party) == ("E_PROTOCOL", ALICE)
+    assert "more than a preparation takes" in error.text
+
+
+def test_masks_serve_once() -> None:
+    """Who has two vectors under the same masks has their difference."""
+    session = Session("job", 0, tuple(HOLDERS), 1, STEP)
+    one, *others = [
+        host.Masks(SimpleNamespace(me=me, seed=bytes([n]) * 32, attempt=0), session)  # type: ignore[arg-type]
+        for n, me in enumerate(HOLDERS)
+    ]
+    one._peers = {me: other._public for me, other in zip(HOLDERS[1:], others, strict=True)}
+    first, second = one.masked([5], 1), one.masked([5], 2)
+    assert len(first) == len(second) == 8
+    for number in (2, 1, 0):
+        with pytest.raises(AtollError) as caught:
+            one.masked([6], number)
+        assert caught.value.code == "E_REWIND"
+    assert one.masked([5], 3)

@@ -45,6 +45,7 @@ class Masks:
         self._channel = f"{session.job}/{session.label}"
         self._public = masks.public_key(context.seed, context.attempt, self._channel)
         self._peers: dict[str, bytes] = {}
+        self._last = 0
 
     def hello(self) -> bytes:
         """This holder's key, signed."""
@@ -60,7 +61,13 @@ class Masks:
         self._peers = keys
 
     def masked(self, words: list[int], number: int) -> bytes:
-        """The words modulo 2^64 under the masks of `number`, which serves once."""
+        """The words modulo 2^64 under the masks of `number`; `E_REWIND` unless it is above all before it.
+
+        Two vectors under the same masks show their difference.
+        """
+        if number <= self._last:
+            raise AtollError("E_REWIND", f"the masks of vector {number} were used", step=self._session.label)
+        self._last = number
         found = masks.masked(
             # The upper half of a masked word stays here: its sum would count how often shares wrapped.
             b"".join(word.to_bytes(masks.WORD_BYTES, "little") for word in words),
@@ -174,6 +181,8 @@ class Host:
             converse(machine, self._peer.channel, backlog, before_open=_nothing_opens)
         except AtollError as error:
             raise self._blamed(error) from None
+        if backlog:
+            raise self._peer.wrong("it says more than a preparation takes")
         return machine.pool()
 
     def _blamed(self, error: AtollError) -> AtollError:
