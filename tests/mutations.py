@@ -149,7 +149,7 @@ MUTATIONS = (
         "a holder's words of lookup totals open without their masks",
         "functions/query_totals/host.py",
         "        found = masks.masked(\n",
-        "        if words:\n            return b\"\".join(word.to_bytes(WORD_BYTES, \"little\") for word in words)\n"
+        '        if words:\n            return b"".join(word.to_bytes(WORD_BYTES, "little") for word in words)\n'
         "        found = masks.masked(\n",
         "tests/functions/test_query_totals_views.py::test_VIEWS",
     ),

@@ -20,7 +20,7 @@ from atoll.functions.query_totals.words import Source, Sums
 from atoll.protocols.driver import converse
 from atoll.protocols.pairwise_masks import Session
 
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.25
 PURPOSE = "pairwise-masks key"
 
 
