@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from atoll.client import (
+    AsyncClient,
     Client,
     Job,
     Result,
@@ -29,7 +30,7 @@ TEXT = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "sdk.md").r
 GROUPS = [groups.Data, groups.Peers, groups.Agreements, groups.Jobs, groups.Policy, groups.Services,
           groups.Schedules, groups.Ledger, groups.Persons, consents.Consents,
           audit.Audit, billing.Bills, offers.Offers, offers.Catalog, quality.Quality,
-          rosters.Rosters, lookups.Lookups, scripts.Scripts]  # fmt: skip
+          rosters.Rosters, lookups.Lookups, scripts.Scripts, AsyncClient]  # fmt: skip
 
 
 def methods(kind: type) -> list[str]:
