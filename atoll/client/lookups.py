@@ -108,3 +108,45 @@ class Lookups(Resource):
         most = int(self.get(name)["maximum_keys"])
         for part, shown in requests_of(keys, consents, most):
             yield from self.query(name, part, shown)["answers"]
+
+    def query_table(
+        self,
+        name: str,
+        table: str,
+        columns: Sequence[str] | None = None,
+        *,
+        consent: str | None = None,
+        start: int = 1,
+        progress: Callable[[int, int], None] = lambda row, rows: None,
+    ) -> Iterator[Json]:
+        """The records of the keys of one of this node's own tables, whose keys the caller does not get to see.
+
+        A key that stands on several rows is one call.
+
+        Args:
+            table: a table of the node's; its newest version.
+            columns: its key columns, in the order of the lookup's; by default those of the lookup's names.
+            consent: its column with digests of the data subjects' authorisations.
+            start: the row to begin with, from 1.
+            progress: called with the row that was answered last, and their number.
+
+        Returns:
+            For each row its number `row`, from 1, `found`, `rows`, `error`, and the `version` of the partner's table.
+
+        Raises:
+            AtollError: as `query`; `E_COLUMN`, `E_TYPE` for columns that are no keys of the lookup's. The answers
+                before stand, and are charged: `detail` has the `row` to go on from.
+        """
+        body = {"table": table, "columns": columns and list(columns), "consent": consent, "start": start}
+        rows = None
+        for line in self._transport.lines("POST", f"/v1/query/{segment(name)}/table", body):
+            if rows is None:
+                rows = int(line["rows"])
+                progress(start - 1, rows)
+            elif "stopped" in line:
+                error = AtollError.from_problem(line["stopped"])
+                error.detail = {**(error.detail or {}), "row": line["row"]}
+                raise error
+            else:
+                yield line
+                progress(line["row"], rows)

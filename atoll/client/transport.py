@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -140,6 +141,14 @@ class Transport:
             response = self._http.request(method, path, json=body, timeout=timeout)
         check(response)
         return response.json()
+
+    def lines(self, method: str, path: str, body: Any) -> Iterator[Any]:
+        """The answer to a call, line by line of JSON, however long each takes; it is whole if this ends by itself."""
+        timeout = httpx.Timeout(None, connect=self._timeout)
+        with self._errors(), self._http.stream(method, path, json=body, timeout=timeout) as response:
+            check(response)
+            for line in response.iter_lines():
+                yield json.loads(line)
 
     def bytes(self, path: str, accept: str = "*/*") -> bytes:
         """The whole answer to a GET."""

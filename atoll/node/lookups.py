@@ -31,7 +31,7 @@ _CALL_SECONDS = 60.0
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
 
 
-class _Lookup:
+class LookupFacts:
     """What the plan of a lookup says."""
 
     def __init__(self, job: str, plan: Json, consent: Json | None) -> None:
@@ -106,13 +106,15 @@ class Lookups:
 
     def __init__(self, jobs: Jobs, consents: Consents) -> None:
         self._jobs, self._consents = jobs, consents
-        self._known: Memo[_Lookup] = Memo(256)
+        self._known: Memo[LookupFacts] = Memo(256)
 
-    def _lookup(self, row: Job) -> _Lookup:
+    def _lookup(self, row: Job) -> LookupFacts:
         desk = self._jobs.desk
-        return self._known.get(row.id, lambda: _Lookup(row.id, desk.plan(row), self._jobs.consent_of(row.id)))
+        return self._known.get(
+            row.id, lambda: LookupFacts(row.id, desk.plan(row), self._jobs.consent_of(row.id))
+        )
 
-    def _standing(self) -> list[tuple[Job, _Lookup]]:
+    def _standing(self) -> list[tuple[Job, LookupFacts]]:
         """Lookups that have not ended, newest first."""
         desk = self._jobs.desk
         with desk.store.read() as session:
@@ -134,7 +136,7 @@ class Lookups:
                 return self._described(row, found)
         raise _unknown(name)
 
-    def _described(self, row: Job, found: _Lookup) -> Json:
+    def _described(self, row: Job, found: LookupFacts) -> Json:
         desk = self._jobs.desk
         return {
             "name": found.name,
@@ -173,9 +175,13 @@ class Lookups:
             AtollError: `E_NOT_FOUND`, `E_FORMAT` for keys that are none, `E_TOO_LARGE` for too many; `E_CONSENT`;
                 `E_BUSY` while the table is being sealed; `E_STATE` if the service does not run.
         """
-        found = self._serving(name)
+        found = self.serving(name)
         digests = self._digests(found, keys)
-        shown = self._shown(found, consents, len(keys))
+        shown = self.shown(found, consents, len(keys))
+        return self.ask(found, digests, shown)
+
+    def ask(self, found: LookupFacts, digests: bytes, shown: list[Json | None]) -> Json:
+        """Reads the records of keys by their digests, 32 bytes each; gives what `query` gives."""
         payload = encode_body({"digests": digests, "shown": shown})
         body = decode_body(self._jobs.runs.call(found.job, payload, timeout=_CALL_SECONDS))
         answers = [
@@ -186,7 +192,8 @@ class Lookups:
         ]
         return {"answers": answers, "version": body["version"].hex()}
 
-    def _serving(self, name: str) -> _Lookup:
+    def serving(self, name: str) -> LookupFacts:
+        """The lookup of that name that answers; `E_NOT_FOUND`, `E_BUSY` while it is sealed, `E_STATE`."""
         standing = [(row, found) for row, found in self._standing() if found.name == name]
         serving = [found for row, found in standing if self._jobs.runs.serving(row.id) is not None]
         for found in serving:
@@ -202,7 +209,7 @@ class Lookups:
             raise AtollError("E_STATE", f"the lookup {name!r} is {state} and answers no calls yet")
         raise _unknown(name)
 
-    def _digests(self, found: _Lookup, keys: Sequence[Any]) -> bytes:
+    def _digests(self, found: LookupFacts, keys: Sequence[Any]) -> bytes:
         most = found.parameters["maximum_keys"]
         if not 1 <= len(keys) <= most:
             raise AtollError(
@@ -229,7 +236,10 @@ class Lookups:
         table = pa.table(arrays, names=[column.name for column in found.keys])
         return _each(table, {name: steps for name, steps in found.steps.items() if steps})
 
-    def _shown(self, found: _Lookup, consents: Sequence[str | None] | None, count: int) -> list[Json | None]:
+    def shown(
+        self, found: LookupFacts, consents: Sequence[str | None] | None, count: int
+    ) -> list[Json | None]:
+        """What each of so many keys shows of its data subject's authorisation, given by its digest."""
         given = list(consents) if consents is not None else [None] * count
         if len(given) != count:
             raise AtollError("E_FORMAT", f"consents: one for each of {count} keys", fault="caller")
@@ -238,7 +248,7 @@ class Lookups:
         return [self._consents.shown(digest, **found.consent) for digest in given]
 
     @staticmethod
-    def _answer(found: _Lookup, record: Any, error: Json | None) -> Json:
+    def _answer(found: LookupFacts, record: Any, error: Json | None) -> Json:
         if found.totals:
             return _totals_answer(found, record, error)
         rows = None if record is None else decode_rows(record, len(found.values))
@@ -250,7 +260,7 @@ class Lookups:
         }
 
 
-def _totals_answer(found: _Lookup, totals: list[int] | None, error: Json | None) -> Json:
+def _totals_answer(found: LookupFacts, totals: list[int] | None, error: Json | None) -> Json:
     if totals is None:
         return {"found": None, "rows": [], "error": error}
     row = {

@@ -35,7 +35,7 @@ def lookups(monkeypatch: pytest.MonkeyPatch, records: list[bytes | None]) -> Loo
         steps={},
         parameters={"maximum_keys": 10},
     )
-    monkeypatch.setattr(found, "_serving", lambda name: service)
+    monkeypatch.setattr(found, "serving", lambda name: service)
     return found
 
 
