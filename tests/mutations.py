@@ -151,7 +151,7 @@ MUTATIONS = (
         "        found = masks.masked(\n",
         '        if words:\n            return b"".join(word.to_bytes(WORD_BYTES, "little") for word in words)\n'
         "        found = masks.masked(\n",
-        "tests/functions/test_query_totals_views.py::test_VIEWS",
+        "tests/functions/test_query_totals_views.py::test_the_asker_cannot_guess_whose_the_key_is",
     ),
     Mutation(
         "a total of shares that give none is taken",

@@ -75,6 +75,7 @@ class Service:
         bend_alice: what changes alice's messages to any holder, if she cheats.
         bend: the same of holders who cheat.
         admit: what a holder's node says of a call; none but those named say anything.
+        seeds: what all sides' seeds end with: services of one text have the same randomness.
         parameters: of the plan.
     """
 
@@ -86,10 +87,12 @@ class Service:
         bend_alice: Change | None = None,
         bend: Mapping[str, Change] | None = None,
         admit: Mapping[str, Callable[[Shown | None], None]] | None = None,
+        seeds: str = "",
         **parameters: Any,
     ) -> None:
         self._folder = folder
         self._admit = admit or {}
+        self._seeds = seeds
         self.parameters = {
             "name": "debts", "holders": HOLDERS, "keys": [["k"]] * 3, "values": [VALUES] * 3, "rows": 10,
             "count_rows": True, "count_holders": True, "maximum_keys": 200, "maximum_bytes": 1 << 20,
@@ -209,7 +212,7 @@ class Service:
         return SimpleNamespace(
             plan=self._plan(),
             me=party,
-            seed=NAMES[party].encode().ljust(32, b"."),
+            seed=(NAMES[party] + self._seeds).encode().ljust(32, b"."),
             attempt=1,
             threads=1,
             folder=folder,

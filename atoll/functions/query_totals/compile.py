@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -39,7 +40,7 @@ class Request(compiling.Request):
     """
 
     name: Identifier
-    assets: Name | Annotated[tuple[Holding, ...], Field(min_length=2, max_length=lookup_totals.MAX_HOLDERS)]
+    assets: Name | Annotated[tuple[Holding, ...], Field(max_length=1000)]
     keys: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)]
     values: Annotated[tuple[Name, ...], Field(max_length=lookup_totals.MAX_WORDS)] = ()
     normalise: Annotated[dict[Name, Steps], Field(max_length=16)] = Field(default_factory=dict)
@@ -52,21 +53,30 @@ class Request(compiling.Request):
     consent: ConsentMode | None = None
 
 
-def _holdings(request: Request, agreement: Agreement, me: str) -> list[tuple[Holding, Asset]]:
+@dataclass(frozen=True)
+class _Table:
+    """A holder's table: where the request names it, what the request says of it, and the agreement."""
+
+    at: str
+    holding: Holding
+    asset: Asset
+
+
+def _tables(request: Request, agreement: Agreement, me: str) -> list[_Table]:
     """The tables in order of their holders' keys, one for each holder."""
     if isinstance(request.assets, str):
-        tables = [a for a in agreement.assets if a.name == request.assets and a.host != me]
-        found = [(Holding(asset=a.name), a) for a in tables]
+        named = [a for a in agreement.assets if a.name == request.assets and a.host != me]
+        found = [_Table(f"assets, {agreement.names[a.host]}", Holding(asset=a.name), a) for a in named]
         if not found:
             compiling.find_asset(agreement, request.assets, None, "assets")
     else:
         found = [
-            (h, compiling.find_asset(agreement, h.asset, h.party, f"assets.{i}.asset"))
+            _Table(f"assets.{i}", h, compiling.find_asset(agreement, h.asset, h.party, f"assets.{i}.asset"))
             for i, h in enumerate(request.assets)
         ]
-    if len({asset.host for _, asset in found}) != len(found):
+    if len({table.asset.host for table in found}) != len(found):
         raise AtollError("E_FORMAT", "assets: each party gives one table.")
-    if any(asset.host == me for _, asset in found):
+    if any(table.asset.host == me for table in found):
         raise AtollError("E_FORMAT", "assets: one table is at this node; add its rows here.")
     least, most = lookup_totals.MIN_HOLDERS, lookup_totals.MAX_HOLDERS
     if not least <= len(found) <= most:
@@ -74,18 +84,34 @@ def _holdings(request: Request, agreement: Agreement, me: str) -> list[tuple[Hol
             "E_FORMAT",
             f"assets: totals of a key need {least} to {most} holders, not {len(found)}: that of one is its record.",
         )
-    return sorted(found, key=lambda pair: pair[1].host)
+    return sorted(found, key=lambda table: table.asset.host)
 
 
-def _values(request: Request, holding: Holding, asset: Asset) -> list[Json]:
-    values = []
+def _values(request: Request, table: _Table) -> list[Json]:
+    rename, values = table.holding.rename, []
+    unknown = sorted(rename.keys() - {*request.keys, *request.values})
+    if unknown:
+        text = f"{table.at}.rename: {unknown[0]!r} is no key and no value of the request."
+        raise AtollError("E_COLUMN", text, column=unknown[0])
     for name in request.values:
-        own = holding.rename.get(name, name)
-        column = asset.column(own)
+        own = rename.get(name, name)
+        column = table.asset.column(own)
         if column is None:
-            raise AtollError("E_COLUMN", f"values: {asset.name} has no column {own!r}.", column=own)
+            raise AtollError("E_COLUMN", f"values: {table.asset.name} has no column {own!r}.", column=own)
         values.append({"column": own, "as": name, "scale": column.scale or 0, "range": value_range(column)})
     return values
+
+
+def _check_alike(values: list[list[Json]], tables: list[_Table]) -> None:
+    """All holders' values have one number of decimal places: only such can be added."""
+    for together in zip(*values, strict=True):
+        for value, table in zip(together, tables, strict=True):
+            if value["scale"] != together[0]["scale"]:
+                text = (
+                    f"{table.at}: {value['column']!r} has {value['scale']} decimal places, and {together[0]['scale']} "
+                    f"at {tables[0].at}; only alike numbers are added."
+                )
+                raise AtollError("E_UNIT", text, column=value["column"])
 
 
 def compile(
@@ -107,26 +133,33 @@ def compile(
         raise AtollError("E_COLUMN", f"normalise: {unknown[0]!r} is no key column.")
     if not wanted.values and not wanted.count_rows and not wanted.count_holders:
         raise AtollError("E_FORMAT", "values: name columns to add, or ask for count_rows or count_holders.")
-    holdings = _holdings(wanted, terms, me)
+    columns = [*wanted.values]
+    columns += [lookup_totals.ROWS] * wanted.count_rows + [lookup_totals.HOLDERS] * wanted.count_holders
+    if len(columns) > lookup_totals.MAX_WORDS:
+        text = f"values: a total has at most {lookup_totals.MAX_WORDS} numbers, counts among them."
+        raise AtollError("E_FORMAT", text)
+    tables = _tables(wanted, terms, me)
     steps = [wanted.normalise.get(key, ()) for key in wanted.keys]
-    grants = [g for _, asset in holdings for _, g in grants_to(asset, me, wanted.purpose, FUNCTION)]
+    grants = [g for table in tables for _, g in grants_to(table.asset, me, wanted.purpose, FUNCTION)]
     if any(g.price is not None and g.price.per_hit != "0" for g in grants):
         raise AtollError(
             "E_FORMAT",
             "assets: a grant asks a price for hits, which nobody learns here; its price must be by call or run.",
         )
     items, locals_, keys, values = [], [], [], []
-    for number, (holding, asset) in enumerate(holdings):
-        own = [holding.rename.get(key, key) for key in wanted.keys]
-        added = _values(wanted, holding, asset)
+    for number, table in enumerate(tables):
+        own = [table.holding.rename.get(key, key) for key in wanted.keys]
+        added = _values(wanted, table)
         others = [value["column"] for value in added if value["column"] not in own]
-        item, local = compile_side(terms, asset, number, own, others, steps, f"assets.{number}")
+        item, local = compile_side(terms, table.asset, number, own, others, steps, table.at)
         items.append(item)
         locals_.append(local)
         keys.append(own)
         values.append(added)
-    hosts = [asset.host for _, asset in holdings]
+    _check_alike(values, tables)
+    hosts = [table.asset.host for table in tables]
     at = sorted([me, *hosts])
+    block_calls = max(wanted.block_calls, wanted.maximum_keys)
     parameters = {
         "name": wanted.name,
         "holders": hosts,
@@ -137,13 +170,11 @@ def compile(
         "count_holders": wanted.count_holders,
         "maximum_keys": wanted.maximum_keys,
         "maximum_bytes": _HEAD_BYTES + _KEY_BYTES * wanted.maximum_keys,
-        "block_calls": max(wanted.block_calls, wanted.maximum_keys),
+        "block_calls": block_calls,
         "block_seconds": wanted.block_seconds,
         "consent": compiling.consent_mode(wanted.consent, grants),
     }
-    columns = [*wanted.values]
-    columns += [lookup_totals.ROWS] * wanted.count_rows + [lookup_totals.HOLDERS] * wanted.count_holders
-    last = f"n{2 * len(holdings)}"
+    last = f"n{2 * len(tables)}"
     joint = operator(
         last,
         lookup_totals.RULE.kind,
@@ -154,7 +185,7 @@ def compile(
         lookup_totals.PROTOCOL.id,
         lookup_totals.PROTOCOL.security,
     )
-    total_bytes, seconds = _cost(calibration, holdings, len(columns))
+    total_bytes, seconds = _cost(calibration, tables, len(columns))
     return compiling.frame(
         wanted,
         terms,
@@ -168,17 +199,17 @@ def compile(
         inputs=items,
         operators=[op for local in locals_ for op in local] + [joint],
         outputs=[{"id": "out0", "from": last, "receiver": me, "columns": columns, "minimum_group": 1}],
-        estimate=compiling.estimate(None, wanted.block_calls, total_bytes, seconds),
+        estimate=compiling.estimate(None, block_calls, total_bytes, seconds),
     )
 
 
-def _cost(calibration: Calibration, holdings: list[tuple[Holding, Asset]], words: int) -> tuple[int, float]:
+def _cost(calibration: Calibration, tables: list[_Table], words: int) -> tuple[int, float]:
     """Bytes of all sealed tables and of a first preparation, and seconds until the first answer."""
-    hosts = [asset.host for _, asset in holdings]
+    hosts = [table.asset.host for table in tables]
     total = 0
-    for _, asset in holdings:
-        keys = calibration.sizes.get((asset.host, asset.name), _GUESS_KEYS)
-        shape = shape_for(keys, max(words, 1))
+    for table in tables:
+        keys = calibration.sizes.get((table.asset.host, table.asset.name), _GUESS_KEYS)
+        shape = shape_for(keys, words)
         preparation, query, _ = shape.cost()
         total += shape.table_bytes + preparation + query
     line = calibration.among(hosts)
