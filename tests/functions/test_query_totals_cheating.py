@@ -471,6 +471,7 @@ def test_an_asker_that_makes_a_call_which_the_holder_refused_is_named(start: Sta
         service.ask("ann", "ben", shown=words)
     error = service.fault(CAROL)
     assert (error.code, error.party) == ("E_PROTOCOL", ALICE)
+    assert "not admitted" in error.text
 
 
 def test_an_asker_that_makes_more_calls_than_a_block_has_is_named(start: Start) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -50,6 +51,20 @@ class Actions:
             for line in [row | {"found": True} for row in answer["rows"]] or [{"found": answer["found"]}]
         ]
 
+    def query_table(
+        self, node: NodeProcess, name: str, table: str, **how: Any
+    ) -> tuple[list[Json], AtollError | None]:
+        """The answers of the rows of an own table, and the error that ended them."""
+        found: list[Json] = []
+        try:
+            for answer in node.application.lookups.query_table(name, table, **how):
+                found.append(answer)
+        except AtollError as error:
+            if not found:
+                raise
+            return found, error
+        return found, None
+
 
 class RestActions(Actions):
     """By bare HTTP."""
@@ -86,6 +101,19 @@ class RestActions(Actions):
         if consent is not None:
             body["consents"] = [consent] * len(keys)
         return list(self._say(node, role, "POST", f"/query/{name}", body)["answers"])
+
+    def query_table(
+        self, node: NodeProcess, name: str, table: str, **how: Any
+    ) -> tuple[list[Json], AtollError | None]:
+        body = {"table": table} | how
+        answer = self.driver._send(node, "application", "POST", f"/v1/query/{name}/table", body)
+        assert answer.headers["content-type"] == "application/x-ndjson"
+        head, *lines = [json.loads(line) for line in answer.text.splitlines()]
+        assert set(head) == {"asset", "version", "rows", "keys"}
+        if lines and "stopped" in lines[-1]:
+            return lines[:-1], AtollError.from_problem(lines[-1]["stopped"])
+        assert len(lines) == head["rows"] - how.get("start", 1) + 1
+        return lines, None
 
 
 class CliActions(Actions):
@@ -142,6 +170,15 @@ class CliActions(Actions):
             if line["found"] == "False":
                 assert not any(value for key, value in line.items() if key != "found")
         return [{k: v for k, v in line.items() if line["found"] == "True" or k == "found"} for line in found]
+
+    def query_table(
+        self, node: NodeProcess, name: str, table: str, **how: Any
+    ) -> tuple[list[Json], AtollError | None]:
+        options = {"columns": "--column", "consent": "--consent-column", "start": "--start"}
+        words = ["--table", table]
+        for option, value in how.items():
+            words += [options[option], ",".join(value) if isinstance(value, list) else str(value)]
+        return self.driver.run(node, "application", "query", name, *words)["answers"], None
 
 
 def actions(driver: Driver) -> Actions:
