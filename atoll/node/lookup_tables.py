@@ -94,17 +94,32 @@ class TableLookups:
                 yield {"row": row, "found": None, "rows": [], "error": error, "version": None}
                 continue
             if key not in answers:
-                numbers, digests, shown = keys.next_group()
                 try:
-                    body = self._lookups.ask(found, digests, self._lookups.shown(found, shown, len(numbers)))
+                    answers |= self._answers(found, keys)
                 except AtollError as error:
                     yield {"stopped": error.to_problem(), "row": row}
                     return
-                for number, one in zip(numbers, body["answers"], strict=True):
-                    answers[number] = one | {"version": body["version"]}
             yield {"row": row} | answers[key]
             if keys.was_last(key):
                 del answers[key]
+
+    def _answers(self, found: LookupFacts, keys: _Keys) -> dict[int, Json]:
+        """Answers of the next keys, by their numbers. One without the authorisation that it needs is no call."""
+        numbers, words = keys.next_group()
+        answers: dict[int, Json] = {}
+        asked, shown = [], []
+        for number, word in zip(numbers, words, strict=True):
+            try:
+                shown += self._lookups.shown(found, [word], 1)
+                asked.append(number)
+            except AtollError as error:
+                problem = error.to_problem()
+                answers[number] = {"found": None, "rows": [], "error": problem, "version": None}
+        if asked:
+            body = self._lookups.ask(found, keys.digests(asked), shown)
+            for number, one in zip(asked, body["answers"], strict=True):
+                answers[number] = one | {"version": body["version"]}
+        return answers
 
 
 def _type(column: Column) -> str:
@@ -130,7 +145,7 @@ class _Keys:
         self._places = [
             int(at) for key, at in zip(distinct[order], places[order], strict=True) if key != _NO_KEY
         ]
-        self._consents = None if consent is None else _texts(version, consent, first)
+        self._words = None if consent is None else _texts(version, consent).slice(first)
         self._most: int = found.parameters["maximum_keys"]
         self._asked = 0
 
@@ -144,13 +159,18 @@ class _Keys:
         for at, key in enumerate(self._rows, self._first + 1):
             yield at, int(key)
 
-    def next_group(self) -> tuple[list[int], bytes, list[str | None] | None]:
-        """The next keys, as many as a request may have: their numbers, digests, and digests of authorisations."""
+    def next_group(self) -> tuple[list[int], list[str | None]]:
+        """The numbers of the next keys, as many as a request may have, and the authorisation that each names."""
         part = slice(self._asked, self._asked + self._most)
         numbers, places = self._order[part], self._places[part]
         self._asked += len(numbers)
-        digests = b"".join(self._digests[_DIGEST_BYTES * n : _DIGEST_BYTES * (n + 1)] for n in numbers)
-        return numbers, digests, None if self._consents is None else self._consents.take(places)
+        if self._words is None:
+            return numbers, [None] * len(numbers)
+        return numbers, self._words.take(pa.array(places, pa.int64())).to_pylist()
+
+    def digests(self, numbers: list[int]) -> bytes:
+        """The digests of these keys, 32 bytes each."""
+        return b"".join(self._digests[_DIGEST_BYTES * n : _DIGEST_BYTES * (n + 1)] for n in numbers)
 
     def was_last(self, key: int) -> bool:
         """Counts a row of a key: whether it stands on none of the others."""
@@ -158,15 +178,5 @@ class _Keys:
         return bool(self._count[key] == 0)
 
 
-class _Consents:
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        self._column = column
-
-    def take(self, places: list[int]) -> list[str | None]:
-        found: list[str | None] = self._column.take(pa.array(places, pa.int64())).to_pylist()
-        return found
-
-
-def _texts(version: Version, column: str, first: int) -> _Consents:
-    chunks = [batch.column(0) for batch in read(version.data, [column])]
-    return _Consents(pa.chunked_array(chunks, pa.string()).slice(first))
+def _texts(version: Version, column: str) -> pa.ChunkedArray:
+    return pa.chunked_array([batch.column(0) for batch in read(version.data, [column])], pa.string())
