@@ -97,19 +97,19 @@ def _(p: Play) -> None:
     actions(p.do).start(p.alice, request)
 
 
-@scenario("totals of a column without a range", error="E_RANGE", column="debt")
+@scenario("totals of a key over a column without a range", error="E_RANGE", column="debt")
 def _(p: Play) -> None:
     agreement = _agree(p, bob="book", carol="book")
     actions(p.do).start(p.alice, _request(agreement, "book", "book", rows=1_000_000))
 
 
-@scenario("totals in unlike units", error="E_UNIT", column="debt")
+@scenario("totals of a key in unlike units", error="E_UNIT", column="debt")
 def _(p: Play) -> None:
     agreement = _agree(p, bob="book", carol="foreign")
     actions(p.do).start(p.alice, _request(agreement, "book", "foreign", rows=1))
 
 
-@scenario("totals of a column that is not there", error="E_COLUMN", column="income")
+@scenario("totals of a key over a column that is not there", error="E_COLUMN", column="income")
 def _(p: Play) -> None:
     actions(p.do).start(p.alice, _request(_agree(p), values=["income"]))
 

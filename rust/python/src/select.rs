@@ -18,7 +18,7 @@ fn shape(cells: usize, words: usize) -> PyResult<Shape> {
     Shape::new(cells, words).map_err(refused)
 }
 
-fn salt(bytes: &[u8]) -> PyResult<[u8; 16]> {
+fn salt_of(bytes: &[u8]) -> PyResult<[u8; 16]> {
     bytes
         .try_into()
         .map_err(|_| refuse("E_FORMAT", "a salt has 16 bytes"))
@@ -45,7 +45,7 @@ impl TotalsSealing {
         &self,
         py: Python<'py>,
         columns: usize,
-        salt_bytes: &[u8],
+        salt: &[u8],
         digests: PyBackedBytes,
         values: PyBackedBytes,
         seed: &[u8],
@@ -56,7 +56,7 @@ impl TotalsSealing {
         let (words, []) = values.as_chunks::<8>() else {
             return Err(refuse("E_FORMAT", "words have 8 bytes each"));
         };
-        let salt = salt(salt_bytes)?;
+        let salt = salt_of(salt)?;
         let filler = Stream::new(&Secret::new(fixed("seed", seed)?), attempt, channel, step);
         let table = py.detach(|| {
             let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
@@ -217,11 +217,11 @@ impl TotalsQuery {
 }
 
 #[pyfunction]
-fn totals_column(id: &[u8], salt_bytes: &[u8], columns: usize) -> PyResult<usize> {
+fn totals_column(id: &[u8], salt: &[u8], columns: usize) -> PyResult<usize> {
     if columns == 0 {
         return Err(refuse("E_RANGE", "a table has columns"));
     }
-    Ok(column(&digest(id)?, &salt(salt_bytes)?, columns))
+    Ok(column(&digest(id)?, &salt_of(salt)?, columns))
 }
 
 /// Bytes of a cell; of one preparation, of one query: the asker's and the holder's; rounds of a query.
