@@ -163,9 +163,9 @@ def every(kind: str) -> dict[str, Twist]:
 
 
 def sampled(found: list[Any]) -> list[Any]:
-    """One in three in every run; the others with the slow tests."""
+    """One in eight in every run; the others with the slow tests."""
     return [
-        pytest.param(*case.values, id=case.id, marks=[pytest.mark.slow] if number % 3 else [])
+        pytest.param(*case.values, id=case.id, marks=[pytest.mark.slow] if number % 8 else [])
         for number, case in enumerate(found)
     ]
 
