@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
@@ -338,3 +339,24 @@ def test_a_first_table_that_is_broken_is_an_error_before_anything_leaves(start: 
     assert not service.sent(BOB, ALICE)
     assert not any(service.released.values())
     assert not service.outcomes
+
+
+def test_no_file_stays_open(start: Start) -> None:
+    """Sealed tables have no name: who keeps one open keeps its bytes on the disk."""
+
+    def unnamed() -> int:
+        found = 0
+        for link in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found += "/sealed-" in str(link.readlink())
+        return found
+
+    before = unnamed()
+    service = start()
+    service.ask("ann")
+    assert unnamed() == before + len(HOLDERS)
+    service.put({CAROL: [("ann", 1, 1)]})
+    service.ask("ann")
+    assert unnamed() == before + len(HOLDERS)
+    service.ended()
+    assert unnamed() == before

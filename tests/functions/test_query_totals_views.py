@@ -373,6 +373,7 @@ def masked_above(masks: host.Masks, words: list[int], number: int) -> bytes:
 
 
 def masked_alike(masks: host.Masks, words: list[int], number: int) -> bytes:
+    masks._last = 0  # it refuses else to use masks twice
     return MASKED(masks, words, 1)
 
 

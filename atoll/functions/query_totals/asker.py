@@ -87,11 +87,16 @@ class Pair:
         """The name of its table's state."""
         return b"" if self.table is None else self.table.version
 
+    def close(self) -> None:
+        """Lets go of its table."""
+        if self.table is not None:
+            self.table.close()
+            self.table = None
+
     def take_epoch(self, body: dict[str, Any]) -> None:
         """A table that was sealed anew; what was prepared for the one before is gone."""
         shape = self.peer.read_shape(body, self._words)
-        if self.table is not None:
-            self.table.close()
+        self.close()
         self._epochs += 1
         path = self._folder / f"sealed-{digest_bytes(digest(self.peer.key.encode())).hex()[:32]}"
         self.table = Table(path, shape, body["salt"], body["version"])
@@ -172,6 +177,13 @@ class Asker:
 
     def run(self) -> None:
         """Until the service stops."""
+        try:
+            self._serve()
+        finally:
+            for pair in self._pairs:
+                pair.close()
+
+    def _serve(self) -> None:
         self._begin()
         while True:
             wait = None if self._book is None else max(0.0, self._ends - time.monotonic())
