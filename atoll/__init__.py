@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from atoll.errors import AtollError
 
 if TYPE_CHECKING:
+    from atoll.client import AsyncClient as AsyncClient
     from atoll.client import Client as Client
     from atoll.client import connect as connect
+    from atoll.client import connect_async as connect_async
 
     __version__: str
 
-__all__ = ["AtollError", "__version__", "connect"]
+__all__ = ["AtollError", "__version__", "connect", "connect_async"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,7 +26,7 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return globals().setdefault(name, version("atoll"))
-    if name in ("connect", "Client"):
+    if name in ("connect", "connect_async", "AsyncClient", "Client"):
         from atoll import client
 
         return getattr(client, name)

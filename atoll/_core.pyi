@@ -261,6 +261,63 @@ class CircuitPsi:
     def progress(self) -> tuple[int, int]: ...
     def output(self) -> tuple[int, bytes, bytes, bytes | None]: ...
 
+# select
+
+def totals_column(id: bytes, salt: bytes, columns: int) -> int: ...
+def totals_sizes(
+    cells: int, words: int, queries: int
+) -> tuple[int, tuple[int, int], tuple[int, int], int]: ...
+
+@final
+class TotalsSealing:
+    def __init__(self, secret: bytes, cells: int, words: int) -> None: ...
+    def table(
+        self,
+        columns: int,
+        salt: bytes,
+        digests: bytes,
+        values: bytes,
+        seed: bytes,
+        attempt: int,
+        channel: str,
+        step: str,
+    ) -> bytes: ...
+
+@final
+class TotalsPool:
+    @property
+    def left(self) -> int: ...
+    def query(self, sealing: TotalsSealing | None = None) -> TotalsQuery: ...
+
+@final
+class TotalsPreparation:
+    def __init__(
+        self,
+        seed: bytes,
+        attempt: int,
+        channel: str,
+        context: bytes,
+        asker: bool,
+        cells: int,
+        words: int,
+        queries: int,
+        threads: int,
+    ) -> None: ...
+    def next_message(self) -> tuple[bytes, str, bool] | None: ...
+    def receive(self, message: bytes) -> None: ...
+    @property
+    def done(self) -> bool: ...
+    def pool(self) -> TotalsPool: ...
+
+@final
+class TotalsQuery:
+    def ask(self, id: bytes, column: bytes) -> None: ...
+    def next_message(self) -> bytes | None: ...
+    def receive(self, message: bytes) -> None: ...
+    @property
+    def done(self) -> bool: ...
+    def shares(self) -> bytes: ...
+
 # vole_psi
 
 def psi_partition(digests: bytes, key: bytes, buckets: int, threads: int) -> tuple[bytes, list[int]]: ...

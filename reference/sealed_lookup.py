@@ -227,6 +227,10 @@ class Holder:
     def rows(self) -> list[list[int]]:
         return index_pir.cells(self.contents, self.cells, self.columns)
 
+    def table(self) -> bytes:
+        """What goes to who takes the sealed table whole: its columns one after the other."""
+        return b"".join(self.contents)
+
     def hint(self) -> bytes:
         found = index_pir.hint(self.rows(), self.matrix)
         return index_pir.message(self.version, [word for row in found for word in row])

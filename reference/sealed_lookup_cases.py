@@ -64,6 +64,7 @@ class Run:
             "sealed": [holder.contents[holder.places[d]].hex() for d in table],
             "hint_start": self.hint[:80].hex(),
             "hint_sha256": hashlib.sha256(self.hint).hexdigest(),
+            "table_sha256": hashlib.sha256(self.holder.table()).hexdigest(),
             "steps": [],
         }
 

@@ -131,6 +131,35 @@ MUTATIONS = (
         "            if self._version:\n",
         "tests/node/test_query.py::test_versions_change_under_load_and_every_answer_is_right",
     ),
+    Mutation(
+        "keys of lookup totals are not held to quota and authorisation",
+        "functions/query_totals/host.py",
+        "                self._context.admit(word)\n",
+        "                pass\n",
+        "tests/functions/test_query_totals_run.py::test_a_call_that_one_holder_refuses_opens_nothing_and_the_others_are_right",
+    ),
+    Mutation(
+        "a call of lookup totals that its holder refused goes on there",
+        "functions/query_totals/host.py",
+        "self._peer.read(GO), admitted)",
+        "self._peer.read(GO), list(range(len(calls))))",
+        "tests/functions/test_query_totals_cheating.py::test_an_asker_that_makes_a_call_which_the_holder_refused_is_named",
+    ),
+    Mutation(
+        "a holder's words of lookup totals open without their masks",
+        "functions/query_totals/host.py",
+        "        found = masks.masked(\n",
+        '        if words:\n            return b"".join(word.to_bytes(WORD_BYTES, "little") for word in words)\n'
+        "        found = masks.masked(\n",
+        "tests/functions/test_query_totals_views.py::test_the_asker_cannot_guess_whose_the_key_is",
+    ),
+    Mutation(
+        "a total of shares that give none is taken",
+        "functions/query_totals/asker.py",
+        "                if fits(total, self._parameters):\n",
+        "                if True:\n",
+        "tests/functions/test_query_totals_cheating.py::test_a_call_whose_shares_are_wrong_has_an_error_and_no_total",
+    ),
 )
 
 

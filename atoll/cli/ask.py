@@ -134,23 +134,29 @@ def follow(here: Here, job: Job) -> None:
 
 @contextmanager
 def progress_bar(here: Here, job: str) -> Iterator[Callable[[Job], None]]:
-    """A progress bar on standard error; nothing where nobody looks."""
+    """A progress bar on standard error for a job; nothing where nobody looks."""
+    with bar(here, job) as update:
+
+        def look(seen: Job) -> None:
+            at = seen.document.get("progress") or {}
+            update(seen.state, at.get("done") or 0, at.get("total") or None)
+
+        yield look
+
+
+@contextmanager
+def bar(here: Here, name: str) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A progress bar on standard error, told what goes on, and how much of how much is done."""
     if here.json or not os.isatty(2):
-        yield lambda _: None
+        yield lambda text, done, total: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(job, total=None)
-
-        def look(seen: Job) -> None:
-            at = seen.document.get("progress") or {}
-            done, total = at.get("done"), at.get("total") or None
-            bar.update(task, description=seen.state, completed=done or 0, total=total)
-
-        yield look
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(name, total=None)
+        yield lambda text, done, total: shown.update(task, description=text, completed=done, total=total)
 
 
 def finish(here: Here, client: Client, job: Job, out: Path | None) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +16,9 @@ from atoll.cli.context import READERS, Here, command
 from atoll.cli.groups import group
 from atoll.client import requests
 from atoll.errors import AtollError
+
+if TYPE_CHECKING:
+    from atoll.client import Client
 
 lookup = group(
     "lookup", "Lookups: records of a partner's table by their keys; the partner does not learn which."
@@ -66,6 +70,53 @@ def start(
         normalise=ask.mapping(normalise, "--normalise"), record_bytes=record_bytes, maximum_keys=maximum_keys,
         block_calls=block_calls, block_seconds=block_seconds, consent=consent, declare_hits=declare_hits,
     )  # fmt: skip
+    _begin(here, name, request, yes, wait)
+
+
+@command(lookup, "start-totals")
+def start_totals(
+    here: Here,
+    agreement: ask.Agreement,
+    name: Name,
+    tables: Annotated[
+        list[str],
+        typer.Argument(help="ASSET that every holder has, or ASSET@PARTY for each of them."),
+    ],
+    purpose: ask.Purpose,
+    on: Annotated[list[str], typer.Option(help="Key columns; a,b for several.")],
+    values: Annotated[list[str] | None, typer.Option(help="Columns to add; a,b for several.")] = None,
+    normalise: ask.Normalise = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Most rows of a key in one table; 1,000 by default.")
+    ] = None,
+    count_rows: Annotated[bool, typer.Option(help="Also count the rows that a key stands on.")] = False,
+    count_holders: Annotated[bool, typer.Option(help="Also count the holders that have a key.")] = False,
+    maximum_keys: Annotated[int | None, typer.Option(min=1, help="Most keys in one request.")] = None,
+    block_calls: Annotated[int | None, typer.Option(min=1, help="Most keys that one receipt covers.")] = None,
+    block_seconds: Annotated[
+        int | None, typer.Option(min=1, help="Most seconds that one receipt covers.")
+    ] = None,
+    consent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="none|attested|presented", help="How keys show consent; default as the grants ask."
+        ),
+    ] = None,
+    yes: ask.Yes = False,
+    wait: ask.Wait = True,
+) -> None:
+    """Asks for totals of one key over several holders, and waits until all have sealed their tables."""
+    assets: str | list[str] = tables[0] if len(tables) == 1 and "@" not in tables[0] else tables
+    request = requests.lookup_totals(
+        agreement, name, assets, purpose=purpose, on=ask.split(on) or [], values=ask.split(values), rows=rows,
+        normalise=ask.mapping(normalise, "--normalise"), count_rows=count_rows, count_holders=count_holders,
+        maximum_keys=maximum_keys, block_calls=block_calls, block_seconds=block_seconds, consent=consent,
+    )  # fmt: skip
+    _begin(here, name, request, yes, wait)
+
+
+def _begin(here: Here, name: str, request: dict[str, Any], yes: bool, wait: bool) -> None:
+    """Asks, and waits until the lookup answers."""
     with here.client("analyst") as client:
         ask.confirm(here, client, request, yes)
         job = client.jobs.ask(request)
@@ -86,7 +137,7 @@ def list_(here: Here) -> None:
         one | {key: ", ".join(column["name"] for column in one[key]) for key in ("keys", "values")}
         for one in found
     ]
-    columns = ["name", "partner", "asset", "keys", "values", "state", "ready", "job"]
+    columns = ["name", "kind", "partner", "asset", "keys", "values", "state", "ready", "job"]
     here.out(found, lambda: show.table(rows, columns, "no lookups"))
 
 
@@ -108,8 +159,22 @@ def query(
     file: Annotated[
         Path | None, typer.Option(help="A CSV file with the key columns, instead of keys here.")
     ] = None,
+    table: Annotated[
+        str | None, typer.Option(metavar="ASSET", help="An own table of the node's, instead of keys here.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Its key columns, a,b for several; by default those of the lookup's names."),
+    ] = None,
+    consent_column: Annotated[
+        str | None, typer.Option(help="Its column with digests of the data subjects' authorisations.")
+    ] = None,
+    start: Annotated[int, typer.Option(min=1, help="The row of the file or table to begin with.")] = 1,
     out: Annotated[
-        Path | None, typer.Option(help="Write a CSV file: key columns, found, error, and the values.")
+        Path | None,
+        typer.Option(
+            help="Write a CSV file: key columns, or the row of a table; found, error, and the values."
+        ),
     ] = None,
     consent: Annotated[
         str | None,
@@ -119,32 +184,78 @@ def query(
     ] = None,
 ) -> None:
     """Reads the records of keys, each one call; the partner does not learn which."""
-    from atoll.client import call_tables
-
-    if (file is None) == (not key):
-        raise AtollError("E_FORMAT", "name keys, or a file of keys with --file.", fault="caller")
+    if (file is not None) + (table is not None) + bool(key) != 1:
+        text = "name keys, or a file of keys with --file, or a table of the node's with --table."
+        raise AtollError("E_FORMAT", text, fault="caller")
+    if table is None and (column or consent_column):
+        raise AtollError("E_FORMAT", "--column and --consent-column go with --table.", fault="caller")
+    if table is not None and consent is not None:
+        raise AtollError(
+            "E_FORMAT", "--consent goes with keys; a table has a --consent-column.", fault="caller"
+        )
     with here.client(*_CALLERS) as client:
         facts = client.lookups.get(name)
-        columns = [(column["name"], column["type"]) for column in facts["keys"]]
-        texts, consents = (
-            _file_keys(file, [name for name, _ in columns]) if file else _keys(key or [], len(columns))
-        )
-        if consent is not None:
-            consents = [consent] * len(texts)
-        keys = [
-            [
-                call_tables.typed(text, kind, f"key {at}, {column}")
-                for text, (column, kind) in zip(row, columns, strict=True)
-            ]
-            for at, row in enumerate(texts, 1)
+        values = [found["name"] for found in facts["values"]]
+        with _counter(here, name) as count:
+            answers: Iterator[tuple[list[str], dict[str, Any]]]
+            if table is not None:
+                heads = ["row"]
+                lines = client.lookups.query_table(
+                    name, table, ask.split(column), consent=consent_column, start=start, progress=count
+                )
+                answers = (([str(one["row"])], one) for one in lines)
+            else:
+                heads = [found["name"] for found in facts["keys"]]
+                answers = _of_keys(client, facts, key or [], file, consent, start, count)
+            if out is not None:
+                told = _written(out, heads, values, answers, start)
+                here.out(told, lambda: show.line(f"{out}: {told['answers']} answers, {told['found']} found"))
+                return
+            whole = list(answers)
+    shown = [line for row, answer in whole for line in _lines(row, answer, values)]
+    here.out(
+        {"answers": [answer for _, answer in whole]},
+        lambda: show.table(shown, ["key", "found", *values, "error"], "no keys"),
+    )
+
+
+@contextmanager
+def _counter(here: Here, name: str) -> Iterator[Callable[[int, int], None]]:
+    """How far a long request is, on standard error; nothing where nobody looks."""
+    with ask.bar(here, name) as update:
+        yield (lambda row, rows: update(name, row, rows))
+
+
+def _of_keys(
+    client: Client,
+    facts: dict[str, Any],
+    words: list[str],
+    file: Path | None,
+    consent: str | None,
+    start: int,
+    count: Callable[[int, int], None],
+) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """Keys as text with their answers, request after request."""
+    from atoll.client import call_tables
+
+    columns = [(column["name"], column["type"]) for column in facts["keys"]]
+    texts, consents = _file_keys(file, [name for name, _ in columns]) if file else _keys(words, len(columns))
+    if consent is not None:
+        consents = [consent] * len(texts)
+    if start > len(texts):
+        raise AtollError("E_RANGE", f"there are {len(texts)} keys, and none from {start} on.", fault="caller")
+    texts, consents = texts[start - 1 :], None if consents is None else consents[start - 1 :]
+    keys = [
+        [
+            call_tables.typed(text, kind, f"key {at}, {column}")
+            for text, (column, kind) in zip(row, columns, strict=True)
         ]
-        answers = list(client.lookups.query_all(name, keys, consents))
-    values = [column["name"] for column in facts["values"]]
-    if out is not None:
-        _write(out, [name for name, _ in columns], values, texts, answers)
-    shown = [line for row, answer in zip(texts, answers, strict=True) for line in _lines(row, answer, values)]
-    heads = ["key", "found", *values, "error"]
-    here.out({"answers": answers}, lambda: show.table(shown, heads, "no keys"))
+        for at, row in enumerate(texts, start)
+    ]
+    answers = client.lookups.query_all(facts["name"], keys, consents)
+    for at, (row, answer) in enumerate(zip(texts, answers, strict=True), start):
+        yield row, answer
+        count(at, start - 1 + len(texts))
 
 
 def _keys(texts: list[str], columns: int) -> tuple[list[list[str]], list[str | None] | None]:
@@ -182,18 +293,32 @@ def _lines(key: list[str], answer: dict[str, Any], values: list[str]) -> Iterato
         yield {"key": ",".join(key), "found": answer["found"], "error": error} | row
 
 
-def _write(
-    out: Path, keys: list[str], values: list[str], texts: list[list[str]], answers: list[dict[str, Any]]
-) -> None:
-    temporary = out.with_name(f".{out.name}.part")
+def _written(
+    out: Path,
+    heads: list[str],
+    values: list[str],
+    answers: Iterator[tuple[list[str], dict[str, Any]]],
+    start: int,
+) -> dict[str, Any]:
+    """Writes answers as they come. What was answered, and charged, before an error stays beside the file."""
+    part, count, found = out.with_name(f"{out.name}.part"), 0, 0
     try:
-        with temporary.open("w", newline="", encoding="utf-8") as sink:
+        with part.open("w", newline="", encoding="utf-8") as sink:
             writer = csv.writer(sink)
-            writer.writerow([*keys, "found", "error", *values])
-            for key, answer in zip(texts, answers, strict=True):
+            writer.writerow([*heads, "found", "error", *values])
+            for key, answer in answers:
                 for line in _lines(key, answer, values):
                     writer.writerow([*key, line["found"], line["error"], *(line[value] for value in values)])
-        temporary.replace(out)
+                count, found = count + 1, found + bool(answer["found"])
+        part.replace(out)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise AtollError("E_FORMAT", f"{out}: {error.strerror}.", fault="caller") from None
+    except AtollError as error:
+        if count:
+            error.cure = (
+                f"{part} has what was answered before. {error.cure} Go on with --start {start + count}."
+            )
+        else:
+            part.unlink(missing_ok=True)
+        raise
+    return {"file": str(out), "answers": count, "found": found}

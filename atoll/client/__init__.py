@@ -24,6 +24,7 @@ from atoll.client.lookups import Lookups
 from atoll.client.offers import Catalog, Offers
 from atoll.client.proofs import verify_row_proof
 from atoll.client.quality import Quality
+from atoll.client.realtime import CONNECTIONS, AsyncClient
 from atoll.client.resources import (
     Agreements,
     Data,
@@ -44,12 +45,14 @@ from atoll.errors import AtollError
 
 __all__ = [
     "ENDED",
+    "AsyncClient",
     "Client",
     "Job",
     "Result",
     "Service",
     "bills_csv",
     "connect",
+    "connect_async",
     "drafts",
     "draw_calls",
     "requests",
@@ -172,6 +175,16 @@ class Client:
         """
         return self.lookups.start(requests.lookup(agreement, name, table, **how), timeout)
 
+    def lookup_totals(
+        self, agreement: Any, name: str, assets: Any, *, timeout: float = 600, **how: Any
+    ) -> dict[str, Any]:
+        """Starts standing totals of single keys over several holders' tables, and waits until they answer; arguments as
+        in `atoll.client.requests.lookup_totals`. Ask them with `query`.
+
+            node.lookup_totals(agreement, "elsewhere", "loans", on="id", values=["debt"], purpose="credit-risk")
+        """
+        return self.lookups.start(requests.lookup_totals(agreement, name, assets, **how), timeout)
+
     def query(
         self, name: str, keys: Sequence[Any], consents: Sequence[str | None] | None = None
     ) -> dict[str, Any]:
@@ -210,6 +223,30 @@ def connect(
     Raises:
         AtollError: `E_CONFIG`, `E_UNREACHABLE` for a folder without a running node; `E_AUTH` without a token.
     """
+    return Client(*_place(url, token, folder, person, role), timeout)
+
+
+def connect_async(
+    url: str | None = None,
+    token: str | None = None,
+    *,
+    folder: str | Path | None = None,
+    person: str | None = None,
+    role: str | None = None,
+    timeout: float = TIMEOUT,
+    connections: int = CONNECTIONS,
+) -> AsyncClient:
+    """A client of a running node for asyncio, with the calls that are made in real time; else as `connect`.
+
+    Args:
+        connections: most calls at once; further ones wait for their turn.
+    """
+    return AsyncClient(*_place(url, token, folder, person, role), timeout, connections)
+
+
+def _place(
+    url: str | None, token: str | None, folder: str | Path | None, person: str | None, role: str | None
+) -> tuple[str, str]:
     if folder is not None:
         place = Path(folder)
         url = url or _folder.address(place)
@@ -219,4 +256,4 @@ def connect(
     if not token:
         cure = "Give token=..., set ATOLL_TOKEN, or name the node's folder."
         raise AtollError("E_AUTH", f"no token for {url} is given.", cure=cure)
-    return Client(url, token, timeout)
+    return url, token

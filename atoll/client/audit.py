@@ -6,14 +6,15 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from atoll.audit import AuditReport, calls_in
-from atoll.audit import verify_audit as _verify
 from atoll.client.resources import Resource
 from atoll.client.transport import objects, segment
 from atoll.crypto.suite import PublicKey
 from atoll.errors import AtollError
+
+if TYPE_CHECKING:
+    from atoll.audit import AuditReport
 
 Json = dict[str, Any]
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
@@ -142,8 +143,11 @@ def verify_audit(path: str | Path, keys: Mapping[str, str] | None = None) -> Aud
     Raises:
         AtollError: `E_NOT_FOUND` if the file cannot be read, `E_FORMAT` for a key that is none.
     """
+    # Only who verifies waits until what verifies is loaded, which takes half a second.
+    from atoll.audit import verify_audit as verify
+
     trusted = {name: PublicKey.parse(key) for name, key in keys.items()} if keys else None
-    return _verify(Path(path), trusted)
+    return verify(Path(path), trusted)
 
 
 def draw_calls(path: str | Path, count: int) -> list[str]:
@@ -157,6 +161,8 @@ def draw_calls(path: str | Path, count: int) -> list[str]:
     Raises:
         AtollError: `E_NOT_FOUND` if the file cannot be read, `E_LEDGER` if it is damaged.
     """
+    from atoll.audit import calls_in
+
     if count < 1:
         raise AtollError("E_FORMAT", "count: draw at least one call.")
     blocks = calls_in(Path(path))

@@ -7,10 +7,8 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from atoll.billing import STATEMENT_KIND, parse_statement
 from atoll.client.resources import Resource
 from atoll.client.transport import objects
-from atoll.crypto import dsse
 from atoll.errors import AtollError
 
 Json = dict[str, Any]
@@ -73,6 +71,9 @@ def verify_statement(envelope: Mapping[str, Any]) -> list[str]:
     Raises:
         AtollError: `E_FORMAT` for a sum or share that is wrong, `E_SIGNATURE` if neither party signed it.
     """
+    from atoll.billing import STATEMENT_KIND, parse_statement
+    from atoll.crypto import dsse
+
     found = parse_statement(dsse.verify(STATEMENT_KIND, dict(envelope), ()))
     signed = sorted(set(found.parties) & dsse.signers(dict(envelope)))
     if not signed:

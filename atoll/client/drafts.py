@@ -23,6 +23,7 @@ DISCLOSED: dict[str, tuple[str, ...]] = {
     "echo": ("call", "value"),
     "script": ("outcome",),
     "query": ("record", "sealed_table"),
+    "query_totals": ("key_totals", "sealed_cells"),
 }
 KEPT_DISCLOSED = ("linkable", "changes")
 """What a kept join discloses beside."""

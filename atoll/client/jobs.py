@@ -233,6 +233,20 @@ class Job:
         return f"<Job {self.id}: {self.document.get('function')}, {self.state}>"
 
 
+def service_call(job: str, payload: bytes, consent: str | None) -> tuple[str, Json]:
+    """Path and body of a call to a standing service."""
+    sent = base64.b64encode(payload).decode()
+    return f"/v1/services/{segment(job)}/call", {"payload": sent, "consent": consent}
+
+
+def answered(answer: Any) -> bytes:
+    """The payload of a standing service's answer."""
+    try:
+        return base64.b64decode(answer["payload"], validate=True)
+    except (binascii.Error, KeyError, TypeError):
+        raise AtollError("E_INTERNAL", "the node's answer to a call is not base64.") from None
+
+
 class Service:
     """A standing service that this node asks of a partner."""
 
@@ -252,12 +266,7 @@ class Service:
             AtollError: `E_TOO_LARGE` over the plan's bound, `E_CONSENT`, `E_QUOTA`, `E_STATE` if the service has
                 ended, `E_PEER_SILENT`.
         """
-        sent = base64.b64encode(payload).decode()
-        answer = self._transport.call("POST", f"{self._path}/call", {"payload": sent, "consent": consent})
-        try:
-            return base64.b64decode(answer["payload"], validate=True)
-        except (binascii.Error, KeyError, TypeError):
-            raise AtollError("E_INTERNAL", "the node's answer to a call is not base64.") from None
+        return answered(self._transport.call("POST", *service_call(self.id, payload, consent)))
 
     def stop(self) -> Job:
         """Ends the service in order, so that its receipt is made; `.wait()` for it on what this gives."""

@@ -16,6 +16,25 @@ Json = dict[str, Any]
 _PAUSE = 0.2
 
 
+def question(name: str, keys: Sequence[Any], consents: Sequence[str | None] | None) -> tuple[str, Json]:
+    """Path and body of the call that reads the records of some keys."""
+    plain = [list(key) if isinstance(key, tuple) else key for key in keys]
+    body = {"keys": plain, "consents": None if consents is None else list(consents)}
+    return f"/v1/query/{segment(name)}", body
+
+
+def requests_of(
+    keys: Iterable[Any], consents: Iterable[str | None] | None, most: int
+) -> Iterator[tuple[list[Any], list[str | None] | None]]:
+    """Keys and their consents in requests of at most so many; `E_FORMAT` if there are fewer consents than keys."""
+    left, words = iter(keys), None if consents is None else iter(consents)
+    while part := list(islice(left, most)):
+        shown = None if words is None else list(islice(words, len(part)))
+        if shown is not None and len(shown) != len(part):
+            raise AtollError("E_FORMAT", "consents: one for each key.", fault="caller")
+        yield part, shown
+
+
 class Lookups(Resource):
     """Standing lookups that this node asks of partners, by their names."""
 
@@ -76,9 +95,7 @@ class Lookups(Resource):
             AtollError: `E_NOT_FOUND`, `E_FORMAT`, `E_TOO_LARGE` for too many keys, `E_BUSY` while the table is being
                 sealed, `E_STATE` if the service does not run. What a single key is refused for stands in its answer.
         """
-        plain = [list(key) if isinstance(key, tuple) else key for key in keys]
-        body = {"keys": plain, "consents": None if consents is None else list(consents)}
-        return dict(self._call("POST", f"/v1/query/{segment(name)}", body))
+        return dict(self._call("POST", *question(name, keys, consents)))
 
     def query_all(
         self, name: str, keys: Iterable[Any], consents: Iterable[str | None] | None = None
@@ -89,9 +106,47 @@ class Lookups(Resource):
             AtollError: as `query`; the answers before stand, and are charged.
         """
         most = int(self.get(name)["maximum_keys"])
-        left, words = iter(keys), None if consents is None else iter(consents)
-        while part := list(islice(left, most)):
-            shown = None if words is None else list(islice(words, len(part)))
-            if shown is not None and len(shown) != len(part):
-                raise AtollError("E_FORMAT", "consents: one for each key.", fault="caller")
+        for part, shown in requests_of(keys, consents, most):
             yield from self.query(name, part, shown)["answers"]
+
+    def query_table(
+        self,
+        name: str,
+        table: str,
+        columns: Sequence[str] | None = None,
+        *,
+        consent: str | None = None,
+        start: int = 1,
+        progress: Callable[[int, int], None] = lambda row, rows: None,
+    ) -> Iterator[Json]:
+        """The records of the keys of one of this node's own tables, whose keys the caller does not get to see.
+
+        A key that stands on several rows is one call.
+
+        Args:
+            table: a table of the node's; its newest version.
+            columns: its key columns, in the order of the lookup's; by default those of the lookup's names.
+            consent: its column with digests of the data subjects' authorisations.
+            start: the row to begin with, from 1.
+            progress: called with the row that was answered last, and their number.
+
+        Returns:
+            For each row its number `row`, from 1, `found`, `rows`, `error`, and the `version` of the partner's table.
+
+        Raises:
+            AtollError: as `query`; `E_COLUMN`, `E_TYPE` for columns that are no keys of the lookup's. The answers
+                before stand, and are charged: `detail` has the `row` to go on from.
+        """
+        body = {"table": table, "columns": columns and list(columns), "consent": consent, "start": start}
+        rows = None
+        for line in self._transport.lines("POST", f"/v1/query/{segment(name)}/table", body):
+            if rows is None:
+                rows = int(line["rows"])
+                progress(start - 1, rows)
+            elif "stopped" in line:
+                error = AtollError.from_problem(line["stopped"])
+                error.detail = {**(error.detail or {}), "row": line["row"]}
+                raise error
+            else:
+                yield line
+                progress(line["row"], rows)

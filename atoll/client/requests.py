@@ -41,6 +41,20 @@ def _side(
     return body
 
 
+def _holdings(assets: str | Iterable[Table]) -> str | list[Json]:
+    """One name that every holder's table has, or a table of each."""
+    if isinstance(assets, str):
+        return assets
+    tables = []
+    for table in assets:
+        if isinstance(table, str):
+            asset, party = split_party(table)
+            tables.append({"asset": asset} | ({"party": party} if party else {}))
+        else:
+            tables.append(dict(table))
+    return tables
+
+
 def _common(agreement: Any, purpose: str, options: Mapping[str, Any]) -> Json:
     identifier = agreement["id"] if isinstance(agreement, Mapping) else str(agreement)
     return {"agreement": identifier, "purpose": purpose} | {k: v for k, v in options.items() if v is not None}
@@ -250,19 +264,9 @@ def totals(
         maximum_rows: bound on each holder's rows.
         options: `seconds`, `memory_bytes`, `expires_seconds`, `shape`.
     """
-    if isinstance(assets, str):
-        tables: Any = assets
-    else:
-        tables = []
-        for table in assets:
-            if isinstance(table, str):
-                asset, party = split_party(table)
-                tables.append({"asset": asset} | ({"party": party} if party else {}))
-            else:
-                tables.append(dict(table))
     body = _common(agreement, purpose, options) | {
         "function": "totals",
-        "assets": tables,
+        "assets": _holdings(assets),
         "values": _names(values),
         "count": count,
         "receiver": receiver,
@@ -325,6 +329,56 @@ def lookup(
     }
     body = _common(agreement, purpose, options) | {"function": "query", "name": name, "asset": asset}
     body["keys"] = _names(on)
+    return body | {key: value for key, value in given.items() if value is not None}
+
+
+def lookup_totals(
+    agreement: Any,
+    name: str,
+    assets: str | Iterable[Table],
+    *,
+    purpose: str,
+    on: Names,
+    values: Names | None = None,
+    normalise: Mapping[str, Iterable[str]] | None = None,
+    rows: int | None = None,
+    count_rows: bool = False,
+    count_holders: bool = False,
+    maximum_keys: int | None = None,
+    block_calls: int | None = None,
+    block_seconds: int | None = None,
+    consent: str | None = None,
+    **options: Any,
+) -> Json:
+    """The request of lookup totals: for one key, sums over several holders' tables.
+
+    Args:
+        name: what the lookup is called at this node.
+        assets: one name that every holder's table has, or a table for each holder: `asset@party`, or a mapping with
+            asset, party, rename.
+        purpose: one that the grants name.
+        on: key columns, in the order in which keys are given.
+        values: columns to add.
+        normalise: steps for each key column.
+        rows: most rows of a key in one table; None for 1,000.
+        count_rows, count_holders: whether totals say on how many rows, and in how many tables, a key stands.
+        maximum_keys: most keys in one request, up to 1,000; None for 100.
+        block_calls, block_seconds: most keys, and seconds, that one receipt covers.
+        consent: `none`, `attested` or `presented`; None for what the grants ask.
+        options: `seconds`, `memory_bytes`, `expires_seconds`.
+    """
+    given = {
+        "values": None if values is None else _names(values),
+        "normalise": {column: list(steps) for column, steps in normalise.items()} if normalise else None,
+        "rows": rows,
+        "maximum_keys": maximum_keys,
+        "block_calls": block_calls,
+        "block_seconds": block_seconds,
+        "consent": consent,
+    }
+    body = _common(agreement, purpose, options) | {"function": "query_totals", "name": name}
+    body |= {"keys": _names(on), "count_rows": count_rows, "count_holders": count_holders}
+    body["assets"] = _holdings(assets)
     return body | {key: value for key, value in given.items() if value is not None}
 
 

@@ -12,6 +12,14 @@ from atoll.client.transport import Transport, objects, segment
 Json = dict[str, Any]
 
 
+def call_body(
+    subject: str | int, arguments: Json | None, key: str | None, host: str | None, consent: str | None
+) -> Json:
+    """The body of one call of a package."""
+    given = arguments or {}
+    return {"subject": subject, "arguments": given, "key": key, "host": host, "consent": consent}
+
+
 class Scripts:
     """Visiting scripts: `node.scripts`."""
 
@@ -126,13 +134,7 @@ class Scripts:
         Returns:
             `state` decided or held; `answer`: the outputs and `reasons`, None for no decision; `key`, `version`.
         """
-        body = {
-            "subject": subject,
-            "arguments": arguments or {},
-            "key": key,
-            "host": host,
-            "consent": consent,
-        }
+        body = call_body(subject, arguments, key, host, consent)
         return dict(self._transport.call("POST", self._at(name, "calls"), body))
 
     def batch(self, name: str, calls: Iterable[Json], *, host: str | None = None) -> list[Json]:

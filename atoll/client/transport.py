@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +24,63 @@ def is_loopback(url: httpx.URL) -> bool:
         return url.host == "localhost"
 
 
+def options(url: str, token: str | None, timeout: float) -> dict[str, Any]:
+    """What an HTTP client is made with; `E_FORMAT` for a URL that is none, `E_AUTH` for a token that is none."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise AtollError("E_FORMAT", f"{url!r} is not a URL: {error}.") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise AtollError("E_FORMAT", f"{url!r} is not the http or https address of a node.")
+    if token and not token.isascii():
+        raise AtollError("E_AUTH", "the token has characters that no token has.")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return {
+        "base_url": parsed,
+        "headers": headers,
+        "timeout": timeout,
+        "trust_env": not is_loopback(parsed),
+    }
+
+
+@contextmanager
+def failures(url: str, timeout: float) -> Iterator[None]:
+    """Makes a connection that fails, or a silence, `E_UNREACHABLE`."""
+    try:
+        yield
+    except httpx.TimeoutException:
+        text = f"the node at {url} did not answer within {timeout:g} s."
+        raise AtollError("E_UNREACHABLE", text, fault="operator", cure="Look at its log.") from None
+    except httpx.TransportError as error:
+        text = f"no node answers at {url} ({error or type(error).__name__})."
+        raise AtollError("E_UNREACHABLE", text, fault="operator", cure=START) from None
+
+
+def check(response: httpx.Response) -> None:
+    """Raises the node's own error if the answer is one; `E_UNREACHABLE` if no node answered."""
+    if response.is_success:
+        return
+    response.read()
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict) or "code" not in body:
+        text = f"{response.request.url} answered {response.status_code}; that is no Atoll node's answer."
+        raise AtollError("E_UNREACHABLE", text, fault="operator", cure="Correct the address.")
+    raise AtollError.from_problem(body)
+
+
+def answer(response: httpx.Response) -> Any:
+    """The JSON of an answer; errors as `check`."""
+    check(response)
+    try:
+        return response.json()
+    except ValueError:
+        text = f"{response.request.url.copy_with(query=None)} answered with something other than JSON."
+        raise AtollError("E_UNREACHABLE", text, fault="operator", cure="Correct the address.") from None
+
+
 class Transport:
     """Calls of one node's REST API. Safe to use from several threads.
 
@@ -33,50 +91,17 @@ class Transport:
     """
 
     def __init__(self, url: str, token: str | None, timeout: float) -> None:
-        try:
-            parsed = httpx.URL(url)
-        except httpx.InvalidURL as error:
-            raise AtollError("E_FORMAT", f"{url!r} is not a URL: {error}.") from None
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise AtollError("E_FORMAT", f"{url!r} is not the http or https address of a node.")
-        self.url = str(parsed).rstrip("/")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        try:
-            self._http = httpx.Client(
-                base_url=parsed, headers=headers, timeout=timeout, trust_env=not is_loopback(parsed)
-            )
-        except UnicodeEncodeError:
-            raise AtollError("E_AUTH", "the token has characters that no token has.") from None
+        given = options(url, token, timeout)
+        self.url = str(given["base_url"]).rstrip("/")
+        self._http = httpx.Client(**given)
         self._timeout = timeout
 
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except httpx.TimeoutException:
-            text = f"the node at {self.url} did not answer within {self._timeout:g} s."
-            raise AtollError("E_UNREACHABLE", text, fault="operator", cure="Look at its log.") from None
-        except httpx.TransportError as error:
-            text = f"no node answers at {self.url} ({error or type(error).__name__})."
-            raise AtollError("E_UNREACHABLE", text, fault="operator", cure=START) from None
-
-    @staticmethod
-    def _check(response: httpx.Response) -> None:
-        if response.is_success:
-            return
-        response.read()
-        try:
-            body = response.json()
-        except ValueError:
-            body = None
-        if not isinstance(body, dict) or "code" not in body:
-            text = f"{response.request.url} answered {response.status_code}; that is no Atoll node's answer."
-            raise AtollError("E_UNREACHABLE", text, fault="operator", cure="Correct the address.")
-        raise AtollError.from_problem(body)
+    def _errors(self) -> AbstractContextManager[None]:
+        return failures(self.url, self._timeout)
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """One call with a JSON body; gives the JSON answer. Query values of None are left out.
@@ -87,18 +112,13 @@ class Transport:
         params = {k: v for k, v in query.items() if v is not None}
         with self._errors():
             response = self._http.request(method, path, json=body, params=params)
-        self._check(response)
-        try:
-            return response.json()
-        except ValueError:
-            text = f"{self.url}{path} answered with something other than JSON."
-            raise AtollError("E_UNREACHABLE", text, fault="operator", cure="Correct the address.") from None
+        return answer(response)
 
     def text(self, path: str) -> str:
         """The answer to a GET as text."""
         with self._errors():
             response = self._http.get(path)
-        self._check(response)
+        check(response)
         return response.text
 
     def upload(self, method: str, path: str, pieces: Iterator[bytes], **query: Any) -> Any:
@@ -111,7 +131,7 @@ class Transport:
             response = self._http.request(
                 method, path, content=pieces, params=params, headers=headers, timeout=timeout
             )
-        self._check(response)
+        check(response)
         return response.json()
 
     def slow(self, method: str, path: str, body: Any = None) -> Any:
@@ -119,14 +139,22 @@ class Transport:
         timeout = httpx.Timeout(None, connect=self._timeout)
         with self._errors():
             response = self._http.request(method, path, json=body, timeout=timeout)
-        self._check(response)
+        check(response)
         return response.json()
+
+    def lines(self, method: str, path: str, body: Any) -> Iterator[Any]:
+        """The answer to a call, line by line of JSON, however long each takes; it is whole if this ends by itself."""
+        timeout = httpx.Timeout(None, connect=self._timeout)
+        with self._errors(), self._http.stream(method, path, json=body, timeout=timeout) as response:
+            check(response)
+            for line in response.iter_lines():
+                yield json.loads(line)
 
     def bytes(self, path: str, accept: str = "*/*") -> bytes:
         """The whole answer to a GET."""
         with self._errors():
             response = self._http.get(path, headers={"Accept": accept})
-        self._check(response)
+        check(response)
         return response.content
 
     def download(self, path: str, to: Path, **query: Any) -> None:
@@ -141,7 +169,7 @@ class Transport:
         part = to.with_name(f"{to.name}.part")
         try:
             with self._errors(), self._http.stream(method, path, **options) as response:
-                self._check(response)
+                check(response)
                 with part.open("wb") as file:
                     for piece in response.iter_bytes():
                         file.write(piece)

@@ -6,13 +6,14 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 
-from atoll.client import Job, verify_ledger
-from atoll.demo import lenders
+from atoll.client import Job, requests, verify_ledger
+from atoll.demo import lenders, plaintext
 from atoll.demo.ledger_copy import flip
 from atoll.demo.plaintext import Cells, Overlap, normal
 from atoll.demo.show import Show
-from atoll.demo.stage import FRAUD, REVIEW, RISK, SILENCE, Stage
+from atoll.demo.stage import FRAUD, REVIEW, RISK, SILENCE, STEPS, Stage
 from atoll.errors import AtollError
 
 GONE = ("E_UNREACHABLE", "E_PEER_SILENT", "E_PEER_ABORT", "E_RESTARTED")
@@ -75,6 +76,44 @@ def totals(stage: Stage, show: Show, truth: Cells) -> None:
         show.check(show.text("count", segment=segment), int(row["count"]), count)
     show.table("plaintext")
     show.evidence(job)
+
+
+def applicant(stage: Stage, show: Show) -> None:
+    """Totals of one person over the other three lenders, for people whom all, one and none of them know."""
+    asker, others = "river", [key for key in stage.plain if key != "river"]
+    show.say("applicant-intro", name=stage.name(asker))
+    tables = [stage.plain[key] for key in others]
+    people = _known_to(tables, (3, 1, 0))
+    with show.busy("asking"):
+        lookups = stage[asker].analyst.lookups
+        request = requests.lookup_totals(
+            stage.agreement, "elsewhere", [f"loans@{stage.name(key)}" for key in others], purpose=RISK, on=["id"],
+            values=["applications", "debt"], normalise={"id": STEPS}, count_holders=True,
+        )  # fmt: skip
+        lookups.start(request)
+        answers = lookups.query("elsewhere", people)["answers"]
+        job = lookups.stop("elsewhere").wait(timeout=60)
+    for person, answer in zip(people, answers, strict=True):
+        applications, debt, holders = plaintext.of_person(tables, person)
+        (row,) = answer["rows"]
+        show.check(
+            show.text("applicant", holders=holders),
+            f"{row['applications']} / {Decimal(row['debt']):,} / {row['holders']}",
+            f"{applications} / {debt:,.2f} / {holders}",
+        )
+    show.check(
+        show.text("applicant-receipts"), sum(b["calls"] for b in job.receipt(30)["blocks"]), len(people)
+    )
+    show.table("plaintext")
+    show.evidence(job)
+
+
+def _known_to(tables: list[plaintext.Rows], counts: tuple[int, ...]) -> list[str]:
+    """For each number of tables somebody who stands in so many of them."""
+    known: Counter[str] = Counter()
+    for rows in tables:
+        known.update({key[0] for row in rows if (key := plaintext.key_of(row, ["id"]))})
+    return [min((k for k in known if known[k] == count), default="110101200001019999") for count in counts]
 
 
 def patched(stage: Stage, show: Show) -> None:

@@ -22,7 +22,9 @@ DECLARATION: dict[str, Any] = {
         "id": {"type": "string", "label": {"en": "identity number", "zh": "身份证号"}},
         "phone": {"type": "string", "label": {"en": "mobile phone", "zh": "手机号"}},
         "segment": {"type": "string", "codes": SEGMENTS, "label": {"en": "product", "zh": "产品"}},
-        "applications": {"type": "int64", "label": {"en": "open applications", "zh": "在途申请数"}},
+        "applications": {
+            "type": "int64", "range": ["0", "100"], "label": {"en": "open applications", "zh": "在途申请数"},
+        },
         "debt": {
             "type": "decimal", "scale": 2, "unit": "CNY", "range": ["0", "10000000"],
             "label": {"en": "debt", "zh": "负债余额"},

@@ -58,6 +58,14 @@ def overlap(left: Rows, right: Rows, columns: Sequence[str]) -> Overlap:
     return Overlap(mine, theirs)
 
 
+def of_person(tables: Iterable[Rows], person: str) -> tuple[int, Decimal, int]:
+    """Open applications and debt of one person over all tables, and how many tables have that person."""
+    found = [[row for row in rows if key_of(row, ["id"]) == (person,)] for rows in tables]
+    rows = [row for several in found for row in several]
+    applications = sum(int(row["applications"] or 0) for row in rows)
+    return applications, sum((Decimal(row["debt"] or 0) for row in rows), Decimal(0)), sum(map(bool, found))
+
+
 def totals(tables: Iterable[Rows], segments: Iterable[str]) -> Cells:
     """Open applications, debt and rows of each segment over all tables."""
     cells: Cells = {segment: (0, Decimal(0), 0) for segment in segments}

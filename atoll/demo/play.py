@@ -31,6 +31,7 @@ def play(show: Show, folder: Path, keep: bool = False) -> None:
         programme: list[tuple[str, Callable[[], None]]] = [
             ("act-overlap", lambda: acts.overlap(on, show, truth["harbour", "lotus"])),
             ("act-totals", lambda: acts.totals(on, show, cells)),
+            ("act-applicant", lambda: acts.applicant(on, show)),
             ("act-patched", lambda: acts.patched(on, show)),
             ("act-steward", lambda: acts.steward(on, show, truth["harbour", "pine"])),
             ("act-killed", lambda: acts.killed(on, show, truth["pine", "lotus"])),
@@ -41,5 +42,5 @@ def play(show: Show, folder: Path, keep: bool = False) -> None:
             ("act-replay", lambda: proofs.replay(on, show)),
             ("act-next", lambda: acts.next_steps(show)),
         ]
-        for letter, (key, act) in zip("abcdefghijk", programme, strict=True):
+        for letter, (key, act) in zip("abcdefghijkl", programme, strict=True):
             attempt(show, letter, key, act)

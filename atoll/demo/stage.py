@@ -78,6 +78,13 @@ def _grants(others: list[str], asks_a_person: bool) -> list[drafts.Json]:
             approval="automatic",
             minimum_group=20,
         ),
+        drafts.grant(
+            others,
+            purposes=[RISK],
+            functions=["query_totals"],
+            columns={"id": "lookup_key", "applications": "aggregate", "debt": "aggregate"},
+            approval="automatic",
+        ),
     ]
 
 

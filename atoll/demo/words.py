@@ -64,6 +64,17 @@ WORDS: dict[str, tuple[str, str]] = {
     "applications": ("{segment}: open applications", "{segment}：在途申请数"),
     "debt": ("{segment}: debt, CNY", "{segment}：负债（元）"),
     "count": ("{segment}: loans", "{segment}：贷款笔数"),
+    "act-applicant": ("One applicant, elsewhere", "一位申请人在他处的情况"),
+    "applicant-intro": (
+        "{name} asks for an applicant's totals at the three others, before it lends. None of them learns whom it asks "
+        "for, and {name} does not learn which of them knows the person.",
+        "{name}在放款前查询一位申请人在其余三家的合计。三家都不获知所查何人，{name}也不获知哪一家有此人。",
+    ),
+    "applicant": (
+        "known to {holders} of 3: open applications, debt, holders",
+        "3 家中有 {holders} 家：申请数、负债、家数",
+    ),
+    "applicant-receipts": ("the receipt counts these calls", "回执记录的调用次数"),
     # c
     "act-patched": ("A cheating asker", "作弊的请求方"),
     "patched-intro": (

@@ -39,6 +39,8 @@ Kind = Literal[
     "outcome",
     "record",
     "sealed_table",
+    "key_totals",
+    "sealed_cells",
     "extra_keys",
     "corruptible",
     "input_choice",
@@ -76,18 +78,18 @@ Assumption = Literal[
     "lpn-permutation-two-party",
     "gap-dh-two-party",
     "lpn-star",
+    "lpn-permutation-star",
     "lwe-gap-dh-two-party",
     "no-full-collusion",
     "transport",
 ]
-"""What the security of a step rests on: the decisional Diffie-Hellman assumption in ristretto255 with a
-random oracle; that learning parity with noise is hard in expand-convolute codes, with the computational
-Diffie-Hellman assumption in ristretto255 and a random oracle; the same, and AES under a public key as a random
-permutation; the one-more gap Diffie-Hellman assumption in
-ristretto255 with a random oracle; that learning with errors is hard, with
-the one before; for a star, that of `lpn-two-party` with Diffie-Hellman on Curve25519 and
-ristretto255; that not all other holders collude with the receiver; TLS 1.3 between the two
-nodes."""
+"""What the security of a step rests on: the decisional Diffie-Hellman assumption in ristretto255 with a random
+oracle; that learning parity with noise is hard in expand-convolute codes, with the computational Diffie-Hellman
+assumption in ristretto255 and a random oracle; the same, and AES under a public key as a random permutation;
+the one-more gap Diffie-Hellman assumption in ristretto255 with a random oracle; that learning with errors is
+hard, with the one before; for a star, that of `lpn-two-party` with Diffie-Hellman on Curve25519 and
+ristretto255, or that of `lpn-permutation-two-party` with it and AES as a pseudorandom function; that not all
+other holders collude with the receiver; TLS 1.3 between the two nodes."""
 
 
 class Parameters(Document):
@@ -136,6 +138,8 @@ PARAMETERS: dict[Kind, frozenset[str]] = {
     "outcome": frozenset({"columns", "maximum_bits"}),
     "record": frozenset({"columns", "by"}),
     "sealed_table": frozenset({"columns"}),
+    "key_totals": frozenset({"columns", "by", "parties"}),
+    "sealed_cells": frozenset({"columns"}),
     "extra_keys": frozenset({"columns", "percent", "extra"}),
     "corruptible": frozenset(),
     "input_choice": frozenset(),

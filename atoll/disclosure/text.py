@@ -139,6 +139,19 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
         "记录数。"
         "密封依赖离散对数问题：保存密封内容直至该问题可被求解者，届时可读取其内容。",
     },
+    "key_totals": {
+        "en": "{to} {learns} the totals of {columns} over the rows with a value of {keys} that it asks for, added over "
+        "{parties} institutions together: {owners}; one call for each value. It does not learn which of them has the "
+        "value; none of them learns which value it is, or whether it has it.",
+        "zh": "{to}获知其所查询的{keys}取值对应各行的{columns}合计，由{owners}共 {parties} 家机构合并相加，每个取值计"
+        "一次调用。{to}不获知哪家机构有该取值；各机构不获知查询的取值，也不获知自己是否有该取值。",
+    },
+    "sealed_cells": {
+        "en": "{to} {learns} about how many values of {columns} stand in {owner}'s table {asset}, and when the table "
+        "changes: it holds every row of it sealed, under keys that {owner} alone has.",
+        "zh": "{to}获知{owner}的表“{asset}”中{columns}取值的大致个数以及该表何时变化：{to}持有该表每一行的密封形式，"
+        "密钥仅{owner}持有。",
+    },
     "corruptible": {
         "en": "The protocol protects against parties that follow it and try to learn more. If {any} "
         "departs from "
@@ -235,6 +248,13 @@ _ASSUMPTIONS: dict[Assumption, dict[Language, str]] = {
         "zh": "无第三方；假设扩展卷积码上的带噪学习奇偶校验（LPN）问题与 Curve25519、ristretto255 上的"
         "Diffie-Hellman 问题困难，并采用随机预言模型",
     },
+    "lpn-permutation-star": {
+        "en": "no third party; assumes that learning parity with noise is hard in expand-convolute codes, "
+        "Diffie-Hellman in Curve25519 and ristretto255, a random oracle, AES as a pseudorandom function and, under a "
+        "public key, as a random permutation",
+        "zh": "无第三方；假设扩展卷积码上的带噪学习奇偶校验（LPN）问题与 Curve25519、ristretto255 上的"
+        "Diffie-Hellman 问题困难，采用随机预言模型，并将 AES 视为伪随机函数，将公开密钥下的 AES 视为随机置换",
+    },
     "no-full-collusion": {
         "en": "no third party; assumes that at least two of the institutions whose data are added do not "
         "collude",
@@ -280,6 +300,11 @@ _KIND_NAMES: dict[Kind, dict[Language, str]] = {
     "value": {"en": "values of columns", "zh": "列的取值"},
     "record": {"en": "records of keys that are asked for", "zh": "所查询键的记录"},
     "sealed_table": {"en": "the table as sealed records", "zh": "密封形式的表"},
+    "key_totals": {
+        "en": "totals over all institutions of keys that are asked for",
+        "zh": "所查询键的各机构合计",
+    },
+    "sealed_cells": {"en": "the table's size, as sealed rows", "zh": "表的大小（密封形式的行）"},
     "outcome": {"en": "declared outcomes of a package", "zh": "脚本包声明的结果"},
     "extra_keys": {"en": "keys tested beyond those declared", "zh": "超出声明数量的试探键"},
     "corruptible": {"en": "a cheating party can corrupt the result", "zh": "作弊方可破坏结果"},
@@ -291,7 +316,7 @@ _KIND_NAMES: dict[Kind, dict[Language, str]] = {
     "size_collusion": {"en": "who together learns more than the size", "zh": "合谋可获知交集内容的各方"},
 }
 # These are about all owners at once: statements that differ only in the owner are one sentence.
-_JOINT: frozenset[Kind] = frozenset({"sum", "count", "participation"})
+_JOINT: frozenset[Kind] = frozenset({"sum", "count", "participation", "key_totals"})
 
 
 def render_kind(kind: Kind, language: Language) -> str:

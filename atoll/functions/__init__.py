@@ -15,6 +15,7 @@ def runners() -> dict[str, Callable[[Context], Outcome]]:
     from atoll.functions.join.run import run as join
     from atoll.functions.join_totals.run import run as join_totals
     from atoll.functions.query.run import run as query
+    from atoll.functions.query_totals.run import run as query_totals
     from atoll.functions.script.run import run as script
     from atoll.functions.totals.run import run as totals
 
@@ -26,6 +27,7 @@ def runners() -> dict[str, Callable[[Context], Outcome]]:
         "echo": echo,
         "script": script,
         "query": query,
+        "query_totals": query_totals,
     }
 
 
@@ -36,6 +38,7 @@ def compilers() -> dict[str, Callable[..., dict[str, Any]]]:
     from atoll.functions.join.compile import compile as join
     from atoll.functions.join_totals.compile import compile as join_totals
     from atoll.functions.query.compile import compile as query
+    from atoll.functions.query_totals.compile import compile as query_totals
     from atoll.functions.script.compile import compile as script
     from atoll.functions.totals.compile import compile as totals
 
@@ -47,6 +50,7 @@ def compilers() -> dict[str, Callable[..., dict[str, Any]]]:
         "echo": echo,
         "script": script,
         "query": query,
+        "query_totals": query_totals,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -71,17 +71,23 @@ def check_values(
 
 
 def words(
-    local: LocalInput, values: Sequence[dict[str, Any]], step: str, party: str
+    local: LocalInput,
+    values: Sequence[dict[str, Any]],
+    step: str,
+    party: str,
+    *,
+    missing: Literal["refuse", "zero"] = "refuse",
 ) -> npt.NDArray[np.uint64]:
     """The values in whole units of 10^-scale as 64-bit words, a row each; negative ones as two's complement.
 
-    Every value must be within a range of 64 bits: see `check_values`.
+    Every value must be within a range of 64 bits: see `check_values`. A missing one is refused where a sum would be
+    told as that of all rows; as zero it adds nothing, as in SQL.
 
     Returns:
         Shape (rows, values), uint64 little-endian.
 
     Raises:
-        AtollError: `E_DATA` names a column in which a value is missing: a sum would be told as that of all rows.
+        AtollError: `E_DATA` names a column in which a value is missing.
     """
     names = [value["column"] for value in values]
     parts = []
@@ -89,6 +95,10 @@ def words(
         part = np.empty((batch.num_rows, len(names)), "<u8")
         for number, name in enumerate(names):
             column = batch.column(name)
+            if column.null_count and missing == "zero":
+                column = pc.fill_null(
+                    column, pa.scalar(0 if column.type == pa.int64() else Decimal(0), column.type)
+                )
             if column.null_count:
                 raise AtollError(
                     "E_DATA",

@@ -17,34 +17,54 @@ from atoll.data.schema import Column
 from atoll.errors import AtollError
 from atoll.functions.query.messages import SEALING
 from atoll.functions.query.records import decode_rows
+from atoll.functions.query_totals.words import plain_total
 from atoll.node.jobs.desk import ENDED
 from atoll.node.jobs.manager import Jobs
 from atoll.node.memo import Memo
 from atoll.node.publishing.consents import Consents
 from atoll.node.state.models import Job
-from atoll.plan.operators import lookup
+from atoll.plan.operators import lookup, lookup_totals
 
 Json = dict[str, Any]
-FUNCTION = "query"
+FUNCTIONS = ("query", "query_totals")
 _CALL_SECONDS = 60.0
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
 
 
-class _Lookup:
+class LookupFacts:
     """What the plan of a lookup says."""
 
     def __init__(self, job: str, plan: Json, consent: Json | None) -> None:
         self.job, self.consent = job, consent
-        op = next(op for op in plan["operators"] if op["kind"] == lookup.RULE.kind)
-        (item,) = plan["inputs"]
+        op = next(op for op in plan["operators"] if op["kind"] in (lookup.RULE.kind, lookup_totals.RULE.kind))
         normal = next(o for o in plan["operators"] if o["id"] == op["inputs"][0])
+        read = next(o for o in plan["operators"] if o["id"] == normal["inputs"][0])
+        item = next(item for item in plan["inputs"] if item["id"] == read["inputs"][0])
         self.parameters: Json = op["parameters"]
         self.name: str = self.parameters["name"]
-        self.asset, self.host = item["asset"], item["party"]
+        self.totals = op["kind"] == lookup_totals.RULE.kind
+        """Whether it gives totals over several partners, in place of one's records."""
+        self.asset = item["asset"]
+        self.hosts: list[str] = self.parameters["holders"] if self.totals else [item["party"]]
         facts = {column["name"]: column for column in item["columns"]}
-        self.keys = [_column(facts[name]) for name in self.parameters["keys"]]
-        self.values = [_column(facts[name]) for name in self.parameters["values"]]
+        keys = self.parameters["keys"]
+        self.keys = [_column(facts[name]) for name in (keys[0] if self.totals else keys)]
+        self.values = (
+            self._totals() if self.totals else [_column(facts[n]) for n in self.parameters["values"]]
+        )
         self.steps = {column["name"]: column["steps"] for column in normal["parameters"]["columns"]}
+
+    def _totals(self) -> list[Column]:
+        """The columns of a total: sums at the scales of what is added, then counts."""
+        p = self.parameters
+        sums = [
+            Column(v["as"], "decimal", precision=38, scale=v["scale"])
+            if v["scale"]
+            else Column(v["as"], "int64")
+            for v in p["values"][0]
+        ]
+        counts = [(lookup_totals.ROWS, p["count_rows"]), (lookup_totals.HOLDERS, p["count_holders"])]
+        return sums + [Column(name, "int64") for name, wanted in counts if wanted]
 
 
 def _column(facts: Json) -> Column:
@@ -86,19 +106,21 @@ class Lookups:
 
     def __init__(self, jobs: Jobs, consents: Consents) -> None:
         self._jobs, self._consents = jobs, consents
-        self._known: Memo[_Lookup] = Memo(256)
+        self._known: Memo[LookupFacts] = Memo(256)
 
-    def _lookup(self, row: Job) -> _Lookup:
+    def _lookup(self, row: Job) -> LookupFacts:
         desk = self._jobs.desk
-        return self._known.get(row.id, lambda: _Lookup(row.id, desk.plan(row), self._jobs.consent_of(row.id)))
+        return self._known.get(
+            row.id, lambda: LookupFacts(row.id, desk.plan(row), self._jobs.consent_of(row.id))
+        )
 
-    def _standing(self) -> list[tuple[Job, _Lookup]]:
+    def _standing(self) -> list[tuple[Job, LookupFacts]]:
         """Lookups that have not ended, newest first."""
         desk = self._jobs.desk
         with desk.store.read() as session:
             rows = session.scalars(
                 select(Job)
-                .where(Job.function == FUNCTION, Job.asker == desk.me, Job.state.not_in(ENDED))
+                .where(Job.function.in_(FUNCTIONS), Job.asker == desk.me, Job.state.not_in(ENDED))
                 .order_by(Job.created.desc())
             ).all()
         return [(row, self._lookup(row)) for row in rows]
@@ -114,14 +136,15 @@ class Lookups:
                 return self._described(row, found)
         raise _unknown(name)
 
-    def _described(self, row: Job, found: _Lookup) -> Json:
+    def _described(self, row: Job, found: LookupFacts) -> Json:
         desk = self._jobs.desk
         return {
             "name": found.name,
             "job": row.id,
             "state": row.state,
             "ready": self._ready(row.id),
-            "partner": desk.names(desk.plan(row))[found.host],
+            "kind": "totals" if found.totals else "records",
+            "partner": ", ".join(desk.names(desk.plan(row))[host] for host in found.hosts),
             "asset": found.asset,
             "keys": [{"name": column.name, "type": column.type} for column in found.keys],
             "values": [{"name": column.name, "type": column.type} for column in found.values],
@@ -146,24 +169,31 @@ class Lookups:
 
         Returns:
             `answers`, in the order of the keys: `found`, `rows` and `error`; and the `version` of the table, by an
-            opaque name that changes with it.
+            opaque name that changes with it. Of totals there is one row; `found` is null unless they count holders.
 
         Raises:
             AtollError: `E_NOT_FOUND`, `E_FORMAT` for keys that are none, `E_TOO_LARGE` for too many; `E_CONSENT`;
                 `E_BUSY` while the table is being sealed; `E_STATE` if the service does not run.
         """
-        found = self._serving(name)
+        found = self.serving(name)
         digests = self._digests(found, keys)
-        shown = self._shown(found, consents, len(keys))
+        shown = self.shown(found, consents, len(keys))
+        return self.ask(found, digests, shown)
+
+    def ask(self, found: LookupFacts, digests: bytes, shown: list[Json | None]) -> Json:
+        """Reads the records of keys by their digests, 32 bytes each; gives what `query` gives."""
         payload = encode_body({"digests": digests, "shown": shown})
         body = decode_body(self._jobs.runs.call(found.job, payload, timeout=_CALL_SECONDS))
         answers = [
             self._answer(found, record, error)
-            for record, error in zip(body["records"], body["errors"], strict=True)
+            for record, error in zip(
+                body["totals" if found.totals else "records"], body["errors"], strict=True
+            )
         ]
         return {"answers": answers, "version": body["version"].hex()}
 
-    def _serving(self, name: str) -> _Lookup:
+    def serving(self, name: str) -> LookupFacts:
+        """The lookup of that name that answers; `E_NOT_FOUND`, `E_BUSY` while it is sealed, `E_STATE`."""
         standing = [(row, found) for row, found in self._standing() if found.name == name]
         serving = [found for row, found in standing if self._jobs.runs.serving(row.id) is not None]
         for found in serving:
@@ -179,7 +209,7 @@ class Lookups:
             raise AtollError("E_STATE", f"the lookup {name!r} is {state} and answers no calls yet")
         raise _unknown(name)
 
-    def _digests(self, found: _Lookup, keys: Sequence[Any]) -> bytes:
+    def _digests(self, found: LookupFacts, keys: Sequence[Any]) -> bytes:
         most = found.parameters["maximum_keys"]
         if not 1 <= len(keys) <= most:
             raise AtollError(
@@ -206,7 +236,10 @@ class Lookups:
         table = pa.table(arrays, names=[column.name for column in found.keys])
         return _each(table, {name: steps for name, steps in found.steps.items() if steps})
 
-    def _shown(self, found: _Lookup, consents: Sequence[str | None] | None, count: int) -> list[Json | None]:
+    def shown(
+        self, found: LookupFacts, consents: Sequence[str | None] | None, count: int
+    ) -> list[Json | None]:
+        """What each of so many keys shows of its data subject's authorisation, given by its digest."""
         given = list(consents) if consents is not None else [None] * count
         if len(given) != count:
             raise AtollError("E_FORMAT", f"consents: one for each of {count} keys", fault="caller")
@@ -215,7 +248,9 @@ class Lookups:
         return [self._consents.shown(digest, **found.consent) for digest in given]
 
     @staticmethod
-    def _answer(found: _Lookup, record: bytes | None, error: Json | None) -> Json:
+    def _answer(found: LookupFacts, record: Any, error: Json | None) -> Json:
+        if found.totals:
+            return _totals_answer(found, record, error)
         rows = None if record is None else decode_rows(record, len(found.values))
         names = [column.name for column in found.values]
         return {
@@ -223,6 +258,17 @@ class Lookups:
             "rows": [dict(zip(names, row, strict=True)) for row in rows or []],
             "error": error,
         }
+
+
+def _totals_answer(found: LookupFacts, totals: list[int] | None, error: Json | None) -> Json:
+    if totals is None:
+        return {"found": None, "rows": [], "error": error}
+    row = {
+        column.name: plain_total(total, column.scale)
+        for column, total in zip(found.values, totals, strict=True)
+    }
+    known = totals[-1] > 0 if found.parameters["count_holders"] else None
+    return {"found": known, "rows": [row], "error": error}
 
 
 def _each(table: pa.Table, steps: dict[str, list[str]]) -> bytes:

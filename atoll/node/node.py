@@ -24,6 +24,7 @@ from atoll.node.jobs.desk import Desk
 from atoll.node.jobs.inputs import note_use
 from atoll.node.jobs.manager import Jobs
 from atoll.node.logs import logger
+from atoll.node.lookup_tables import TableLookups
 from atoll.node.lookups import Lookups
 from atoll.node.metrics import Metrics
 from atoll.node.partners import Partners
@@ -145,6 +146,7 @@ class Node:
             self.store, self.partners, self.packages, self.jobs, self.consents, vault, clock
         )
         self.lookups = Lookups(self.jobs, self.consents)
+        self.table_lookups = TableLookups(self.lookups, self.tables)
         self.packages.on_ended = self._consent_ended
         self.packages.on_hosted = self.cells.start
         self.script_events = Events(

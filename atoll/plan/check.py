@@ -247,7 +247,7 @@ def check(document: Any, agreements: Mapping[str, Any]) -> Derivation:
     joint = [op for op in plan.operators if op.protocol is not None]
     if len(joint) != 1:
         raise _fail(f"has {len(joint)} joint operators; this version checks plans with one")
-    if (plan.shape == "service") != (plan.function in ("echo", "script", "query")):
+    if (plan.shape == "service") != (plan.function in ("echo", "script", "query", "query_totals")):
         raise _fail(f"has the shape {plan.shape}, which {plan.function} does not have")
     return Derivation(
         plan=plan,

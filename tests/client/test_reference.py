@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from atoll.client import (
+    AsyncClient,
     Client,
     Job,
     Result,
@@ -40,7 +41,7 @@ def methods(kind: type) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("kind", [Client, Job, Result, Service])
+@pytest.mark.parametrize("kind", [AsyncClient, Client, Job, Result, Service])
 def test_methods_are_documented(kind: type) -> None:
     assert [n for n in methods(kind) if not re.search(rf"`\.?{n}\b", TEXT)] == []
 
@@ -62,6 +63,6 @@ def test_drafts_are_documented() -> None:
 
 
 def test_every_public_function_says_what_it_does() -> None:
-    for kind in (Client, Job, Result, Service, *GROUPS):
+    for kind in (AsyncClient, Client, Job, Result, Service, *GROUPS):
         assert kind.__doc__
         assert [n for n in methods(kind) if not inspect.getdoc(getattr(kind, n))] == []

@@ -45,9 +45,9 @@ def test_the_whole_demo_is_right_and_leaves_nothing(tmp_path: Path) -> None:
     wrong = [check for act in found["acts"] for check in act["checks"] if not check["ok"]]
     assert (ended.returncode, wrong, ended.stderr) == (0, [], "")
     assert found["ok"]
-    assert [act["act"] for act in found["acts"]] == list("abcdefghijk")
+    assert [act["act"] for act in found["acts"]] == list("abcdefghijkl")
     checks = [len(act["checks"]) for act in found["acts"]]
-    assert checks == [8, 13, 4, 4, 7, 1, 2, 4, 2, 2, 0]
+    assert checks == [8, 13, 5, 4, 4, 7, 1, 2, 4, 2, 2, 0]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""Makes the shared worlds of these tests importable: `atoll_test_world`, `atoll_lookup_world`."""
+"""Makes what these tests share importable: the consortium, a lookup, lookup totals, statistics of views."""
 
 import importlib.util
 import sys
@@ -8,6 +8,8 @@ _HERE = Path(__file__).parent
 _FILES = {
     "atoll_test_world": _HERE.parent / "plan" / "world.py",
     "atoll_lookup_world": _HERE / "lookup_world.py",
+    "atoll_totals_world": _HERE / "totals_world.py",
+    "atoll_view_statistics": _HERE / "view_statistics.py",
 }
 for _name, _file in _FILES.items():
     if _name not in sys.modules:

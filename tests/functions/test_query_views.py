@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from atoll_lookup_world import BOB, Lookup, body
+from atoll_view_statistics import BYTES_BOUND, TILT_BOUND, Bits, difference, tilted, uniformity
 
 from atoll.crypto.lookup import Asker, Holder
 from atoll.crypto.stream import stream_bytes
@@ -22,10 +23,7 @@ from atoll.functions.query import asker, messages
 KEYS = 480
 TABLE = {f"key {n}": n for n in range(KEYS)}
 HITS, MISSES = [f"key {n}" for n in range(KEYS)], [f"none {n}" for n in range(KEYS)]
-# 255 degrees of freedom: a statistic above this comes about with probability below 1e-8.
-BYTES_BOUND = 400
 Words = npt.NDArray[np.uint32]
-Bits = npt.NDArray[np.uint8]
 
 
 class View:
@@ -85,31 +83,7 @@ def test_queries_made_ahead_do_not_change_what_is_seen(
     assert without.sizes == views["hits", 20].sizes
 
 
-# Statistics of two samples, or of one against the uniform distribution.
-
-
-def byte_counts(data: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    return np.bincount(np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8), minlength=256)
-
-
-def uniformity(data: npt.NDArray[Any]) -> float:
-    """Chi-square of the values of bytes."""
-    counts = byte_counts(data)
-    expected = counts.sum() / 256
-    return float(((counts - expected) ** 2 / expected).sum())
-
-
-def difference(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
-    """Chi-square of homogeneity of the values of bytes in two samples."""
-    table = np.array([byte_counts(one), byte_counts(other)], float)
-    expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / table.sum()
-    return float(((table - expected) ** 2 / expected).sum())
-
-
-def tilted(bits: Bits) -> float:
-    """The largest distance of a bit's mean from 1/2, in standard deviations, over the bits of each row."""
-    ones = np.unpackbits(bits, axis=1).sum(0, dtype=np.int64)
-    return float(np.abs((ones - len(bits) / 2) / (len(bits) / 4) ** 0.5).max())
+# What a simulator sends that has no key.
 
 
 def drawn(length: int, name: str) -> bytes:
@@ -141,7 +115,7 @@ def test_blinded_keys_look_like_uniform_elements(views: Any, which: str) -> None
     assert not (blinded[:, 0] & 1).any()
     assert not (blinded[:, 31] & 128).any()
     assert uniformity(free_bits(blinded)) < BYTES_BOUND
-    assert tilted(free_bits(blinded)) < 6
+    assert tilted(free_bits(blinded)) < TILT_BOUND
     assert difference(free_bits(blinded), free_bits(elements(KEYS, which))) < BYTES_BOUND
 
 
@@ -150,7 +124,7 @@ def test_words_of_queries_look_like_uniform_ones(views: Any, which: str) -> None
     queries = views[which, 60].queries
     draw = np.frombuffer(drawn(queries.nbytes, which), np.uint32).reshape(queries.shape)
     assert uniformity(queries) < BYTES_BOUND
-    assert tilted(queries.view(np.uint8)) < 6
+    assert tilted(queries.view(np.uint8)) < TILT_BOUND
     assert difference(queries, draw) < BYTES_BOUND
     # The top byte of each word, where the column stands under the mask.
     top = queries >> np.uint32(24)
@@ -201,10 +175,10 @@ def shifted(queries: Words) -> Words:
 def test_queries_that_tell_something_are_found(views: Any, spoil: Callable[[Words], Words]) -> None:
     queries = views["hits", 60].queries
     bad = spoil(queries)
-    assert max(uniformity(bad) / BYTES_BOUND, tilted(bad.view(np.uint8)) / 6) > 1
+    assert max(uniformity(bad) / BYTES_BOUND, tilted(bad.view(np.uint8)) / TILT_BOUND) > 1
 
 
 def test_keys_that_are_not_blinded_are_found() -> None:
     """The same key under one blind is the same element: bits of its rows do not vary."""
     fixed = np.repeat(elements(1, "fixed"), KEYS, 0)
-    assert tilted(free_bits(fixed)) > 6
+    assert tilted(free_bits(fixed)) > TILT_BOUND

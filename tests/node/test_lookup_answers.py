@@ -27,10 +27,15 @@ def lookups(monkeypatch: pytest.MonkeyPatch, records: list[bytes | None]) -> Loo
 
     found: Any = Lookups(SimpleNamespace(runs=SimpleNamespace(call=call)), SimpleNamespace())  # type: ignore[arg-type]
     service = SimpleNamespace(
-        job="job", consent=None, keys=[Column("id", "string")], values=[Column("debt", "int64")], steps={},
+        job="job",
+        totals=False,
+        consent=None,
+        keys=[Column("id", "string")],
+        values=[Column("debt", "int64")],
+        steps={},
         parameters={"maximum_keys": 10},
-    )  # fmt: skip
-    monkeypatch.setattr(found, "_serving", lambda name: service)
+    )
+    monkeypatch.setattr(found, "serving", lambda name: service)
     return found
 
 

@@ -279,3 +279,49 @@ def test_who_may_ask(net: Net, tmp_path: Path) -> None:
         net.bob.application.lookups.query("guarded", ["k1"])
     assert caught.value.code == "E_NOT_FOUND"
     lookup.stop()
+
+
+# Keys of an own table.
+
+
+def test_a_lookup_that_ends_amid_a_table_says_where_to_go_on(net: Net, tmp_path: Path) -> None:
+    lookup = Lookup(net, tmp_path, "amid", maximum_keys=1)
+    net.alice.steward.data.add("askers", pa.table({"id": [f"k{i % 2000}" for i in range(3000)]}))
+    seen: list[tuple[int, int]] = []
+    answers = net.alice.application.lookups.query_table(
+        lookup.name, "askers", progress=lambda row, rows: seen.append((row, rows))
+    )
+    first = [next(answers) for _ in range(5)]
+    assert [answer["rows"] for answer in first] == [[{"worth": i}] for i in range(5)]
+    assert seen[:3] == [(0, 3000), (1, 3000), (2, 3000)]
+    net.alice.analyst.lookups.stop(lookup.name)
+    rest = []
+    with pytest.raises(AtollError) as caught:
+        rest.extend(answers)
+    assert caught.value.code in ("E_STATE", "E_NOT_FOUND"), caught.value
+    # What came before is whole, and the row to go on from is the next one.
+    assert caught.value.detail["row"] == seen[-1][0] + 1
+    assert seen[-1][0] < 3000
+
+
+def test_a_live_table_has_no_rows_to_ask_with(net: Net, tmp_path: Path) -> None:
+    lookup = Lookup(net, tmp_path, "lively")
+    file = write(tmp_path / "live.csv", 0, range(3))
+    net.alice.steward.data.add("livelist", file, mode="live")
+    with pytest.raises(AtollError) as caught:
+        next(net.alice.application.lookups.query_table(lookup.name, "livelist"))
+    assert caught.value.code == "E_STATE"
+    with pytest.raises(AtollError) as caught:
+        next(net.alice.auditor.lookups.query_table(lookup.name, "livelist"))
+    assert caught.value.code == "E_ROLE"
+
+
+def test_thousands_of_keys_of_an_own_table_come_out_as_plaintext(net: Net, tmp_path: Path) -> None:
+    lookup = Lookup(net, tmp_path, "thousands", maximum_keys=1000)
+    keys = [f"k{i * 7 % 800}" for i in range(5000)]
+    net.alice.steward.data.add("many", pa.table({"key": keys, "n": list(range(5000))}))
+    answers = list(net.alice.application.lookups.query_table(lookup.name, "many", ["key"]))
+    numbers = [int(key[1:]) for key in keys]
+    assert [a["rows"] for a in answers] == [[{"worth": n}] if n < ROWS else [] for n in numbers]
+    receipt = lookup.stop()
+    assert {part["meters"]["calls"] for part in receipt["document"]["parties"].values()} == {800}

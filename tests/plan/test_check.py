@@ -242,7 +242,14 @@ def test_an_output_that_depends_on_no_table_discloses_none() -> None:
 def test_plans_round_trip_and_their_digest_is_that_of_the_envelope() -> None:
     from atoll.crypto import dsse
 
-    for plan in (w.join_plan(), w.totals_plan(), w.echo_plan(), w.visit_plan(), w.lookup_plan()):
+    for plan in (
+        w.join_plan(),
+        w.totals_plan(),
+        w.echo_plan(),
+        w.visit_plan(),
+        w.lookup_plan(),
+        w.lookup_totals_plan(),
+    ):
         assert parse(plan).document() == plan
         assert plan_digest(plan) == dsse.identifier(dsse.sign("plan/v1", plan, w.SIGNERS["alice"]))
 
@@ -460,6 +467,7 @@ def test_every_operator_is_registered_under_its_kind_with_its_protocol() -> None
         "echo/v1",
         "visit/v1",
         "lookup/v1",
+        "lookup_totals/v1",
     }
     for rule in OPERATORS.values():
         assert (rule.function is None) == (rule.protocol is None)

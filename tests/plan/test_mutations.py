@@ -36,6 +36,8 @@ PLANS = {
     "echo": lambda: w.echo_plan(),
     "visit": lambda: w.visit_plan(),
     "lookup": lambda: w.lookup_plan(),
+    "lookup totals": lambda: w.lookup_totals_plan(),
+    "lookup totals, presented": lambda: w.lookup_totals_plan(consent="presented", count_rows=True),
     "lookup that declares hits": lambda: w.lookup_plan(declare_hits=True),
 }
 
@@ -180,6 +182,17 @@ def expected(plan: Any) -> tuple[dict[str, dict[str, set[str]]], set[tuple[str, 
             kinds = {"call"} | ({"authorisation"} if p["consent"] == "presented" else set())
             kinds |= {"hits"} if p["declare_hits"] else set()
             told |= {(what, plan["asker"], o["at"][1]) for what in kinds}
+        if o["kind"] == "lookup_totals/v1":
+            told.add(("collusion", None, plan["asker"]))
+            for name, columns, values in zip(o["inputs"], p["keys"], p["values"], strict=True):
+                i = source(ops[name]["inputs"][0])
+                for c in columns:
+                    uses[i][c].add("lookup_key")
+                for v in values:
+                    uses[i][v["column"]].add("aggregate")
+                told |= {(what, owner[i], plan["asker"]) for what in ("key_totals", "sealed_cells")}
+            kinds = {"call"} | ({"authorisation"} if p["consent"] == "presented" else set())
+            told |= {(what, plan["asker"], k) for what in kinds for k in p["holders"]}
     return uses, told
 
 

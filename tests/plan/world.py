@@ -16,6 +16,7 @@ from atoll.functions.intersect.compile import compile as compile_intersect
 from atoll.functions.join.compile import compile as compile_join
 from atoll.functions.join_totals.compile import compile as compile_hidden
 from atoll.functions.query.compile import compile as compile_query
+from atoll.functions.query_totals.compile import compile as compile_lookup_totals
 from atoll.functions.script.compile import compile as compile_script
 from atoll.functions.totals.compile import compile as compile_totals
 from atoll.plan import check
@@ -205,6 +206,17 @@ def lookup_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[
         changes,
     )
     return compile_query(request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB, salt=SALT)
+
+
+def lookup_totals_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """Totals of one key over the tables of all others than alice."""
+    request = _request(
+        {"name": "elsewhere", "assets": "loans", "keys": ["id"], "values": ["debt"], "count_holders": True},
+        changes,
+    )
+    return compile_lookup_totals(
+        request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB, salt=SALT
+    )
 
 
 def visit_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:

@@ -107,6 +107,9 @@ def test_every_message_of_both_sides_is_that_of_the_reference(name: str, ahead: 
     hint = host.hint()
     assert hint[:80].hex() == case["hint_start"]
     assert hashlib.sha256(hint).hexdigest() == case["hint_sha256"]
+    table = host.columns(0, epoch.columns)
+    assert len(table) == epoch.columns * epoch.column_bytes
+    assert hashlib.sha256(table).hexdigest() == case["table_sha256"]
     who = asker(case, host, hint)
     for step in case["steps"]:
         # Queries are numbered as they are begun, and made ahead of need are the same.

@@ -301,3 +301,28 @@ def test_a_lookup_comes_out_again_at_both(net: Net, look: Any, tmp_path: Path, c
     assert not report["ok"]
     (stopped,) = [f for f in report["report"]["findings"] if f["code"] == "stopped"]
     assert stopped["facts"]["code"] == "E_REPLAY"
+
+
+def test_lookup_totals_come_out_again_at_all_parties(net: Net, look: Any) -> None:
+    """What is asked at two holders at once, at each with the one other's masks."""
+    uses = {"id": "lookup_key", "worth": "aggregate"}
+    bounds = {"columns": {"worth": {"type": "int64", "range": ["0", "1000"]}}}
+    for node, first in ((net.bob, 0), (net.carol, 20)):
+        table = {"id": [f"k{i}" for i in range(first, first + 40)], "worth": [str(i) for i in range(40)]}
+        node.steward.data.add("sums", table, declaration=bounds)
+    agreement = net.agreement(
+        {"bob": {"sums": uses}, "carol": {"sums": uses}}, parties=["alice"], functions=["query_totals"],
+        replay={"keep_days": 1},
+    )  # fmt: skip
+    request = requests.lookup_totals(
+        agreement, "sums", "sums", purpose="test", on=["id"], values=["worth"], rows=1, block_calls=4,
+        maximum_keys=4,
+    )  # fmt: skip
+    service = net.alice.analyst.lookups.start(request)["job"]
+    for keys, worths in ((["k1", "k30", "none"], [1, 40, 0]), (["k30", "k59"], [40, 39])):
+        answers = net.alice.application.lookups.query("sums", keys)["answers"]
+        assert [answer["rows"] for answer in answers] == [[{"worth": worth}] for worth in worths]
+    net.alice.analyst.lookups.stop("sums")
+    job = look.completed(net.alice.analyst.jobs.get(service), net.alice, net.bob, net.carol)
+    for node in (net.alice, net.bob, net.carol):
+        _agrees(look, node, job)

@@ -38,6 +38,7 @@ _load("atoll_scenario_script_actions", "script_actions.py")
 _load("atoll_scenario_script_table", "script_table.py")
 _load("atoll_scenario_query_actions", "query_actions.py")
 _load("atoll_scenario_query_table", "query_table.py")
+_load("atoll_scenario_lookup_totals_table", "lookup_totals_table.py")
 _load("atoll_scenario_running", "running.py")
 
 

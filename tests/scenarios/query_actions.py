@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -50,6 +51,20 @@ class Actions:
             for line in [row | {"found": True} for row in answer["rows"]] or [{"found": answer["found"]}]
         ]
 
+    def query_table(
+        self, node: NodeProcess, name: str, table: str, **how: Any
+    ) -> tuple[list[Json], AtollError | None]:
+        """The answers of the rows of an own table, and the error that ended them."""
+        found: list[Json] = []
+        try:
+            for answer in node.application.lookups.query_table(name, table, **how):
+                found.append(answer)
+        except AtollError as error:
+            if not found:
+                raise
+            return found, error
+        return found, None
+
 
 class RestActions(Actions):
     """By bare HTTP."""
@@ -87,6 +102,19 @@ class RestActions(Actions):
             body["consents"] = [consent] * len(keys)
         return list(self._say(node, role, "POST", f"/query/{name}", body)["answers"])
 
+    def query_table(
+        self, node: NodeProcess, name: str, table: str, **how: Any
+    ) -> tuple[list[Json], AtollError | None]:
+        body = {"table": table} | how
+        answer = self.driver._send(node, "application", "POST", f"/v1/query/{name}/table", body)
+        assert answer.headers["content-type"] == "application/x-ndjson"
+        head, *lines = [json.loads(line) for line in answer.text.splitlines()]
+        assert set(head) == {"asset", "version", "rows", "keys"}
+        if lines and "stopped" in lines[-1]:
+            return lines[:-1], AtollError.from_problem(lines[-1]["stopped"])
+        assert len(lines) == head["rows"] - how.get("start", 1) + 1
+        return lines, None
+
 
 class CliActions(Actions):
     """By commands."""
@@ -94,8 +122,16 @@ class CliActions(Actions):
     driver: Cli
 
     def start(self, node: NodeProcess, request: Json) -> Json:
-        table = f"{request['asset']}@{request['party']}" if "party" in request else request["asset"]
-        words = ["start", request["agreement"], request["name"], table, "--purpose", request["purpose"]]
+        totals = request["function"] == "query_totals"
+        of_each = request["assets"] if totals else [request]
+        tables = (
+            [of_each]
+            if isinstance(of_each, str)
+            else [f"{one['asset']}@{one['party']}" if "party" in one else one["asset"] for one in of_each]
+        )
+        words = ["start-totals" if totals else "start", request["agreement"], request["name"], *tables]
+        words += ["--purpose", request["purpose"]]
+        words += [f"--{o.replace('_', '-')}" for o in ("count_rows", "count_holders") if request.get(o)]
         words += ["--on", ",".join(request["keys"]), "--yes"]
         words += ["--values", ",".join(request["values"])] if "values" in request else []
         for column, steps in request.get("normalise", {}).items():
@@ -134,6 +170,15 @@ class CliActions(Actions):
             if line["found"] == "False":
                 assert not any(value for key, value in line.items() if key != "found")
         return [{k: v for k, v in line.items() if line["found"] == "True" or k == "found"} for line in found]
+
+    def query_table(
+        self, node: NodeProcess, name: str, table: str, **how: Any
+    ) -> tuple[list[Json], AtollError | None]:
+        options = {"columns": "--column", "consent": "--consent-column", "start": "--start"}
+        words = ["--table", table]
+        for option, value in how.items():
+            words += [options[option], ",".join(value) if isinstance(value, list) else str(value)]
+        return self.driver.run(node, "application", "query", name, *words)["answers"], None
 
 
 def actions(driver: Driver) -> Actions:

@@ -106,6 +106,72 @@ def _(p: Play) -> None:
     ]
 
 
+@scenario("the keys of an own table are asked row by row, each key once, and nobody sees them")
+def _(p: Play) -> None:
+    table = p.fresh(p.alice, {"who": ["s60", "s1", "", "s60", "s61", "s1", "s62"], "no": [*"abcdefg"]})
+    with _standing(p, _both(p), maximum_keys=2) as (do, name):
+        answers, error = do.query_table(p.alice, name, table, columns=["who"])
+        later, _ = do.query_table(p.alice, name, table, columns=["who"], start=6)
+    assert error is None
+    assert [answer["row"] for answer in answers] == [*range(1, 8)]
+    assert len({answer["version"] for answer in answers if answer["row"] != 3}) == 1
+    short = [{key: answer[key] for key in ("found", "rows", "error")} for answer in answers]
+    (missing,) = [answer["error"] for answer in short if answer["error"]]
+    assert short == [
+        _hit(income=0), MISS, {"found": None, "rows": [], "error": missing}, _hit(income=0), _hit(income=1), MISS,
+        _hit(income=2),
+    ]  # fmt: skip
+    assert (missing["code"], "row 3" in missing["detail"]) == ("E_FORMAT", True)
+    assert "s6" not in str(answers)
+    assert [(answer["row"], answer["rows"]) for answer in later] == [(6, []), (7, [{"income": 2}])]
+    receipt = p.do.receipt(p.alice, p.kept["job"])
+    assert {part["meters"]["calls"] for part in receipt["document"]["parties"].values()} == {4 + 2}
+
+
+@scenario("the keys of an own table with its data subjects' authorisations", heavy=True)
+def _(p: Play) -> None:
+    agreement = _both(p, consent={"mode": "presented", "issuers": [p.alice.identity]})
+    word = p.alice.steward.consents.issue("subject 60", purposes=["test"], functions=["query"])["consent"]
+    table = p.fresh(p.alice, {"id": ["s60", "s61"], "word": [word, ""]})
+    with _standing(p, agreement) as (do, name):
+        (first, second), _ = do.query_table(p.alice, name, table, consent="word")
+    assert (first["rows"], first["error"]) == ([{"income": 0}], None)
+    assert (second["rows"], second["error"]["code"]) == ([], "E_CONSENT")
+
+
+def _of_table(p: Play, table: str, **how: Any) -> None:
+    with _standing(p, _both(p)) as (do, name):
+        try:
+            do.query_table(p.alice, name, table, **how)
+        finally:
+            assert do.query(p.alice, name, "s60") == [_hit(income=0)]
+
+
+@scenario("the keys of an own table that is not there", error="E_NOT_FOUND", text="'nowhere'")
+def _(p: Play) -> None:
+    _of_table(p, "nowhere")
+
+
+@scenario("the keys of an own column that is not there", error="E_COLUMN", column="who")
+def _(p: Play) -> None:
+    _of_table(p, "loans", columns=["who"])
+
+
+@scenario("the keys of an own column of another type", error="E_TYPE", column="no", text="int64")
+def _(p: Play) -> None:
+    _of_table(p, p.fresh(p.alice, {"no": ["1", "2"]}), columns=["no"])
+
+
+@scenario("more own columns than a lookup has keys", error="E_FORMAT", text="one for each of id")
+def _(p: Play) -> None:
+    _of_table(p, "loans", columns=["id", "debt"])
+
+
+@scenario("rows of an own table that are not there", error="E_RANGE", text="rows 1 to 2")
+def _(p: Play) -> None:
+    _of_table(p, p.fresh(p.alice, {"id": ["s1", "s2"]}), start=3)
+
+
 @scenario("what the partner changes is answered after its refresh, by the same lookup", heavy=True)
 def _(p: Play) -> None:
     table = p.fresh(p.bob, {"id": ids(0, 40), "income": [str(i) for i in range(40)]})

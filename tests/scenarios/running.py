@@ -8,6 +8,7 @@ from typing import Any
 import atoll_scenario_data_table  # noqa: F401  # fills the table
 import atoll_scenario_evidence_table  # noqa: F401
 import atoll_scenario_join_table  # noqa: F401
+import atoll_scenario_lookup_totals_table  # noqa: F401
 import atoll_scenario_offer_table  # noqa: F401
 import atoll_scenario_query_table  # noqa: F401
 import atoll_scenario_replay_table  # noqa: F401
@@ -22,16 +23,20 @@ from atoll import AtollError
 
 
 def cases(way: str) -> list[Any]:
-    """All scenarios by the driver of that name, as parameters of a test; heavy ones are slow but for the SDK."""
+    """All scenarios by the driver of that name, as parameters of a test.
+
+    By default the SDK goes all of them, the command line and bare HTTP in turns one or the other, and no heavy one.
+    """
     (driver,) = [found for found in DRIVERS if found.name == way]
+    turn = ["cli", "rest"]
     return [
         pytest.param(
             scenario,
             driver,
             id=f"{scenario.name}-{way}",
-            marks=[pytest.mark.slow] if scenario.heavy and way != "sdk" else [],
+            marks=[pytest.mark.slow] if way != "sdk" and (scenario.heavy or turn[number % 2] != way) else [],
         )
-        for scenario in TABLE
+        for number, scenario in enumerate(TABLE)
     ]
 
 

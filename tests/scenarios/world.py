@@ -52,6 +52,7 @@ class World:
         }
         for i, node in enumerate((net.alice, net.bob)):
             self._add(node, "amounts", self.book(i), bounded)
+        self._add(net.carol, "few", {"id": ids(0, 7), "debt": ["1.00"] * 7}, bounded)
         self._add(net.carol, "foreign", self.book(2), with_codes(yuan))
         self._add(
             net.carol,

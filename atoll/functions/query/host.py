@@ -15,7 +15,7 @@ from atoll.functions.query import messages
 from atoll.functions.query.messages import CALLS, CLOSE, EPOCH, STOP, Peer
 from atoll.functions.query.records import Changes, Records, differences, read_records
 
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from atoll.crypto.lookup import MOST_COLUMNS, Epoch
-from atoll.crypto.wire import decode_body, encode_body
-from atoll.errors import AtollError
+from atoll.functions import messages
 from atoll.functions.calls import SALT_BYTES
-from atoll.functions.context import Channel
+from atoll.functions.messages import PIECE as _PIECE
 
 EPOCH, CALLS, EVALUATED = "epoch", "calls", "evaluated"
 QUERIES, ANSWERS, TABLE, CLOSE, STOP = "queries", "answers", "table", "close", "stop"
@@ -42,43 +41,14 @@ SEALING = "sealing"
 QUERIES_AT_ONCE = 16
 """Queries in a message, which share one pass over the table."""
 MOST_DELTA = MOST_HINT = MOST_TABLE = 1 << 30
-_PIECE = 4 << 20
 _CALL = {"salt", "commitment", "authorisation"}
 
 
 @dataclass(frozen=True)
-class Peer:
+class Peer(messages.Peer):
     """Where messages come from and go to."""
 
-    channel: Channel
-    step: str
-    key: str
-
-    def wrong(self, text: str) -> AtollError:
-        """A message that breaks the protocol."""
-        return AtollError("E_PROTOCOL", text, step=self.step, party=self.key)
-
-    def say(self, kind: str, **body: Any) -> None:
-        """Sends a message."""
-        self.channel.send(encode_body({"kind": kind, **body}), kind)
-
-    def read(self, *kinds: str) -> dict[str, Any]:
-        """The next message, of one of these kinds and with exactly the fields of its kind."""
-        try:
-            body = decode_body(self.channel.recv())
-        except AtollError as error:
-            if error.code != "E_WIRE":
-                raise
-            raise self.wrong(f"a message is malformed: {error.text}") from None
-        kind = body.get("kind") if isinstance(body, dict) else None
-        if kind not in kinds or set(body) != {"kind", *FIELDS[str(kind)]}:
-            raise self.wrong("a message has no place here")
-        return dict(body)
-
-    def send_pieces(self, data: bytes, step: str) -> None:
-        """Sends what its own message said the length of."""
-        for start in range(0, len(data), _PIECE):
-            self.channel.send(data[start : start + _PIECE], step)
+    fields = FIELDS
 
     def send_columns(self, columns: Callable[[int, int], bytes], count: int, length: int) -> None:
         """Sends so many columns of that length, as the pieces of what they are together."""
@@ -90,16 +60,6 @@ class Peer:
                 del waiting[:_PIECE]
         if waiting:
             self.channel.send(bytes(waiting), TABLE)
-
-    def read_pieces(self, length: int) -> bytes:
-        """What is so long."""
-        found = bytearray()
-        while len(found) < length:
-            piece = self.channel.recv()
-            if len(piece) != min(_PIECE, length - len(found)):
-                raise self.wrong("a piece has another length than was said")
-            found += piece
-        return bytes(found)
 
     def read_epoch(self, body: dict[str, Any], record_bytes: int) -> Epoch:
         """The epoch of a message, for records of the plan's length."""
@@ -129,11 +89,3 @@ class Peer:
             if not isinstance(call["salt"], bytes) or len(call["salt"]) != SALT_BYTES:
                 raise self.wrong(f"a salt has {SALT_BYTES} bytes")
         return calls
-
-    def read_all(self, values: Any, count: int, length: int, what: str) -> list[bytes]:
-        """As many byte strings of that length."""
-        if not isinstance(values, list) or len(values) != count:
-            raise self.wrong(f"a message has {count} {what}")
-        if any(not isinstance(value, bytes) or len(value) != length for value in values):
-            raise self.wrong(f"{what} have {length} bytes each")
-        return values

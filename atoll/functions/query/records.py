@@ -22,6 +22,7 @@ from atoll.functions.query.columns import encode_batch, plain
 _LENGTH = struct.Struct("<H")
 _NO_KEY = 2**32 - 1
 _DIGEST = "V32"
+Places = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,29 @@ def differences(old: Records, new: Records) -> Changes:
         return Changes(old.digests, new.digests, new.records)
     before, their = _rows_of(old)
     after, mine = _rows_of(new)
+    stays, came = _pairs(before, after)
+    gone = np.ones(len(before), bool)
+    gone[stays] = False
+    changed = np.ones(len(after), bool)
+    changed[came] = (their[stays] != mine[came]).any(axis=1)
+    return Changes(before[gone].tobytes(), after[changed].tobytes(), mine[changed].tobytes())
+
+
+def _pairs(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> tuple[Places, Places]:
+    """Places of the digests that both have, in the one and in the other; each has a digest once."""
+    count = min(len(before), len(after))
+    one, other = (digests.view("<u8").reshape(-1, 4) for digests in (before, after))
+    # Most keys of the next version stand where they stood; only the others have to be looked for.
+    moved = (one[:count] != other[:count]).any(axis=1)
+    left = np.flatnonzero(np.pad(moved, (0, len(before) - count), constant_values=True))
+    right = np.flatnonzero(np.pad(moved, (0, len(after) - count), constant_values=True))
+    stays, came = _sorted_pairs(before[left], after[right])
+    still = np.flatnonzero(~moved)
+    return np.concatenate((still, left[stays])), np.concatenate((still, right[came]))
+
+
+def _sorted_pairs(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> tuple[Places, Places]:
+    """The same by sorting all of them."""
     both = np.concatenate((before, after))
     # Digests are spread evenly: their first bytes tell them apart, but for a chance that is looked for.
     parts = both.view("<u8").reshape(-1, 4)
@@ -211,9 +235,4 @@ def differences(old: Records, new: Records) -> Changes:
     if (parts[order[alike]] != parts[order[alike + 1]]).any():
         order = np.argsort(both, kind="stable")
         alike = np.flatnonzero(both[order][1:] == both[order][:-1])
-    stays, came = order[alike], order[alike + 1] - len(before)
-    gone = np.ones(len(before), bool)
-    gone[stays] = False
-    changed = np.ones(len(after), bool)
-    changed[came] = (their[stays] != mine[came]).any(axis=1)
-    return Changes(before[gone].tobytes(), after[changed].tobytes(), mine[changed].tobytes())
+    return order[alike], order[alike + 1] - len(before)

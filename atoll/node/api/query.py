@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from atoll.node.access import Role
@@ -23,6 +26,18 @@ class Query(BaseModel):
     consents: list[str | None] | None = None
 
 
+class TableQuery(BaseModel):
+    """An own table whose rows' keys are asked: its key columns in the order of the lookup's, by default those of the
+    lookup's names; the column with digests of authorisations; the row to begin with.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    table: str
+    columns: list[str] | None = None
+    consent: str | None = None
+    start: int = 1
+
+
 @router.on("GET", "/lookups", *_READERS)
 def lookups(node: Here) -> list[dict[str, Any]]:
     """Lookups at partners that have not ended, newest first."""
@@ -39,3 +54,17 @@ def show(node: Here, lookup: str) -> dict[str, Any]:
 def query(node: Here, lookup: str, body: Query) -> dict[str, Any]:
     """Reads the records of keys, each one call; the partner does not learn which."""
     return node.lookups.query(lookup, body.keys, body.consents)
+
+
+@router.on("POST", "/query/{lookup}/table", "application", "analyst")
+def query_table(node: Here, lookup: str, body: TableQuery) -> StreamingResponse:
+    """Reads the records of the keys of an own table, as lines of JSON: what is asked, a line for each row, and, if it
+    ends early, why and before which row.
+    """
+    found = node.table_lookups.query(lookup, body.table, body.columns, body.consent, body.start)
+
+    def lines() -> Iterator[str]:
+        for line in found:
+            yield json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")

@@ -126,7 +126,7 @@ def _inputs(desk: Desk, plan: dict[str, Any], own: Approval) -> dict[str, dict[s
     return found
 
 
-FOLLOWING = ("script", "query")
+FOLLOWING = ("script", "query", "query_totals")
 """Functions whose services take up new versions of the tables that they read."""
 
 

@@ -56,16 +56,19 @@ class Releases:
         if plan["shape"] != "service" and self._stands(row, receivers):
             return
         block = self._next_block(row, plan)
+        shared = block is not None and _several_owners(plan)
         body = {"job": job, "attempt": row.attempt, "block": block}
         words = {}
         for receiver in receivers:
             answer = desk.partners.request(
                 receiver, "job.provisional", body, timeout=float(plan["limits"]["silence_seconds"])
             )
-            if not isinstance(answer, dict) or set(answer) != {"provisional"}:
+            if not isinstance(answer, dict) or set(answer) != {"provisional", *(["block"] if shared else [])}:
                 raise AtollError(
                     "E_RECEIPT", "the receiver gave no provisional receipt", party=desk.names(plan)[receiver]
                 )
+            if shared:
+                block = self._agreed(block, answer["block"], desk.names(plan)[receiver])
             open_provisional(
                 answer["provisional"],
                 job=job,
@@ -94,7 +97,8 @@ class Releases:
     def _next_block(self, row: Job, plan: dict[str, Any]) -> dict[str, int] | None:
         """The block of calls that this release opens, for a standing service.
 
-        A block whose end was never known, as when a worker died, counts as used up.
+        A block whose end was never known, as when a worker died, counts as used up. Where several owners answer
+        the same calls, each block does, so that all of them and the asker count alike whatever each knows of the last.
         """
         if plan["shape"] != "service":
             return None
@@ -107,8 +111,19 @@ class Releases:
             ).first()
         if last is None:
             return {"number": 1, "first": 1, "calls": calls}
-        used = last.reserved if last.used is None else last.used
+        used = last.reserved if last.used is None or _several_owners(plan) else last.used
         return {"number": last.number + 1, "first": last.first + used, "calls": calls}
+
+    def _agreed(self, least: dict[str, int] | None, block: Any, asker: str) -> dict[str, int]:
+        """The block that the asker counts for all owners: this node's next one, or a later one of the same size."""
+        if (
+            least is None
+            or not _is_block(block)
+            or block["calls"] != least["calls"]
+            or any(block[key] < least[key] for key in ("number", "first"))
+        ):
+            raise AtollError("E_RECEIPT", "the asker names a block that was before", party=asker)
+        return dict(block)
 
     def open_block(self, session: Session, row: Job, block: dict[str, int]) -> None:
         """Notes a block that begins; asked again for the same one in the same attempt, nothing changes."""
@@ -269,8 +284,11 @@ class Releases:
             raise AtollError(
                 "E_PLAN", "this node receives nothing in that job", party=desk.config["node.name"]
             )
-        block = body["block"]
-        self._check_block(row, plan, block)
+        block, shared = body["block"], body["block"] is not None and _several_owners(plan)
+        if shared:
+            block = self._shared_block(row, plan, block)
+        else:
+            self._check_block(row, plan, block)
         document = build_provisional(
             job=row.id,
             plan=row.plan_digest,
@@ -304,7 +322,31 @@ class Releases:
             stored = session.get_one(Job, row.id)
             if stored.evidence == "none":
                 stored.evidence = "provisional"
-        return {"provisional": envelope}
+        return {"provisional": envelope} | ({"block": block} if shared else {})
+
+    def _shared_block(self, row: Job, plan: dict[str, Any], asked: Any) -> dict[str, int]:
+        """The block that stands open in this attempt, for whichever owner asks; else the next one.
+
+        An owner may know less than this node, if it did not come to open an earlier one, and never more.
+        """
+        expected = self._next_block(row, plan)
+        if expected is None or not _is_block(asked) or asked["calls"] != expected["calls"]:
+            raise AtollError("E_RECEIPT", "the block has another size than the plan's", step="release")
+        with self._desk.store.read() as session:
+            last = session.scalars(
+                select(Block).where(Block.job == row.id).order_by(Block.number.desc()).limit(1)
+            ).first()
+        # Who asks for the next one has seen the end of the one that stands open, maybe before this node noted it.
+        if (
+            last is not None
+            and last.attempt == row.attempt
+            and last.used is None
+            and asked["number"] <= last.number
+        ):
+            expected = {"number": last.number, "first": last.first, "calls": last.reserved}
+        if any(asked[key] > expected[key] for key in ("number", "first")):
+            raise AtollError("E_RECEIPT", "the owner opens another block than the next one", step="release")
+        return expected
 
     def _check_block(self, row: Job, plan: dict[str, Any], block: Any) -> None:
         """A word is given for a block that fits this node's own records, and has the plan's size.
@@ -331,6 +373,10 @@ class Releases:
         most = last.first + last.reserved if last else 1
         if block["number"] != expected["number"] or not least <= block["first"] <= most:
             raise AtollError("E_RECEIPT", "the owner opens another block than the next one", step="release")
+
+
+def _several_owners(plan: dict[str, Any]) -> bool:
+    return len({item["party"] for item in plan["inputs"]}) > 1
 
 
 def _is_block(value: Any) -> bool:

@@ -10,6 +10,7 @@ from atoll.plan.operators import (
     hidden_totals,
     kept_psi,
     lookup,
+    lookup_totals,
     masked_sum,
     normalise,
     psi,
@@ -32,6 +33,7 @@ OPERATORS: dict[str, Rule] = {
         echo,
         visit,
         lookup,
+        lookup_totals,
     )
 }
 

@@ -15,7 +15,7 @@ struct CircuitPsi {
 }
 
 /// Little-endian bytes of u64 values.
-fn long_words<'py>(py: Python<'py>, values: &[u64]) -> PyResult<Bound<'py, PyBytes>> {
+pub(crate) fn long_words<'py>(py: Python<'py>, values: &[u64]) -> PyResult<Bound<'py, PyBytes>> {
     PyBytes::new_with(py, values.len() * 8, |out| {
         for (slot, value) in out.as_chunks_mut::<8>().0.iter_mut().zip(values) {
             *slot = value.to_le_bytes();

@@ -15,6 +15,7 @@ mod masks;
 mod pir;
 mod psi;
 mod rows;
+mod select;
 mod sign;
 mod star;
 mod tls;
@@ -47,6 +48,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     lookup::register(m)?;
     psi::register(m)?;
     rows::register(m)?;
+    select::register(m)?;
     masks::register(m)?;
     pir::register(m)?;
     tls::register(m)?;
