@@ -212,10 +212,11 @@ def query(
                 here.out(told, lambda: show.line(f"{out}: {told['answers']} answers, {told['found']} found"))
                 return
             whole = list(answers)
-    shown = [line for row, answer in whole for line in _lines(row, answer, values)]
+    label = "key" if table is None else "row"
+    shown = [line for row, answer in whole for line in _lines(row, answer, values, label)]
     here.out(
         {"answers": [answer for _, answer in whole]},
-        lambda: show.table(shown, ["key", "found", *values, "error"], "no keys"),
+        lambda: show.table(shown, [label, "found", *values, "error"], "no keys"),
     )
 
 
@@ -286,11 +287,13 @@ def _file_keys(file: Path, names: list[str]) -> tuple[list[list[str]], list[str 
     return [[row[name] for name in names] for row in rows], consents if any(consents) else None
 
 
-def _lines(key: list[str], answer: dict[str, Any], values: list[str]) -> Iterator[dict[str, Any]]:
+def _lines(
+    key: list[str], answer: dict[str, Any], values: list[str], label: str = "key"
+) -> Iterator[dict[str, Any]]:
     """A line for each row of an answer, one for an answer without rows."""
     error = answer["error"]["code"] if answer["error"] else ""
     for row in answer["rows"] or [dict.fromkeys(values, "")]:
-        yield {"key": ",".join(key), "found": answer["found"], "error": error} | row
+        yield {label: ",".join(key), "found": answer["found"], "error": error} | row
 
 
 def _written(
@@ -302,10 +305,13 @@ def _written(
 ) -> dict[str, Any]:
     """Writes answers as they come. What was answered, and charged, before an error stays beside the file."""
     part, count, found = out.with_name(f"{out.name}.part"), 0, 0
+    columns, follows = [*heads, "found", "error", *values], True
     try:
-        with part.open("w", newline="", encoding="utf-8") as sink:
+        follows = _follows(part, columns, start)
+        with part.open("a" if follows else "w", newline="", encoding="utf-8") as sink:
             writer = csv.writer(sink)
-            writer.writerow([*heads, "found", "error", *values])
+            if not follows:
+                writer.writerow(columns)
             for key, answer in answers:
                 for line in _lines(key, answer, values):
                     writer.writerow([*key, line["found"], line["error"], *(line[value] for value in values)])
@@ -318,7 +324,30 @@ def _written(
             error.cure = (
                 f"{part} has what was answered before. {error.cure} Go on with --start {start + count}."
             )
-        else:
+        elif not follows:
             part.unlink(missing_ok=True)
         raise
     return {"file": str(out), "answers": count, "found": found}
+
+
+def _follows(part: Path, columns: list[str], start: int) -> bool:
+    """Whether these answers go on after those of a request that broke off, which were charged: none is lost."""
+    if not part.exists():
+        return False
+    with part.open(newline="", encoding="utf-8") as source:
+        text = source.read()
+    lines = list(csv.reader(text.splitlines()))
+    if len(lines) < 2:  # it broke off before the first answer
+        return False
+    if start == 1:
+        cure = "Go on with --start, or move it away."
+        raise AtollError("E_STATE", f"{part} has answers of an earlier request.", cure=cure, fault="caller")
+    if lines[0] != columns or not text.endswith("\n"):
+        cure = "Move it away, and put the two together by hand."
+        raise AtollError(
+            "E_FORMAT",
+            f"{part} has answers of other columns, or ends amid a line.",
+            cure=cure,
+            fault="caller",
+        )
+    return True

@@ -138,15 +138,18 @@ class Lookups(Resource):
                 before stand, and are charged: `detail` has the `row` to go on from.
         """
         body = {"table": table, "columns": columns and list(columns), "consent": consent, "start": start}
-        rows = None
-        for line in self._transport.lines("POST", f"/v1/query/{segment(name)}/table", body):
-            if rows is None:
-                rows = int(line["rows"])
-                progress(start - 1, rows)
-            elif "stopped" in line:
-                error = AtollError.from_problem(line["stopped"])
-                error.detail = {**(error.detail or {}), "row": line["row"]}
-                raise error
-            else:
-                yield line
-                progress(line["row"], rows)
+        rows, row = None, start
+        try:
+            for line in self._transport.lines("POST", f"/v1/query/{segment(name)}/table", body):
+                if rows is None:
+                    rows = int(line["rows"])
+                elif "stopped" in line:
+                    raise AtollError.from_problem(line["stopped"])
+                else:
+                    yield line
+                    row = line["row"] + 1
+                progress(row - 1, rows)
+        except AtollError as error:
+            if rows is not None:
+                error.detail = {**error.detail, "row": row}
+            raise

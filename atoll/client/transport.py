@@ -74,8 +74,12 @@ def check(response: httpx.Response) -> None:
 def answer(response: httpx.Response) -> Any:
     """The JSON of an answer; errors as `check`."""
     check(response)
+    return _parsed(response.content, response)
+
+
+def _parsed(text: bytes | str, response: httpx.Response) -> Any:
     try:
-        return response.json()
+        return json.loads(text)
     except ValueError:
         text = f"{response.request.url.copy_with(query=None)} answered with something other than JSON."
         raise AtollError("E_UNREACHABLE", text, fault="operator", cure="Correct the address.") from None
@@ -148,7 +152,7 @@ class Transport:
         with self._errors(), self._http.stream(method, path, json=body, timeout=timeout) as response:
             check(response)
             for line in response.iter_lines():
-                yield json.loads(line)
+                yield _parsed(line, response)
 
     def bytes(self, path: str, accept: str = "*/*") -> bytes:
         """The whole answer to a GET."""

@@ -141,10 +141,8 @@ class _Keys:
         self._count = np.bincount(self._rows[self._rows != _NO_KEY], minlength=len(keys.digests) // 32)
         distinct, places = np.unique(self._rows, return_index=True)
         order = np.argsort(places)
-        self._order = [int(key) for key in distinct[order] if key != _NO_KEY]
-        self._places = [
-            int(at) for key, at in zip(distinct[order], places[order], strict=True) if key != _NO_KEY
-        ]
+        order = order[distinct[order] != _NO_KEY]
+        self._order, self._places = distinct[order], places[order]
         self._words = None if consent is None else _texts(version, consent).slice(first)
         self._most: int = found.parameters["maximum_keys"]
         self._asked = 0
@@ -162,11 +160,11 @@ class _Keys:
     def next_group(self) -> tuple[list[int], list[str | None]]:
         """The numbers of the next keys, as many as a request may have, and the authorisation that each names."""
         part = slice(self._asked, self._asked + self._most)
-        numbers, places = self._order[part], self._places[part]
+        numbers: list[int] = self._order[part].tolist()
         self._asked += len(numbers)
         if self._words is None:
             return numbers, [None] * len(numbers)
-        return numbers, self._words.take(pa.array(places, pa.int64())).to_pylist()
+        return numbers, self._words.take(pa.array(self._places[part])).to_pylist()
 
     def digests(self, numbers: list[int]) -> bytes:
         """The digests of these keys, 32 bytes each."""

@@ -146,7 +146,7 @@ def test_a_version_that_does_not_fit_ends_the_lookup_rather_than_an_old_one_answ
     assert lookup.read(1) == 0
     write(lookup.file, 1, [0, 1, 2, 2, 3])
     net.bob.steward.data.refresh("broken")
-    # The holder looks at its table twice a second.
+    # The holder looks at its table several times a second.
     with pytest.raises(AtollError):
         until("an old version answers", lambda: lookup.read(1) < 0, 30)
     until("bob's side ended", lambda: net.bob.steward.jobs.get(lookup.job).document["error"], 60)
