@@ -7,9 +7,10 @@ mod extend;
 pub mod field;
 mod ggm;
 pub mod lpn;
-mod prg;
+pub mod prg;
 mod silent;
 mod simd;
+pub mod soft;
 pub mod vole;
 pub mod wire;
 

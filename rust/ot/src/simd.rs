@@ -1,6 +1,11 @@
 //! The carry-less products and wide moves of the processor, chosen at run time. Nothing else in this crate is unsafe.
 #![allow(unsafe_code)]
 
+use aes::Block;
+
+/// Bit matrices of 64 by 64 that are transposed side by side.
+pub(crate) const LANES: usize = 16;
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
@@ -156,4 +161,133 @@ pub(crate) fn inner(a: &[u128], b: &[u128]) -> Option<u128> {
     }
     let _ = (a, b);
     None
+}
+
+/// Transposes one matrix of 64 by 64 bits in each lane: bit j of value i becomes bit i of value j.
+#[inline(always)]
+fn transpose_lanes(rows: &mut [[u64; LANES]; 64]) {
+    let mut mask = u64::MAX;
+    let mut shift = 32;
+    while shift > 0 {
+        mask ^= mask << shift;
+        for start in (0..64).step_by(2 * shift) {
+            let (above, below) = rows[start..start + 2 * shift].split_at_mut(shift);
+            for (above, below) in above.iter_mut().zip(below) {
+                for (a, b) in above.iter_mut().zip(below) {
+                    let moved = (*a >> shift ^ *b) & mask;
+                    *b ^= moved;
+                    *a ^= moved << shift;
+                }
+            }
+        }
+        shift /= 2;
+    }
+}
+
+#[inline(always)]
+fn add_blocks(sum: &mut [u128], blocks: &[Block]) {
+    for (sum, block) in sum.iter_mut().zip(blocks) {
+        *sum ^= u128::from_le_bytes((*block).into());
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    use super::{Block, LANES, add_blocks, transpose_lanes};
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn transpose_512(rows: &mut [[u64; LANES]; 64]) {
+        transpose_lanes(rows);
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn transpose_256(rows: &mut [[u64; LANES]; 64]) {
+        transpose_lanes(rows);
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn add_512(sum: &mut [u128], blocks: &[Block]) {
+        add_blocks(sum, blocks);
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn add_256(sum: &mut [u128], blocks: &[Block]) {
+        add_blocks(sum, blocks);
+    }
+}
+
+/// Transposes one matrix of 64 by 64 bits in each lane.
+pub(crate) fn transpose(rows: &mut [[u64; LANES]; 64]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the feature was found.
+            return unsafe { wide::transpose_512(rows) };
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the feature was found.
+            return unsafe { wide::transpose_256(rows) };
+        }
+    }
+    transpose_lanes(rows);
+}
+
+/// Adds blocks to sums.
+pub(crate) fn add(sum: &mut [u128], blocks: &[Block]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the feature was found.
+            return unsafe { wide::add_512(sum, blocks) };
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the feature was found.
+            return unsafe { wide::add_256(sum, blocks) };
+        }
+    }
+    add_blocks(sum, blocks);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_transposes_and_adds_alike() {
+        let mut state = 1u64;
+        let mut draw = || {
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            state ^ state >> 29
+        };
+        let rows: [[u64; LANES]; 64] = std::array::from_fn(|_| std::array::from_fn(|_| draw()));
+        let (mut plain, mut chosen) = (rows, rows);
+        transpose_lanes(&mut plain);
+        transpose(&mut chosen);
+        assert_eq!(plain, chosen);
+        for (i, row) in rows.iter().enumerate() {
+            for (j, column) in plain.iter().enumerate() {
+                for (before, after) in row.iter().zip(column) {
+                    assert_eq!(before >> j & 1, after >> i & 1);
+                }
+            }
+        }
+        let blocks: Vec<Block> = (0..9u8).map(|i| [i + 1; 16].into()).collect();
+        let mut sums = [[7u128; 9]; 2];
+        add_blocks(&mut sums[0], &blocks);
+        add(&mut sums[1], &blocks);
+        assert_eq!(sums[0], sums[1]);
+        assert_eq!(sums[0][8], 7 ^ u128::from_le_bytes([9; 16]));
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            let (mut other, mut sum) = (rows, [7u128; 9]);
+            // SAFETY: the feature was found.
+            unsafe {
+                wide::transpose_256(&mut other);
+                wide::add_256(&mut sum, &blocks);
+            }
+            assert_eq!((plain, sums[0]), (other, sum));
+        }
+    }
 }
