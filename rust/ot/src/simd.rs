@@ -185,15 +185,79 @@ fn transpose_lanes(rows: &mut [[u64; LANES]; 64]) {
 }
 
 #[inline(always)]
-fn add_blocks(sum: &mut [u128], blocks: &[Block]) {
-    for (sum, block) in sum.iter_mut().zip(blocks) {
-        *sum ^= u128::from_le_bytes((*block).into());
+fn add_values(sum: &mut [u128], values: &[u128]) {
+    for (sum, value) in sum.iter_mut().zip(values) {
+        *sum ^= value;
+    }
+}
+
+/// Four rows of blocks with the coefficients 0 to 3: adds where bit 0 and where bit 1 is set, and sets their sum.
+#[inline(always)]
+fn add_four_rows<const N: usize>(
+    rows: &[[Block; N]; 4],
+    zero: &mut [u128; N],
+    one: &mut [u128; N],
+    sum: &mut [u128; N],
+) {
+    for i in 0..N {
+        let value = |row: usize| u128::from_le_bytes(rows[row][i].into());
+        let (first, second, third) = (value(1), value(2), value(3));
+        zero[i] ^= first ^ third;
+        one[i] ^= second ^ third;
+        sum[i] = value(0) ^ first ^ second ^ third;
+    }
+}
+
+/// Rows of lanes from their low and high halves, with `shift` added.
+#[inline(always)]
+fn join_lanes(lows: &[[u64; LANES]], highs: &[[u64; LANES]], shift: u128, rows: &mut [Block]) {
+    let rows = rows.as_chunks_mut::<LANES>().0;
+    for ((rows, lows), highs) in rows.iter_mut().zip(lows).zip(highs) {
+        for ((row, low), high) in rows.iter_mut().zip(lows).zip(highs) {
+            *row = ((u128::from(*low) | u128::from(*high) << 64) ^ shift)
+                .to_le_bytes()
+                .into();
+        }
+    }
+}
+
+/// Bit 0 of each `input + hashed`, those of the i-th group of lanes to bit `first + i` of each lane's word.
+#[inline(always)]
+fn collect_bits(input: &[Block], hashed: &[Block], first: usize, words: &mut [u64; LANES]) {
+    let groups = input.as_chunks::<LANES>().0.iter();
+    for (at, (input, hashed)) in groups.zip(hashed.as_chunks::<LANES>().0).enumerate() {
+        for ((word, input), hashed) in words.iter_mut().zip(input).zip(hashed) {
+            let [input, hashed] = [input, hashed].map(|b| u128::from_le_bytes((*b).into()) as u64);
+            *word |= ((input ^ hashed) & 1) << (first + at);
+        }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod wide {
-    use super::{Block, LANES, add_blocks, transpose_lanes};
+    use super::{
+        Block, LANES, add_four_rows, add_values, collect_bits, join_lanes, transpose_lanes,
+    };
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn join_512(
+        lows: &[[u64; LANES]],
+        highs: &[[u64; LANES]],
+        shift: u128,
+        rows: &mut [Block],
+    ) {
+        join_lanes(lows, highs, shift, rows);
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn collect_512(
+        input: &[Block],
+        hashed: &[Block],
+        first: usize,
+        words: &mut [u64; LANES],
+    ) {
+        collect_bits(input, hashed, first, words);
+    }
 
     #[target_feature(enable = "avx512f")]
     pub(super) fn transpose_512(rows: &mut [[u64; LANES]; 64]) {
@@ -206,13 +270,18 @@ mod wide {
     }
 
     #[target_feature(enable = "avx512f")]
-    pub(super) fn add_512(sum: &mut [u128], blocks: &[Block]) {
-        add_blocks(sum, blocks);
+    pub(super) fn add_512(sum: &mut [u128], values: &[u128]) {
+        add_values(sum, values);
     }
 
-    #[target_feature(enable = "avx2")]
-    pub(super) fn add_256(sum: &mut [u128], blocks: &[Block]) {
-        add_blocks(sum, blocks);
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn add_four_512<const N: usize>(
+        rows: &[[Block; N]; 4],
+        zero: &mut [u128; N],
+        one: &mut [u128; N],
+        sum: &mut [u128; N],
+    ) {
+        add_four_rows(rows, zero, one, sum);
     }
 }
 
@@ -232,20 +301,49 @@ pub(crate) fn transpose(rows: &mut [[u64; LANES]; 64]) {
     transpose_lanes(rows);
 }
 
-/// Adds blocks to sums.
-pub(crate) fn add(sum: &mut [u128], blocks: &[Block]) {
+/// Rows of lanes from their low and high halves, with `shift` added.
+pub(crate) fn join(lows: &[[u64; LANES]], highs: &[[u64; LANES]], shift: u128, rows: &mut [Block]) {
     #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the feature was found.
-            return unsafe { wide::add_512(sum, blocks) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the feature was found.
-            return unsafe { wide::add_256(sum, blocks) };
-        }
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: the feature was found.
+        return unsafe { wide::join_512(lows, highs, shift, rows) };
     }
-    add_blocks(sum, blocks);
+    join_lanes(lows, highs, shift, rows);
+}
+
+/// Bit 0 of each `input + hashed`, those of the i-th group of lanes to bit `first + i` of each lane's word.
+pub(crate) fn collect(input: &[Block], hashed: &[Block], first: usize, words: &mut [u64; LANES]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: the feature was found.
+        return unsafe { wide::collect_512(input, hashed, first, words) };
+    }
+    collect_bits(input, hashed, first, words);
+}
+
+/// Adds values to sums.
+pub(crate) fn add(sum: &mut [u128], values: &[u128]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: the feature was found.
+        return unsafe { wide::add_512(sum, values) };
+    }
+    add_values(sum, values);
+}
+
+/// Four rows of blocks with the coefficients 0 to 3: adds where bit 0 and where bit 1 is set, and sets their sum.
+pub(crate) fn add_four<const N: usize>(
+    rows: &[[Block; N]; 4],
+    zero: &mut [u128; N],
+    one: &mut [u128; N],
+    sum: &mut [u128; N],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: the feature was found.
+        return unsafe { wide::add_four_512(rows, zero, one, sum) };
+    }
+    add_four_rows(rows, zero, one, sum);
 }
 
 #[cfg(test)]
@@ -273,21 +371,51 @@ mod tests {
                 }
             }
         }
-        let blocks: Vec<Block> = (0..9u8).map(|i| [i + 1; 16].into()).collect();
-        let mut sums = [[7u128; 9]; 2];
-        add_blocks(&mut sums[0], &blocks);
-        add(&mut sums[1], &blocks);
+        let four: [[Block; 9]; 4] =
+            std::array::from_fn(|row| std::array::from_fn(|i| [(16 * row + i) as u8; 16].into()));
+        let run = |add: fn(&[[Block; 9]; 4], &mut [u128; 9], &mut [u128; 9], &mut [u128; 9])| {
+            let (mut zero, mut one, mut sum) = ([7; 9], [8; 9], [9; 9]);
+            add(&four, &mut zero, &mut one, &mut sum);
+            [zero, one, sum]
+        };
+        assert_eq!(run(add_four_rows), run(add_four));
+        let byte = |value: u128| value.to_le_bytes()[5];
+        let [zero, one, sum] = run(add_four);
+        assert_eq!(
+            [zero[3], one[3], sum[3]].map(byte),
+            [19 ^ 51, 35 ^ 51, 3 ^ 19 ^ 35 ^ 51]
+        );
+        assert_eq!(zero[0].to_le_bytes()[0], 7 ^ 16 ^ 48);
+        let mut sums = [zero; 2];
+        add_values(&mut sums[0], &one);
+        add(&mut sums[1], &one);
         assert_eq!(sums[0], sums[1]);
-        assert_eq!(sums[0][8], 7 ^ u128::from_le_bytes([9; 16]));
+        assert_eq!(sums[0][4], zero[4] ^ one[4]);
+        let input: Vec<Block> = (0..4 * LANES as u128)
+            .map(|i| (i * 0x1234_5678_9abc_def7).to_le_bytes().into())
+            .collect();
+        let mut rows_of = [[Block::default(); 4 * LANES]; 2];
+        join_lanes(&rows[..4], &rows[4..8], 5 << 90 | 3, &mut rows_of[0]);
+        join(&rows[..4], &rows[4..8], 5 << 90 | 3, &mut rows_of[1]);
+        assert_eq!(rows_of[0], rows_of[1]);
+        assert_eq!(
+            u128::from_le_bytes(rows_of[0][LANES + 1].into()) ^ (5 << 90 | 3),
+            u128::from(rows[1][1]) | u128::from(rows[5][1]) << 64
+        );
+        let mut words = [[1 << 60; LANES]; 2];
+        collect_bits(&input, &rows_of[0], 8, &mut words[0]);
+        collect(&input, &rows_of[0], 8, &mut words[1]);
+        assert_eq!(words[0], words[1]);
+        for (at, (input, row)) in input.iter().zip(&rows_of[0]).enumerate() {
+            let bit = words[0][at % LANES] >> (8 + at / LANES) & 1;
+            assert_eq!(bit, u64::from((input[0] ^ row[0]) & 1));
+        }
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
-            let (mut other, mut sum) = (rows, [7u128; 9]);
+            let mut other = rows;
             // SAFETY: the feature was found.
-            unsafe {
-                wide::transpose_256(&mut other);
-                wide::add_256(&mut sum, &blocks);
-            }
-            assert_eq!((plain, sums[0]), (other, sum));
+            unsafe { wide::transpose_256(&mut other) };
+            assert_eq!(plain, other);
         }
     }
 }

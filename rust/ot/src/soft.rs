@@ -23,6 +23,8 @@ use crate::simd::{self, LANES};
 pub const TILE: usize = 64;
 /// Blocks of 128 transfers that are transposed together.
 const TURN: usize = LANES / 2;
+/// Rows of each lane that are hashed together.
+const GROUP: usize = 4;
 /// Bytes of the sums of all levels.
 const SUMS_LEN: usize = COUNT * 32;
 /// Bytes of the chooser's set-up message.
@@ -82,23 +84,40 @@ struct Fan {
 impl Fan {
     /// Columns `first..first + width` of a tile, and the sum of all leaves' bits.
     fn fold(&self, counters: &[Block], columns: &mut [[u128; TILE]], sum: &mut [u128; TILE]) {
-        let mut bits = [Block::default(); TILE];
-        let bits = &mut bits[..counters.len()];
+        let count = counters.len();
+        let mut bits = [[Block::default(); TILE]; 4];
+        let mut four = [0u128; TILE];
         sum.fill(0);
         let columns = &mut columns[self.first..self.first + self.width];
         columns.iter_mut().for_each(|column| column.fill(0));
-        for (place, leaf) in self.leaves.iter().enumerate() {
-            let Some(leaf) = leaf else { continue };
-            leaf.apply(counters, bits);
-            simd::add(sum, bits);
-            for (bit, column) in columns.iter_mut().enumerate() {
+        for (group, leaves) in self.leaves.chunks(4).enumerate() {
+            for (leaf, bits) in leaves.iter().zip(&mut bits) {
+                match leaf {
+                    Some(leaf) => leaf.apply(counters, &mut bits[..count]),
+                    None => bits.fill(Block::default()),
+                }
+            }
+            let (low, high) = columns.split_at_mut(self.width.min(2));
+            match low {
+                [one, two] => simd::add_four(&bits, one, two, &mut four),
+                // A field of two elements: places 2 and 3 stay zero.
+                [one] => simd::add_four(&bits, one, &mut [0; TILE], &mut four),
+                _ => {}
+            }
+            simd::add(sum, &four);
+            for (bit, column) in high.iter_mut().enumerate() {
                 // Places are public.
-                if place >> bit & 1 == 1 {
-                    simd::add(column, bits);
+                if group >> bit & 1 == 1 {
+                    simd::add(column, &four);
                 }
             }
         }
     }
+}
+
+/// Room for the columns of a tile.
+fn columns() -> Vec<[u128; TILE]> {
+    vec![[0; TILE]; COUNT]
 }
 
 /// Counters of the blocks from `first` on.
@@ -120,11 +139,10 @@ fn hashes<const N: usize>(
     out: [&mut [u128]; N],
 ) {
     let blocks = out[0].len();
-    let mut halves = Box::new([[[0u64; LANES]; 64]; 2]);
+    let mut halves = [[[0u64; LANES]; 64]; 2];
     let mut found = [[0u64; LANES]; N];
-    let mut rows = [[0u128; LANES]; 4];
-    let mut input = [Block::default(); 4 * LANES];
-    let mut hashed = [Block::default(); 4 * LANES];
+    let mut input = [Block::default(); GROUP * LANES];
+    let mut hashed = [Block::default(); GROUP * LANES];
     let mut out = out;
     for first in (0..blocks).step_by(TURN) {
         let count = TURN.min(blocks - first);
@@ -138,26 +156,13 @@ fn hashes<const N: usize>(
             simd::transpose(half);
         }
         found.iter_mut().for_each(|words| words.fill(0));
-        for bit in (0..64).step_by(4) {
-            for (at, rows) in rows.iter_mut().enumerate() {
-                let (low, high) = (&halves[0][bit + at], &halves[1][bit + at]);
-                for ((row, low), high) in rows.iter_mut().zip(low).zip(high) {
-                    *row = u128::from(*low) | u128::from(*high) << 64;
-                }
-            }
+        for bit in (0..64).step_by(GROUP) {
             for (shift, found) in shifts.iter().zip(&mut found) {
-                for (block, row) in input.iter_mut().zip(rows.as_flattened()) {
-                    *block = (row ^ shift).to_le_bytes().into();
-                }
+                let lows = &halves[0][bit..bit + GROUP];
+                let highs = &halves[1][bit..bit + GROUP];
+                simd::join(lows, highs, *shift, &mut input);
                 permutation.apply(&input, &mut hashed);
-                for (at, (hashed, input)) in (hashed.chunks_exact(LANES))
-                    .zip(input.chunks_exact(LANES))
-                    .enumerate()
-                {
-                    for ((word, hashed), input) in found.iter_mut().zip(hashed).zip(input) {
-                        *word |= u64::from((hashed[0] ^ input[0]) & 1) << (bit + at);
-                    }
-                }
+                simd::collect(&input, &hashed, bit, found);
             }
         }
         for (out, found) in out.iter_mut().zip(&found) {
@@ -260,13 +265,12 @@ impl Chooser {
             .zip(bits.par_chunks_mut(TILE))
             .zip(message.par_chunks_mut(16 * TILE * corrections))
             .enumerate()
-            .for_each(|(tile, ((choices, bits), message))| {
+            .for_each_init(columns, |columns, (tile, ((choices, bits), message))| {
                 let count = choices.len();
                 let counters = counters(start + (tile * TILE) as u64, count);
-                let mut columns = vec![[0u128; TILE]; COUNT];
                 let mut sum = [0u128; TILE];
                 for (at, fan) in self.fans.iter().enumerate() {
-                    fan.fold(&counters[..count], &mut columns, &mut sum);
+                    fan.fold(&counters[..count], columns, &mut sum);
                     if at == 0 {
                         choices.copy_from_slice(&sum[..count]);
                         continue;
@@ -277,7 +281,7 @@ impl Chooser {
                         *out = (sum ^ choice).to_le_bytes();
                     }
                 }
-                hashes(&self.hash, &columns, [0], [bits]);
+                hashes(&self.hash, columns, [0], [bits]);
             });
         Ok((Chosen { choices, bits }, message))
     }
@@ -415,13 +419,12 @@ impl Sender {
             .zip(ones.par_chunks_mut(TILE))
             .zip(corrections.par_chunks(16 * TILE * self.parameters.corrections()))
             .enumerate()
-            .for_each(|(tile, ((zeros, ones), corrections))| {
+            .for_each_init(columns, |columns, (tile, ((zeros, ones), corrections))| {
                 let count = zeros.len();
                 let counters = counters(start + (tile * TILE) as u64, count);
-                let mut columns = vec![[0u128; TILE]; COUNT];
                 let mut sum = [0u128; TILE];
                 for (at, fan) in self.fans.iter().enumerate() {
-                    fan.fold(&counters[..count], &mut columns, &mut sum);
+                    fan.fold(&counters[..count], columns, &mut sum);
                     let Some(at) = at.checked_sub(1) else {
                         continue;
                     };
@@ -435,7 +438,7 @@ impl Sender {
                         }
                     }
                 }
-                hashes(&self.hash, &columns, [0, self.delta], [zeros, ones]);
+                hashes(&self.hash, columns, [0, self.delta], [zeros, ones]);
             });
         Ok(Pairs { zeros, ones })
     }
