@@ -8,6 +8,7 @@ use atoll_primitives::stream::Stream;
 use rayon::prelude::*;
 
 use crate::code::Code;
+use crate::vole::{self, Lengths};
 use crate::{Party, Refusal, Security, prg, silent};
 
 /// What both sides agree on before.
@@ -33,6 +34,11 @@ impl From<Parameters> for silent::Parameters {
             context: p.context,
         }
     }
+}
+
+/// Lengths of the messages of a semi-honest run of so many transfers; `E_STATE` as [`Sender::new`].
+pub fn lengths(size: usize) -> Result<Lengths, Refusal> {
+    vole::lengths(size, 1)
 }
 
 /// The tweakable correlation-robust hash that makes keys of correlations (Guo, Katz, Wang & Yu, eprint 2019/074):

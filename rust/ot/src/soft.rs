@@ -250,20 +250,21 @@ impl Chooser {
         Ok((chooser, answer))
     }
 
-    /// The next `blocks` times 128 transfers, and the corrections for the other side.
+    /// The next `blocks` times 128 transfers, and the corrections for the other side, after the bytes of `head`.
     ///
     /// # Errors
     /// `E_TOO_LARGE` beyond [`MAX_BLOCKS`].
-    pub fn extend(&mut self, blocks: usize) -> Result<(Chosen, Vec<u8>), Refusal> {
+    pub fn extend(&mut self, blocks: usize, head: &[u8]) -> Result<(Chosen, Vec<u8>), Refusal> {
         let start = reserve(&mut self.next, blocks)?;
-        let mut message = vec![0u8; self.parameters.length(blocks)];
+        let mut message = vec![0u8; head.len() + self.parameters.length(blocks)];
+        message[..head.len()].copy_from_slice(head);
         let mut choices = vec![0u128; blocks];
         let mut bits = vec![0u128; blocks];
         let corrections = self.parameters.corrections();
         // Without corrections (which no field here has) chunks would have no bytes.
         (choices.par_chunks_mut(TILE))
             .zip(bits.par_chunks_mut(TILE))
-            .zip(message.par_chunks_mut(16 * TILE * corrections))
+            .zip(message[head.len()..].par_chunks_mut(16 * TILE * corrections))
             .enumerate()
             .for_each_init(columns, |columns, (tile, ((choices, bits), message))| {
                 let count = choices.len();

@@ -41,7 +41,7 @@ fn every_field_makes_transfers_and_never_the_same_twice() {
         let (mut sender, mut chooser) = session(field);
         let mut seen: Vec<u128> = Vec::new();
         for blocks in [1, 7, 64, 65, 200] {
-            let (chosen, corrections) = chooser.extend(blocks).unwrap();
+            let (chosen, corrections) = chooser.extend(blocks, &[]).unwrap();
             assert_eq!(
                 corrections.len(),
                 16 * blocks * (128usize.div_ceil(field as usize) - 1)
@@ -80,7 +80,7 @@ fn threads_change_no_byte() {
             .unwrap();
         let (mut sender, mut chooser) = session(4);
         pool.install(|| {
-            let (chosen, corrections) = chooser.extend(333).unwrap();
+            let (chosen, corrections) = chooser.extend(333, &[]).unwrap();
             let pairs = sender.extend(333, &corrections).unwrap();
             (chosen, corrections, pairs)
         })
@@ -91,7 +91,7 @@ fn threads_change_no_byte() {
 #[test]
 fn a_changed_correction_spoils_about_half_of_its_transfers_and_nobody_notices() {
     let (mut sender, mut chooser) = session(4);
-    let (chosen, mut corrections) = chooser.extend(64).unwrap();
+    let (chosen, mut corrections) = chooser.extend(64, &[]).unwrap();
     corrections[..16 * 64]
         .iter_mut()
         .for_each(|byte| *byte ^= 255);
@@ -132,7 +132,7 @@ fn other_lengths_are_refused() {
         assert_eq!(opening().finish(bad).err().unwrap().code, "E_PROTOCOL");
     }
     let mut sender = opening().finish(&answer).unwrap();
-    let (_, corrections) = chooser.extend(5).unwrap();
+    let (_, corrections) = chooser.extend(5, &[]).unwrap();
     for bad in [&corrections[1..], &[], &[&corrections[..], &[0]].concat()] {
         assert_eq!(sender.extend(5, bad).unwrap_err().code, "E_PROTOCOL");
     }
@@ -154,7 +154,7 @@ fn cost() {
             let blocks = 512;
             for _ in 0..40 {
                 let begun = std::time::Instant::now();
-                let (_, corrections) = chooser.extend(blocks).unwrap();
+                let (_, corrections) = chooser.extend(blocks, &[]).unwrap();
                 choosing += begun.elapsed().as_secs_f64();
                 let begun = std::time::Instant::now();
                 sender.extend(blocks, &corrections).unwrap();

@@ -19,6 +19,7 @@ mod select;
 mod sign;
 mod star;
 mod tls;
+mod triples;
 mod vole_psi;
 mod wire;
 
@@ -52,6 +53,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     masks::register(m)?;
     pir::register(m)?;
     tls::register(m)?;
+    triples::register(m)?;
     vole_psi::register(m)?;
     wire::register(m)
 }

@@ -1,0 +1,181 @@
+"""Correlated randomness of two parties without a dealer, made ahead of need: machines without I/O."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from atoll import _core
+from atoll.crypto.stream import check_labels, kernel_errors
+from atoll.errors import AtollError
+
+Role = Literal["first", "second"]
+Words = npt.NDArray[np.uint64]
+#: Most triples that are asked for at once.
+MAX_BITS: Final = 1 << 32
+_STEP: Final = "triples"
+
+
+@dataclass(frozen=True)
+class Rich:
+    """Transfers by SoftSpoken OT, for links with room.
+
+    Attributes:
+        field: log2 of the size of the field, 2 to 8. A triple takes about `32 / field - 1/4` bytes in both directions;
+            2 is the fastest, 4 takes half of its bytes and 1.4 times its work, 8 a quarter and 7 times its work.
+    """
+
+    field: int = 2
+
+
+@dataclass(frozen=True)
+class Thin:
+    """Silent transfers, for links without room: 0.8 bits a triple in both directions, and ten times the work.
+
+    In runs of up to 2^22 triples; short runs cost as much traffic as long ones, up to 420 KB.
+    """
+
+
+@dataclass(frozen=True)
+class Triples:
+    """One party's triples; those of both parties belong together by their position.
+
+    Attributes:
+        a: uniform words, or packed uniform bits, the first in the lowest bit of the first word.
+        b: the same.
+        c: this party's share: words add up to `(a0 + a1) (b0 + b1)` modulo 2^64; bits to that modulo 2.
+            Unused bits of the last word are zero.
+    """
+
+    a: Words
+    b: Words
+    c: Words
+
+
+class _Kernel(Protocol):
+    def next_message(self) -> tuple[bytes, str, bool] | None: ...
+    def receive(self, message: bytes) -> None: ...
+    @property
+    def done(self) -> bool: ...
+    def progress(self) -> tuple[int, int]: ...
+    def finish(self) -> tuple[bytes, bytes, bytes]: ...
+    def again(self, count: int) -> None: ...
+
+
+def _check(seed: bytes, attempt: int, count: int, threads: int, most: int) -> None:
+    check_labels(seed, attempt)
+    _check_count(count, most)
+    if not 1 <= threads <= 1024:
+        raise AtollError("E_FORMAT", f"threads is 1 to 1024, got {threads}.")
+
+
+def _check_count(count: int, most: int) -> None:
+    if not 0 <= count <= most:
+        raise AtollError("E_FORMAT", f"Triples are made up to {most} at once, got {count}.")
+
+
+class _Session:
+    """A machine of `atoll.protocols.driver` that makes batches of triples, one after the other.
+
+    All bytes it sends follow from seed, attempt, channel and arguments, whatever the timing and the number of
+    threads. It is driven by one thread at a time; `progress` may be read from another.
+    """
+
+    def __init__(self, core: _Kernel, most: int) -> None:
+        self._lock = threading.Lock()
+        self._core = core
+        self._most = most
+        self._progress = core.progress()
+
+    def next_message(self) -> tuple[bytes, str, bool] | None:
+        """`(bytes, step, opens)` of the next message; `None` while the peer's comes first, and at the end.
+
+        `opens` is never true: triples open nothing.
+        """
+        with self._lock, kernel_errors(step=_STEP):
+            message = self._core.next_message()
+            self._progress = self._core.progress()
+            return message
+
+    def receive(self, message: bytes) -> None:
+        """Takes the peer's next message.
+
+        Raises:
+            AtollError: `E_PROTOCOL` for a message that breaks the protocol, `E_STATE` ever after.
+        """
+        with self._lock, kernel_errors(step=_STEP):
+            self._core.receive(message)
+            self._progress = self._core.progress()
+
+    @property
+    def done(self) -> bool:
+        """True when nothing of this batch is left to send or to receive."""
+        with self._lock:
+            return self._core.done
+
+    def progress(self) -> tuple[int, int]:
+        """Parts of this batch that are made, and all of them; never waits for a step that runs."""
+        return self._progress
+
+    def finish(self) -> Triples:
+        """The triples of this batch as read-only arrays, handed out once; `E_STATE` before the end and after it."""
+        with self._lock, kernel_errors(step=_STEP):
+            parts = self._core.finish()
+        a, b, c = (np.frombuffer(part, "<u8") for part in parts)
+        return Triples(a, b, c)
+
+    def again(self, count: int) -> None:
+        """Begins another batch of the session, which needs no set-up: drive the machine again, then `finish`.
+
+        Both sides ask for the same count, after they have taken the batch before.
+
+        Raises:
+            AtollError: `E_STATE` if that was not taken, `E_FORMAT` for a count out of range, `E_TOO_LARGE` beyond
+                what one session makes.
+        """
+        _check_count(count, self._most)
+        with self._lock, kernel_errors(step=_STEP):
+            self._core.again(count)
+            self._progress = self._core.progress()
+
+
+class BitTriples(_Session):
+    """Bit triples by oblivious transfer (semi-honest): `(a0 ^ a1) & (b0 ^ b1) == c0 ^ c1`.
+
+    Args:
+        role: `first` at one party, `second` at the other.
+        seed: 32 secret bytes of this party's job.
+        attempt: number of the attempt, 0 to 2^32 - 1; a new attempt draws fresh randomness.
+        channel: name of the channel, a label of the randomness; the same on both sides.
+        count: triples of the first batch, up to 2^32.
+        context: bytes that name what the session is for, the same on both sides.
+        source: how transfers are made, the same on both sides.
+        threads: worker threads, 1 to 1024.
+
+    Raises:
+        AtollError: `E_FORMAT` for arguments out of range.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        seed: bytes,
+        attempt: int,
+        channel: str,
+        count: int,
+        *,
+        context: bytes = b"",
+        source: Rich | Thin = Rich(),
+        threads: int = 1,
+    ) -> None:
+        _check(seed, attempt, count, threads, MAX_BITS)
+        field = source.field if isinstance(source, Rich) else None
+        if field is not None and not 2 <= field <= 8:
+            raise AtollError("E_FORMAT", f"The field of a rich link is 2 to 8, got {field}.")
+        with kernel_errors(step=_STEP):
+            core = _core.BitTriples(seed, attempt, channel, context, role, field, count, threads)
+        super().__init__(core, MAX_BITS)

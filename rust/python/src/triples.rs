@@ -1,0 +1,104 @@
+//! Python face of correlated randomness of two parties.
+
+use atoll_primitives::stream::Secret;
+use atoll_triples::bits::{BitTriples as Machine, Source};
+use atoll_triples::{Outgoing, Role, Session};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+
+use crate::circuit::long_words;
+use crate::masks::fixed;
+use crate::pir::refused;
+
+/// A message, its step, and that it opens nothing.
+type Sent<'py> = Option<(Bound<'py, PyBytes>, String, bool)>;
+/// a, b and c, little-endian.
+type Words<'py> = (
+    Bound<'py, PyBytes>,
+    Bound<'py, PyBytes>,
+    Bound<'py, PyBytes>,
+);
+
+fn session(
+    seed: &[u8],
+    attempt: u32,
+    channel: String,
+    context: Vec<u8>,
+    role: &str,
+    threads: usize,
+) -> PyResult<Session> {
+    Ok(Session {
+        seed: Secret::new(fixed("a job seed", seed)?),
+        attempt,
+        channel,
+        context,
+        role: Role::parse(role).map_err(refused)?,
+        threads,
+    })
+}
+
+fn sent(py: Python<'_>, message: Option<Outgoing>) -> Sent<'_> {
+    message.map(|m| (PyBytes::new(py, &m.bytes), m.step, false))
+}
+
+#[pyclass(module = "atoll._core")]
+struct BitTriples(Machine);
+
+#[pymethods]
+impl BitTriples {
+    #[new]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        py: Python<'_>,
+        seed: &[u8],
+        attempt: u32,
+        channel: String,
+        context: Vec<u8>,
+        role: &str,
+        field: Option<u32>,
+        count: u64,
+        threads: usize,
+    ) -> PyResult<Self> {
+        let session = session(seed, attempt, channel, context, role, threads)?;
+        let source = field.map_or(Source::Thin, |field| Source::Rich { field });
+        py.detach(|| Machine::new(session, source, count))
+            .map(Self)
+            .map_err(refused)
+    }
+
+    fn next_message<'py>(&mut self, py: Python<'py>) -> PyResult<Sent<'py>> {
+        let message = py.detach(|| self.0.next_message()).map_err(refused)?;
+        Ok(sent(py, message))
+    }
+
+    fn receive(&mut self, py: Python<'_>, message: PyBackedBytes) -> PyResult<()> {
+        py.detach(|| self.0.receive(&message)).map_err(refused)
+    }
+
+    #[getter]
+    fn done(&self) -> bool {
+        self.0.done()
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        self.0.progress()
+    }
+
+    fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Words<'py>> {
+        let out = py.detach(|| self.0.finish()).map_err(refused)?;
+        Ok((
+            long_words(py, &out.a)?,
+            long_words(py, &out.b)?,
+            long_words(py, &out.c)?,
+        ))
+    }
+
+    fn again(&mut self, py: Python<'_>, count: u64) -> PyResult<()> {
+        py.detach(|| self.0.again(count)).map_err(refused)
+    }
+}
+
+pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<BitTriples>()
+}

@@ -1,0 +1,10 @@
+//! Correlated randomness that two parties make ahead of need, without a dealer: bit triples from oblivious transfer and
+//! products of words from RLWE. Semi-honest: each side follows the protocol, and may look at all that it sees.
+
+pub mod bits;
+mod rich;
+mod session;
+mod thin;
+
+pub use atoll_primitives::refusal::Refusal;
+pub use session::{Outgoing, Role, Session};

@@ -1,0 +1,236 @@
+"""Triples of two parties: over channels in memory and between two processes, honest peers and others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+
+import numpy as np
+import pytest
+
+from atoll.crypto.triples import MAX_BITS, BitTriples, Rich, Role, Thin, Triples
+from atoll.errors import AtollError
+from atoll.protocols import memory
+from atoll.protocols.driver import drive
+
+SEEDS = {"first": b"a" * 32, "second": b"b" * 32}
+ROLES: tuple[Role, Role] = ("first", "second")
+SOURCES = [Rich(), Rich(4), Rich(7), Thin()]
+
+
+def bits(role: Role, count: int, **more) -> BitTriples:
+    return BitTriples(role, SEEDS[role], more.pop("attempt", 0), "c", count, **more)
+
+
+class Spoiled:
+    """A machine of which some messages leave with other bits."""
+
+    def __init__(self, machine, change):
+        self._machine, self._change = machine, change
+
+    def next_message(self):
+        message = self._machine.next_message()
+        return message and (self._change(message[0], message[1]), *message[1:])
+
+    def __getattr__(self, name):
+        return getattr(self._machine, name)
+
+
+def run(pair, capacity=4):
+    """Drives both machines to the end of their batch; the channels' records of what was sent."""
+    channels = memory.pair(capacity)
+
+    def party(i):
+        try:
+            drive(pair[i], channels[i], before_open=lambda: pytest.fail("nothing opens"))
+        finally:
+            if sys.exc_info()[0]:
+                channels[i].close()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(party, range(2)))
+    return [channel.sent for channel in channels]
+
+
+def wrong_bits(x: Triples, y: Triples) -> int:
+    return int(np.bitwise_count((x.a ^ y.a) & (x.b ^ y.b) ^ x.c ^ y.c).sum())
+
+
+def even(words: np.ndarray) -> bool:
+    """Whether ones are half of all bits within five standard deviations, in each place of a word too."""
+    places = np.unpackbits(words.view(np.uint8).reshape(-1, 8), axis=1, bitorder="little").sum(0)
+    half = len(words) / 2
+    return (
+        abs(places.sum() - 64 * half) < 2.5 * (64 * len(words)) ** 0.5
+        and (abs(places - half) < 2.5 * len(words) ** 0.5).all()
+    )
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+@pytest.mark.parametrize("count", [1, 64, 1000, 70_001])
+def test_bit_triples_are_products(source, count):
+    pair = [bits(role, count, source=source) for role in ROLES]
+    run(pair)
+    x, y = (machine.finish() for machine in pair)
+    assert wrong_bits(x, y) == 0
+    for part in (x.a, x.b, x.c, y.a, y.b, y.c):
+        assert part.dtype == np.uint64
+        assert len(part) == -(-count // 64)
+        assert not part.flags.writeable
+        assert count % 64 == 0 or int(part[-1]) >> count % 64 == 0
+
+
+@pytest.mark.parametrize("source", [Rich(), Thin()], ids=str)
+def test_what_opens_when_bits_are_multiplied_is_uniform(source):
+    count = 64 * 4000
+    pair = [bits(role, count, source=source) for role in ROLES]
+    run(pair)
+    x, y = (machine.finish() for machine in pair)
+    # Inputs of one value throughout: what opens of them, and every share, is as even as coins.
+    for value in (np.uint64(0), np.uint64(2**64 - 1)):
+        assert even(value ^ x.a ^ y.a)
+        assert even(value ^ x.b ^ y.b)
+    for part in (x.a, x.b, x.c, y.a, y.b, y.c, x.a ^ y.b, x.c ^ x.a, y.c ^ y.b):
+        assert even(part)
+
+
+@pytest.mark.parametrize("source", [Rich(), Thin()], ids=str)
+def test_a_session_makes_batches_that_share_nothing(source):
+    pair = [bits(role, 6400, source=source) for role in ROLES]
+    seen: list[int] = []
+    for count in (6400, 70_016, 640):
+        run(pair)
+        with pytest.raises(AtollError, match="has not ended") as caught:
+            pair[0].again(5)
+        assert caught.value.code == "E_STATE"
+        x, y = (machine.finish() for machine in pair)
+        assert wrong_bits(x, y) == 0
+        with pytest.raises(AtollError) as caught:
+            pair[0].finish()
+        assert caught.value.code == "E_STATE"
+        seen += [int(word) for part in (x.a, x.b, x.c, y.a, y.b, y.c) for word in part]
+        for machine in pair:
+            machine.again({6400: 70_016, 70_016: 640, 640: 0}[count])
+    assert len(set(seen)) == len(seen)
+    assert all(machine.done for machine in pair)
+
+
+@pytest.mark.parametrize("source", [Rich(3), Thin()], ids=str)
+def test_bytes_follow_from_seed_and_attempt_alone(source):
+    sent = []
+    for threads, attempt, capacity in ((1, 0, 1), (2, 0, 64), (1, 1, 4)):
+        pair = [bits(role, 200_000, source=source, threads=threads, attempt=attempt) for role in ROLES]
+        sent.append(run(pair, capacity))
+        for steps in ([step for step, _ in side] for side in sent[-1]):
+            assert len(set(steps)) == len(steps)
+            assert all(step.startswith("triples/bits/") for step in steps)
+    assert sent[0] == sent[1]
+    for before, after in zip(sent[0], sent[2], strict=True):
+        assert all(x != y for (_, x), (_, y) in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("source", [Rich(), Thin()], ids=str)
+def test_a_flipped_bit_gives_wrong_triples_and_nobody_notices(source):
+    def change(payload: bytes, step: str) -> bytes:
+        # Corrections, or sums of trees.
+        return bytes([payload[0], *(byte ^ 1 for byte in payload[1:])]) if payload[0] == 3 else payload
+
+    pair = [bits(role, 5000, source=source) for role in ROLES]
+    run([Spoiled(pair[0], change), pair[1]])
+    assert wrong_bits(*(machine.finish() for machine in pair)) > 0
+
+
+@pytest.mark.parametrize("source", [Rich(), Thin()], ids=str)
+@pytest.mark.parametrize(
+    "spoil", [lambda m: m[:-1], lambda m: m + b"\0", lambda m: b"\x09" + m[1:], lambda m: b""]
+)
+def test_a_malformed_message_of_any_kind_is_refused(source, spoil):
+    names = [step for step, _ in run([bits(role, 500, source=source) for role in ROLES])[0]]
+    for name in names:
+        pair = [bits(role, 500, source=source) for role in ROLES]
+        change = lambda payload, step, name=name: spoil(payload) if step == name else payload  # noqa: E731
+        with pytest.raises(AtollError) as caught:
+            run([Spoiled(pair[0], change), pair[1]])
+        assert caught.value.code in {"E_PROTOCOL", "E_PEER_SILENT"}
+        with pytest.raises(AtollError) as caught:
+            pair[1].receive(b"")
+        assert caught.value.code == "E_STATE"
+        assert not pair[1].done
+
+
+def test_peers_of_other_parameters_are_refused():
+    pairs = [
+        ({"source": Rich(2)}, {"source": Rich(3)}),
+        ({"source": Rich(2)}, {"source": Thin()}),
+        ({"context": b"x"}, {"context": b"y"}),
+        ({"attempt": 1}, {"attempt": 2}),
+    ]
+    for left, right in pairs:
+        message = bits("first", 5, **left).next_message()
+        assert message is not None
+        with pytest.raises(AtollError, match="other parameters") as caught:
+            bits("second", 5, **right).receive(message[0])
+        assert caught.value.code == "E_PROTOCOL"
+
+
+def test_arguments_out_of_range_are_refused():
+    calls = [
+        lambda: BitTriples("first", b"short", 0, "c", 5),
+        lambda: BitTriples("first", SEEDS["first"], -1, "c", 5),
+        lambda: BitTriples("third", SEEDS["first"], 0, "c", 5),  # type: ignore[arg-type]
+        lambda: bits("first", -1),
+        lambda: bits("first", MAX_BITS + 1),
+        lambda: bits("first", 5, threads=0),
+        lambda: bits("first", 5, source=Rich(1)),
+        lambda: bits("first", 5, source=Rich(9)),
+    ]
+    for call in calls:
+        with pytest.raises(AtollError) as caught:
+            call()
+        assert caught.value.code == "E_FORMAT"
+
+
+def _party(end: Connection, role: Role, source: Rich | Thin) -> None:
+    machine = bits(role, 100_000, source=source)
+    while not machine.done:
+        while message := machine.next_message():
+            end.send_bytes(message[0])
+        if not machine.done:
+            machine.receive(end.recv_bytes())
+    end.send_bytes(b"")
+    made = machine.finish()
+    end.recv_bytes()
+    end.send((made.a, made.b, made.c))
+    os._exit(0)
+
+
+@pytest.mark.parametrize("source", [Rich(), Thin()], ids=str)
+def test_two_processes(source):
+    spawn = multiprocessing.get_context("spawn")
+    ends, processes = [], []
+    for role in ROLES:
+        here, there = spawn.Pipe()
+        process = spawn.Process(target=_party, args=(there, role, source))
+        process.start()
+        there.close()
+        ends.append(here)
+        processes.append(process)
+    ended: set[int] = set()
+    while len(ended) < 2:
+        for ready in multiprocessing.connection.wait([e for i, e in enumerate(ends) if i not in ended]):
+            i = ends.index(ready)  # type: ignore[arg-type]
+            message = ends[i].recv_bytes()
+            if message:
+                ends[1 - i].send_bytes(message)
+            else:
+                ended.add(i)
+    for end in ends:
+        end.send_bytes(b"")
+    x, y = (Triples(*end.recv()) for end in ends)
+    for process in processes:
+        process.join(30)
+        assert process.exitcode == 0
+    assert wrong_bits(x, y) == 0
