@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
+import queue
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 
@@ -193,43 +194,42 @@ def test_arguments_out_of_range_are_refused():
         assert caught.value.code == "E_FORMAT"
 
 
-def _party(end: Connection, role: Role, source: Rich | Thin) -> None:
+def _party(peer: Connection, result: Connection, role: Role, source: Rich | Thin) -> None:
     machine = bits(role, 100_000, source=source)
+    arrived: queue.Queue[bytes] = queue.Queue()
+
+    def listen() -> None:
+        while message := peer.recv_bytes():
+            arrived.put(message)
+
+    # Both sides send more than a pipe holds.
+    listener = threading.Thread(target=listen)
+    listener.start()
     while not machine.done:
         while message := machine.next_message():
-            end.send_bytes(message[0])
+            peer.send_bytes(message[0])
         if not machine.done:
-            machine.receive(end.recv_bytes())
-    end.send_bytes(b"")
+            machine.receive(arrived.get(timeout=30))
+    peer.send_bytes(b"")
+    listener.join(30)
     made = machine.finish()
-    end.recv_bytes()
-    end.send((made.a, made.b, made.c))
-    os._exit(0)
+    result.send((made.a, made.b, made.c))
 
 
 @pytest.mark.parametrize("source", [Rich(), Thin()], ids=str)
 def test_two_processes(source):
     spawn = multiprocessing.get_context("spawn")
-    ends, processes = [], []
-    for role in ROLES:
+    between = spawn.Pipe()
+    results, processes = [], []
+    for role, peer in zip(ROLES, between, strict=True):
         here, there = spawn.Pipe()
-        process = spawn.Process(target=_party, args=(there, role, source))
+        process = spawn.Process(target=_party, args=(peer, there, role, source))
         process.start()
         there.close()
-        ends.append(here)
+        results.append(here)
         processes.append(process)
-    ended: set[int] = set()
-    while len(ended) < 2:
-        for ready in multiprocessing.connection.wait([e for i, e in enumerate(ends) if i not in ended]):
-            i = ends.index(ready)  # type: ignore[arg-type]
-            message = ends[i].recv_bytes()
-            if message:
-                ends[1 - i].send_bytes(message)
-            else:
-                ended.add(i)
-    for end in ends:
-        end.send_bytes(b"")
-    x, y = (Triples(*end.recv()) for end in ends)
+    assert all(here.poll(30) for here in results)
+    x, y = (Triples(*here.recv()) for here in results)
     for process in processes:
         process.join(30)
         assert process.exitcode == 0
