@@ -3,6 +3,7 @@
 
 pub mod bits;
 mod rich;
+mod rlwe;
 mod session;
 mod thin;
 

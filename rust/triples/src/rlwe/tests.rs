@@ -1,0 +1,121 @@
+//! Products under encryption, against products of integers.
+
+use atoll_primitives::stream::Stream;
+
+use super::*;
+
+fn words(name: &str) -> Vec<u64> {
+    let mut stream = Stream::derive(b"rlwe", &[name.as_bytes()]);
+    let edges = [0, 1, u64::MAX, 1 << 63, (1 << 63) - 1];
+    (0..SLOTS)
+        .map(|at| match at % 7 {
+            0 => edges[at / 7 % 5],
+            _ => u64::from_le_bytes(stream.bytes()),
+        })
+        .collect()
+}
+
+#[test]
+fn an_answer_opens_to_the_masked_sum_of_products() {
+    let holder = Holder::new(&mut Stream::derive(b"rlwe", &[b"holder"]));
+    let evaluator = Evaluator::new(holder.keys(), &mut Stream::derive(b"rlwe", &[b"e"])).unwrap();
+    let [a0, b0, a1, b1] = ["a0", "b0", "a1", "b1"].map(words);
+    let mut opened = Vec::new();
+    let mut masks = Vec::new();
+    for plain in 0..PLAIN {
+        let number = 30 + plain as u64;
+        let question = holder.ask(number, plain, &a0, &b0, &[7]);
+        assert_eq!(question.len(), 1 + QUESTION_LEN);
+        let (answer, mask) =
+            (evaluator.answer(number, plain, &question[1..], [&a1, &b1], &[8])).unwrap();
+        assert_eq!(answer.len(), 1 + ANSWER_LEN);
+        let found = holder.open(plain, &answer[1..]).unwrap();
+        let p = i128::from(PRIMES[plain].q);
+        for at in 0..SLOTS {
+            let [a0, b0, a1, b1] = [&a0, &b0, &a1, &b1].map(|words| i128::from(words[at] as i64));
+            // Of up to 2^127 each.
+            let sum = (a0 * b1).rem_euclid(p) + (a1 * b0).rem_euclid(p) + i128::from(mask[at]);
+            assert_eq!(i128::from(found[at]), sum % p, "{plain} {at}");
+        }
+        opened.push(found);
+        masks.push(mask);
+    }
+    let values = |residues: &[Vec<u64>]| {
+        let mut out = vec![0; SLOTS];
+        combine([&residues[0], &residues[1], &residues[2]], |at, value| {
+            out[at] = value
+        });
+        out
+    };
+    let (opened, masks) = (values(&opened), values(&masks));
+    for at in 0..SLOTS {
+        let sum = a0[at]
+            .wrapping_mul(b1[at])
+            .wrapping_add(a1[at].wrapping_mul(b0[at]));
+        assert_eq!(opened[at].wrapping_sub(masks[at]), sum);
+    }
+}
+
+/// The noise of an answer is far from where it would be read wrongly, and looks like the flood alone.
+#[test]
+fn a_flooded_answer_has_the_flood_s_spread() {
+    let holder = Holder::new(&mut Stream::derive(b"rlwe", &[b"holder"]));
+    let evaluator = Evaluator::new(holder.keys(), &mut Stream::derive(b"rlwe", &[b"e"])).unwrap();
+    let words = words("a0");
+    let question = holder.ask(0, 0, &words, &words, &[]);
+    let (answer, _) = evaluator
+        .answer(0, 0, &question, [&words, &words], &[])
+        .unwrap();
+    let noise = holder.noise(0, &answer);
+    let most = noise.iter().fold(0f64, |most, x| most.max(x.abs()));
+    // In parts of Q / 2, beyond which an answer is read wrongly.
+    assert!(most < 0.6, "{most}");
+    let spread = (noise.iter().map(|x| x * x).sum::<f64>() / SLOTS as f64).sqrt();
+    // Flood: 2^120 / 2 / R, in Q / 2: 2^-4; bits dropped: 2^60 / sqrt 12 / (Q / 2) = 0.144; those of the second part 0.04.
+    let expected = (0.0625f64.powi(2) + 0.1443f64.powi(2) + 0.042f64.powi(2)).sqrt();
+    assert!((spread / expected - 1.0).abs() < 0.1, "{spread} {expected}");
+}
+
+#[test]
+fn malformed_messages_are_refused() {
+    let holder = Holder::new(&mut Stream::derive(b"rlwe", &[b"holder"]));
+    let evaluator =
+        |bytes: &[u8]| Evaluator::new(bytes, &mut Stream::derive(b"rlwe", &[b"e"])).map(|_| ());
+    let with = |good: &[u8], at: usize| {
+        let mut bad = good.to_vec();
+        bad[at..at + 16].fill(255);
+        bad
+    };
+    let keys = holder.keys().to_vec();
+    for bad in [
+        &keys[1..],
+        &[],
+        &[&keys[..], &[0]].concat(),
+        &with(&keys, 100_000),
+    ] {
+        assert_eq!(evaluator(bad).unwrap_err().code, "E_PROTOCOL");
+    }
+    let evaluator = Evaluator::new(&keys, &mut Stream::derive(b"rlwe", &[b"e"])).unwrap();
+    let words = words("a0");
+    let question = holder.ask(0, 0, &words, &words, &[]);
+    let ask = |bytes: &[u8]| evaluator.answer(0, 0, bytes, [&words, &words], &[]);
+    for bad in [
+        &question[1..],
+        &[],
+        &[&question[..], &[0]].concat(),
+        &with(&question, 5000),
+        &with(&question, QUESTION_LEN - 16),
+    ] {
+        assert_eq!(ask(bad).unwrap_err().code, "E_PROTOCOL");
+    }
+    let (answer, _) = ask(&question).unwrap();
+    for bad in [
+        &answer[1..],
+        &[],
+        &[&answer[..], &[0]].concat(),
+        &with(&answer, 80),
+        &with(&answer, ANSWER_LEN - 16),
+    ] {
+        assert_eq!(holder.open(0, bad).unwrap_err().code, "E_PROTOCOL");
+    }
+}
