@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 import pytest
 
-from atoll.crypto.triples import MAX_BITS, BitTriples, Rich, Role, Thin, Triples
+from atoll.crypto.triples import MAX_BITS, MAX_WORDS, BitTriples, Rich, Role, Thin, Triples, WordTriples
 from atoll.errors import AtollError
 from atoll.protocols import memory
 from atoll.protocols.driver import drive
@@ -24,6 +24,14 @@ SOURCES = [Rich(), Rich(4), Rich(7), Thin()]
 
 def bits(role: Role, count: int, **more) -> BitTriples:
     return BitTriples(role, SEEDS[role], more.pop("attempt", 0), "c", count, **more)
+
+
+def words(role: Role, count: int, **more) -> WordTriples:
+    return WordTriples(role, SEEDS[role], more.pop("attempt", 0), "c", count, **more)
+
+
+def wrong_words(x: Triples, y: Triples) -> int:
+    return int(np.count_nonzero((x.a + y.a) * (x.b + y.b) - x.c - y.c))
 
 
 class Spoiled:
@@ -162,6 +170,89 @@ def test_a_malformed_message_of_any_kind_is_refused(source, spoil):
         assert not pair[1].done
 
 
+@pytest.mark.parametrize("count", [1, 8192, 20_000])
+def test_word_triples_are_products(count):
+    pair = [words(role, count) for role in ROLES]
+    run(pair)
+    x, y = (machine.finish() for machine in pair)
+    assert wrong_words(x, y) == 0
+    for part in (x.a, x.b, x.c, y.a, y.b, y.c):
+        assert part.dtype == np.uint64
+        assert len(part) == count
+        assert not part.flags.writeable
+
+
+def test_what_opens_when_words_are_multiplied_is_uniform():
+    pair = [words(role, 60_000) for role in ROLES]
+    run(pair)
+    x, y = (machine.finish() for machine in pair)
+    for value in (np.uint64(0), np.uint64(2**63), np.uint64(12345)):
+        assert even(value - x.a - y.a)
+        assert even(value - x.b - y.b)
+    for part in (x.a, x.b, x.c, y.a, y.b, y.c, x.c - x.a, y.c - y.b, x.c - x.a * x.b, y.c - y.a * y.b):
+        assert even(part)
+
+
+def test_a_session_of_words_makes_batches_that_share_nothing():
+    pair = [words(role, 100) for role in ROLES]
+    seen: list[int] = []
+    sent: list[bytes] = []
+    for count, then in ((100, 9000), (9000, 100), (100, 0)):
+        sent += [payload for side in run(pair) for step, payload in side if "hello" not in step]
+        x, y = (machine.finish() for machine in pair)
+        assert wrong_words(x, y) == 0
+        seen += [int(word) for part in (x.a, x.b, x.c, y.a, y.b, y.c) for word in part]
+        assert len(x.a) == count
+        for machine in pair:
+            machine.again(then)
+    assert len(set(seen)) == len(seen)
+    assert len(set(sent)) == len(sent)
+    assert all(machine.done for machine in pair)
+
+
+def test_bytes_of_words_follow_from_seed_and_attempt_alone():
+    sent = []
+    for threads, attempt, capacity in ((1, 0, 1), (2, 0, 64), (1, 1, 4)):
+        pair = [words(role, 20_000, threads=threads, attempt=attempt) for role in ROLES]
+        sent.append(run(pair, capacity))
+        for steps in ([step for step, _ in side] for side in sent[-1]):
+            assert len(set(steps)) == len(steps)
+            assert all(step.startswith("triples/words/") for step in steps)
+    assert sent[0] == sent[1]
+    for before, after in zip(sent[0], sent[2], strict=True):
+        assert all(x != y for (_, x), (_, y) in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda m: m[:-1], lambda m: m + b"\0", lambda m: b"\x09" + m[1:], lambda m: b""]
+)
+@pytest.mark.parametrize("cheat", [0, 1])
+def test_a_malformed_message_of_words_is_refused(cheat, spoil):
+    names = [step for step, _ in run([words(role, 500) for role in ROLES])[cheat]]
+    for name in names:
+        pair = [words(role, 500) for role in ROLES]
+        change = lambda payload, step, name=name: spoil(payload) if step == name else payload  # noqa: E731
+        driven: list = list(pair)
+        driven[cheat] = Spoiled(pair[cheat], change)
+        with pytest.raises(AtollError) as caught:
+            run(driven)
+        assert caught.value.code in {"E_PROTOCOL", "E_PEER_SILENT"}
+        with pytest.raises(AtollError) as caught:
+            pair[1 - cheat].receive(b"")
+        assert caught.value.code == "E_STATE"
+        assert not pair[1 - cheat].done
+
+
+def test_a_flipped_bit_of_an_answer_gives_wrong_products_and_nobody_notices():
+    def change(payload: bytes, step: str) -> bytes:
+        # The highest bits of one coefficient.
+        return payload[:808] + bytes([payload[808] ^ 64]) + payload[809:] if payload[0] == 3 else payload
+
+    pair = [words(role, 5000) for role in ROLES]
+    run([pair[0], Spoiled(pair[1], change)])
+    assert wrong_words(*(machine.finish() for machine in pair)) > 4900
+
+
 def test_peers_of_other_parameters_are_refused():
     pairs = [
         ({"source": Rich(2)}, {"source": Rich(3)}),
@@ -184,6 +275,8 @@ def test_arguments_out_of_range_are_refused():
         lambda: BitTriples("third", SEEDS["first"], 0, "c", 5),  # type: ignore[arg-type]
         lambda: bits("first", -1),
         lambda: bits("first", MAX_BITS + 1),
+        lambda: words("first", MAX_WORDS + 1),
+        lambda: words("second", 5, threads=2000),
         lambda: bits("first", 5, threads=0),
         lambda: bits("first", 5, source=Rich(1)),
         lambda: bits("first", 5, source=Rich(9)),
@@ -194,8 +287,12 @@ def test_arguments_out_of_range_are_refused():
         assert caught.value.code == "E_FORMAT"
 
 
-def _party(peer: Connection, result: Connection, role: Role, source: Rich | Thin) -> None:
-    machine = bits(role, 100_000, source=source)
+def machine_of(role: Role, source: Rich | Thin | None) -> BitTriples | WordTriples:
+    return words(role, 100_000) if source is None else bits(role, 100_000, source=source)
+
+
+def _party(peer: Connection, result: Connection, role: Role, source: Rich | Thin | None) -> None:
+    machine = machine_of(role, source)
     arrived: queue.Queue[bytes] = queue.Queue()
 
     def listen() -> None:
@@ -216,7 +313,7 @@ def _party(peer: Connection, result: Connection, role: Role, source: Rich | Thin
     result.send((made.a, made.b, made.c))
 
 
-@pytest.mark.parametrize("source", [Rich(), Thin()], ids=str)
+@pytest.mark.parametrize("source", [Rich(), Thin(), None], ids=str)
 def test_two_processes(source):
     spawn = multiprocessing.get_context("spawn")
     between = spawn.Pipe()
@@ -233,4 +330,4 @@ def test_two_processes(source):
     for process in processes:
         process.join(30)
         assert process.exitcode == 0
-    assert wrong_bits(x, y) == 0
+    assert (wrong_words if source is None else wrong_bits)(x, y) == 0

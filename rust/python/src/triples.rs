@@ -2,6 +2,7 @@
 
 use atoll_primitives::stream::Secret;
 use atoll_triples::bits::{BitTriples as Machine, Source};
+use atoll_triples::words::WordTriples as WordMachine;
 use atoll_triples::{Outgoing, Role, Session};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -99,6 +100,62 @@ impl BitTriples {
     }
 }
 
+#[pyclass(module = "atoll._core")]
+struct WordTriples(WordMachine);
+
+#[pymethods]
+impl WordTriples {
+    #[new]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        py: Python<'_>,
+        seed: &[u8],
+        attempt: u32,
+        channel: String,
+        context: Vec<u8>,
+        role: &str,
+        count: u64,
+        threads: usize,
+    ) -> PyResult<Self> {
+        let session = session(seed, attempt, channel, context, role, threads)?;
+        py.detach(|| WordMachine::new(session, count))
+            .map(Self)
+            .map_err(refused)
+    }
+
+    fn next_message<'py>(&mut self, py: Python<'py>) -> PyResult<Sent<'py>> {
+        let message = py.detach(|| self.0.next_message()).map_err(refused)?;
+        Ok(sent(py, message))
+    }
+
+    fn receive(&mut self, py: Python<'_>, message: PyBackedBytes) -> PyResult<()> {
+        py.detach(|| self.0.receive(&message)).map_err(refused)
+    }
+
+    #[getter]
+    fn done(&self) -> bool {
+        self.0.done()
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        self.0.progress()
+    }
+
+    fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Words<'py>> {
+        let out = py.detach(|| self.0.finish()).map_err(refused)?;
+        Ok((
+            long_words(py, &out.a)?,
+            long_words(py, &out.b)?,
+            long_words(py, &out.c)?,
+        ))
+    }
+
+    fn again(&mut self, py: Python<'_>, count: u64) -> PyResult<()> {
+        py.detach(|| self.0.again(count)).map_err(refused)
+    }
+}
+
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add_class::<BitTriples>()
+    m.add_class::<BitTriples>()?;
+    m.add_class::<WordTriples>()
 }

@@ -6,6 +6,7 @@ mod rich;
 mod rlwe;
 mod session;
 mod thin;
+pub mod words;
 
 pub use atoll_primitives::refusal::Refusal;
 pub use session::{Outgoing, Role, Session};
