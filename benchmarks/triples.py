@@ -3,7 +3,7 @@
     python benchmarks/triples.py [--bits 200000000] [--fields 2,4] [--thin 8388608] [--words 1000000] [--repeats 3]
 
 One thread at each side, set-up included. `cpu s` is that of both sides, `most cpu s` that of the busier one, `MB` what
-both send, `turns` how often the direction of what the first side waits for changes. `ns` are of the wall for one triple.
+both send, `turns` how many messages follow upon each other where nothing else waits. `ns` is wall time for one triple.
 """
 
 from __future__ import annotations

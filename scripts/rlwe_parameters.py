@@ -1,0 +1,109 @@
+"""Parameters of products under RLWE encryption: what docs/protocols/products.md and rust/triples/src/rlwe quote.
+
+`python scripts/rlwe_parameters.py` prints all checks. Everything but the security of the instance is a bound, not an
+estimate; log2 of probabilities and of distances throughout.
+"""
+
+import math
+import runpy
+from pathlib import Path
+
+N = 1 << 13
+#: 2^62 less these: three plaintext primes, Q and R.
+BELOW = (65_535, 98_303, 933_887, 1_130_495, 1_572_863)
+PRIMES = tuple((1 << 62) - below for below in BELOW)
+PLAIN = 3
+#: Coins of each of the two sums whose difference an error is.
+COINS = 21
+#: Range of each of the three uniform numbers of the flood, and the bits that an answer drops.
+FLOOD_BITS = 120
+DROPPED = (60, 52)
+#: The homomorphic encryption standard (Albrecht et al., eprint 2019/939): N = 8192, ternary secret, 128 bits.
+STANDARD = 218
+_LWE = runpy.run_path(str(Path(__file__).with_name("lwe_parameters.py")))
+
+
+def modulus_bits() -> float:
+    """log2 of the modulus of a ciphertext."""
+    return max(sum(map(math.log2, (prime, *PRIMES[PLAIN:]))) for prime in PRIMES[:PLAIN])
+
+
+def error_variance() -> float:
+    """Of one error."""
+    return 2 * COINS * 0.25
+
+
+def core_svp() -> float:
+    """The primal attack in the model of lwe_parameters.py, secret and error scaled to one width.
+
+    The model counts one call of a sieve and none of its overhead, so it says less than the standard, whose 128 bits count
+    16.4 bits and the calls of BKZ too.
+    """
+    width = math.sqrt(math.sqrt(2 / 3 * error_variance()))
+    return float(_LWE["primal"](N, 2.0 ** modulus_bits(), width, N))
+
+
+def wrong_product() -> float:
+    """That one sum of two products leaves the range of the plaintext primes: at most 2^127 among their product."""
+    return 127 - sum(map(math.log2, PRIMES[:PLAIN]))
+
+
+def hidden_noise(products: int) -> float:
+    """Length of all that the flood must hide, in one session: a vector of 3 coefficients for each product.
+
+    Each is the sum of 2 N products of an error with a coefficient of a plaintext, uniform below the prime, and of what
+    covers it (less than a millionth). Six standard deviations of its length's square are below one part in a hundred.
+    """
+    coefficients = PLAIN * max(products, N)
+    variance = 2 * N * error_variance() * float(PRIMES[0]) ** 2 / 12
+    return 1.01 * math.sqrt(coefficients * variance)
+
+
+def fisher() -> float:
+    """Fisher information of the location of a sum of three numbers that are uniform in an interval of length 1."""
+    # 2 over each outer third: integral of x^2 / (x^2 / 2). The middle one in closed form.
+    root = math.sqrt(0.75)
+    middle = 8 * (-0.5 + 0.75 / (2 * root) * math.log((root + 0.5) / (root - 0.5)))
+    return 4 + middle
+
+
+def flood_distance(products: int) -> float:
+    """Statistical distance of all answers' noise from the flood alone.
+
+    For a family of shifts the squared Hellinger distance of one coordinate is at most shift^2 I / 8; it adds up over
+    coordinates, and the statistical distance is at most sqrt 2 times its root.
+    """
+    squared = hidden_noise(products) ** 2 * fisher() / 8 / 2.0 ** (2 * FLOOD_BITS)
+    return math.log2(math.sqrt(2 * squared))
+
+
+def wrong_reading() -> float:
+    """That one coefficient of an answer is read wrongly: noise beyond Q / 2.
+
+    Flood and rounding of the first part are bounded; a sum of independent rounding errors times the secret is below a
+    Gaussian's tail of its variance, as uniform numbers are strictly sub-Gaussian. The secret has at most N coefficients.
+    """
+    most = PRIMES[PLAIN] / 2
+    bounded = 1.5 * 2.0**FLOOD_BITS / PRIMES[PLAIN + 1] + 2.0 ** (DROPPED[0] - 1) + 2.0 ** (2 + 13)
+    deviation = math.sqrt(N / 12) * 2.0 ** DROPPED[1]
+    ratio = (most - bounded) / deviation
+    return 1 - ratio**2 / 2 * math.log2(math.e)
+
+
+def main() -> None:
+    """Prints the checks."""
+    bits = modulus_bits()
+    print(
+        f"log2 q {bits:.2f}, at most {STANDARD} for 128 bits; primal attack (core-SVP) 2^{plain_attack():.0f}"
+    )
+    print(f"errors: variance {error_variance()}")
+    print(
+        f"wrong product 2^{wrong_product():.1f} each, wrong reading 2^{wrong_reading():.0f} each coefficient"
+    )
+    for log in (13, 20, 24, 28, 32):
+        print(f"2^{log} products: distance of the noise 2^{flood_distance(1 << log):.1f}, ", end="")
+        print(f"any product wrong 2^{log + wrong_product():.1f}")
+
+
+if __name__ == "__main__":
+    main()
