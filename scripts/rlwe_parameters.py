@@ -36,8 +36,8 @@ def error_variance() -> float:
 def core_svp() -> float:
     """The primal attack in the model of lwe_parameters.py, secret and error scaled to one width.
 
-    The model counts one call of a sieve and none of its overhead, so it says less than the standard, whose 128 bits count
-    16.4 bits and the calls of BKZ too.
+    The model counts one call of a sieve and none of its overhead, so it says less than the standard, whose 128 bits
+    count 16.4 bits and the calls of BKZ too.
     """
     width = math.sqrt(math.sqrt(2 / 3 * error_variance()))
     return float(_LWE["primal"](N, 2.0 ** modulus_bits(), width, N))
@@ -80,8 +80,8 @@ def flood_distance(products: int) -> float:
 def wrong_reading() -> float:
     """That one coefficient of an answer is read wrongly: noise beyond Q / 2.
 
-    Flood and rounding of the first part are bounded; a sum of independent rounding errors times the secret is below a
-    Gaussian's tail of its variance, as uniform numbers are strictly sub-Gaussian. The secret has at most N coefficients.
+    Flood and rounding of the first part are bounded; a sum of independent rounding errors times the secret (of at most N
+    coefficients) is below a Gaussian's tail of its variance, as uniform numbers are strictly sub-Gaussian.
     """
     most = PRIMES[PLAIN] / 2
     bounded = 1.5 * 2.0**FLOOD_BITS / PRIMES[PLAIN + 1] + 2.0 ** (DROPPED[0] - 1) + 2.0 ** (2 + 13)
@@ -93,9 +93,7 @@ def wrong_reading() -> float:
 def main() -> None:
     """Prints the checks."""
     bits = modulus_bits()
-    print(
-        f"log2 q {bits:.2f}, at most {STANDARD} for 128 bits; primal attack (core-SVP) 2^{plain_attack():.0f}"
-    )
+    print(f"log2 q {bits:.2f}, at most {STANDARD} for 128 bits; primal attack (core-SVP) 2^{core_svp():.0f}")
     print(f"errors: variance {error_variance()}")
     print(
         f"wrong product 2^{wrong_product():.1f} each, wrong reading 2^{wrong_reading():.0f} each coefficient"
