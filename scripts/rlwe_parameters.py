@@ -44,8 +44,11 @@ def core_svp() -> float:
 
 
 def wrong_product() -> float:
-    """That one sum of two products leaves the range of the plaintext primes: at most 2^127 among their product."""
-    return 127 - sum(map(math.log2, PRIMES[:PLAIN]))
+    """That a uniform mask and one sum of two products leave the range of the plaintext primes together.
+
+    It is the sum's size among their product; factors are uniform below 2^63, so that it is 2^125 on average.
+    """
+    return 125 - sum(map(math.log2, PRIMES[:PLAIN]))
 
 
 def hidden_noise(products: int) -> float:
@@ -80,7 +83,7 @@ def flood_distance(products: int) -> float:
 def wrong_reading() -> float:
     """That one coefficient of an answer is read wrongly: noise beyond Q / 2.
 
-    Flood and rounding of the first part are bounded; a sum of independent rounding errors times the secret (of at most N
+    Flood and rounding of the first part are bounded; a sum of independent rounding errors times the secret (of up to N
     coefficients) is below a Gaussian's tail of its variance, as uniform numbers are strictly sub-Gaussian.
     """
     most = PRIMES[PLAIN] / 2

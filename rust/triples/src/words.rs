@@ -2,7 +2,7 @@
 //!
 //! The first side encrypts its a and b; the second multiplies them with its own, adds a mask, and sends the sum back. Words
 //! are taken signed, so that the cross terms are below 2^127, and masked modulo three primes of 62 bits: the mask is
-//! uniform, and the sum is right unless it leaves their range, with probability 2^-58 at most.
+//! uniform, and the sum is right unless it leaves their range, with probability 2^-61.
 
 use std::collections::VecDeque;
 
