@@ -14,6 +14,7 @@ pub mod vole;
 pub mod wire;
 
 pub use atoll_primitives::refusal::Refusal;
+pub use prg::Counter;
 
 /// What a protocol step withstands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

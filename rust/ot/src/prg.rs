@@ -74,13 +74,14 @@ impl Doubling {
 }
 
 /// AES-128 in counter mode: the bytes that belong to a secret seed, or public coefficients of a public key.
-pub(crate) struct Counter {
+pub struct Counter {
     cipher: Permutation,
     next: u128,
 }
 
 impl Counter {
-    pub(crate) fn new(key: &[u8; 16]) -> Self {
+    /// The stream of a key, from its first block on.
+    pub fn new(key: &[u8; 16]) -> Self {
         Self {
             cipher: Permutation::new(key),
             next: 0,
@@ -88,12 +89,12 @@ impl Counter {
     }
 
     /// Goes to block `next`.
-    pub(crate) fn seek(&mut self, next: u128) {
+    pub fn seek(&mut self, next: u128) {
         self.next = next;
     }
 
     /// The next blocks, little-endian. Every call starts at a new block.
-    pub(crate) fn blocks(&mut self, out: &mut [u128]) {
+    pub fn blocks(&mut self, out: &mut [u128]) {
         let mut buffer = [Block::default(); BATCH];
         let mut encrypted = [Block::default(); BATCH];
         for piece in out.chunks_mut(BATCH) {
@@ -110,7 +111,7 @@ impl Counter {
     }
 
     /// The next bytes. Every call starts at a new block.
-    pub(crate) fn bytes(&mut self, out: &mut [u8]) {
+    pub fn bytes(&mut self, out: &mut [u8]) {
         let mut values = [0u128; BATCH];
         for piece in out.chunks_mut(16 * BATCH) {
             let values = &mut values[..piece.len().div_ceil(16)];
