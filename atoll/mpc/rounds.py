@@ -9,13 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from atoll.errors import AtollError
-from atoll.protocols.driver import Channel
 
 U64: TypeAlias = npt.NDArray[np.uint64]
 T = TypeVar("T")
@@ -38,6 +37,16 @@ class Exchange:
 
     send: Mapping[int, U64] = field(default_factory=dict)
     expect: Mapping[int, int] = field(default_factory=dict)
+
+
+class Channel(Protocol):
+    """An ordered, reliable, authenticated channel to one party; one thread sends while another receives."""
+
+    def send(self, payload: bytes, step: str) -> None:
+        """Sends one message; may block until the party reads."""
+
+    def recv(self) -> bytes:
+        """The next message; blocks until there is one."""
 
 
 Step: TypeAlias = Generator[Exchange, Mapping[int, U64], T]

@@ -19,10 +19,9 @@ from atoll.errors import AtollError
 from atoll.mpc.array import SharedArray
 from atoll.mpc.kinds import BOOLEAN, MOST_UNITS, Bounds, Kind, decimal, decode, encode, units_of
 from atoll.mpc.replicated import Occasion, Replicated
-from atoll.mpc.rounds import STEP, U64, Links, Side, Step, together
+from atoll.mpc.rounds import STEP, U64, Channel, Links, Side, Step, together
 from atoll.mpc.shares import pack, unpack
 from atoll.mpc.values import Deferred, Program
-from atoll.protocols.driver import Channel
 
 MOST_ELEMENTS: Final = 1 << 30
 

@@ -60,7 +60,7 @@ class Shares:
 
     def reshape(self, *shape: int) -> Shares:
         """In another shape."""
-        return Shares(*(w.reshape(*shape) for w in self.words))
+        return Shares(*(w.reshape(shape) for w in self.words))
 
     def broadcast(self, shape: tuple[int, ...]) -> Shares:
         """Repeated to a shape."""

@@ -129,7 +129,7 @@ def _columns(arrays: Sequence[SharedArray]) -> tuple[list[SharedArray], int]:
 
 
 def _table(shares: Sequence[Shares]) -> Shares:
-    return join([s.reshape(s.shape[0], -1) for s in shares], axis=1)
+    return join([s.reshape(s.shape[0], *(s.shape[1:] or (1,))) for s in shares], axis=1)
 
 
 def _taken(table: SharedArray, like: Sequence[SharedArray]) -> list[SharedArray]:
