@@ -15,6 +15,7 @@ pub mod vole;
 pub mod wire;
 
 pub use atoll_primitives::refusal::Refusal;
+pub use prg::Counter;
 
 /// What a protocol step withstands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

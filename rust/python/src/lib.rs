@@ -5,6 +5,8 @@
 
 use pyo3::prelude::*;
 
+mod arrays;
+mod buffers;
 mod canonical;
 mod circuit;
 mod confine;
@@ -39,6 +41,7 @@ pub(crate) fn refuse(code: &str, text: impl Into<String>) -> PyErr {
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("CoreError", m.py().get_type::<CoreError>())?;
     m.add("VERSION", env!("CARGO_PKG_VERSION"))?;
+    arrays::register(m)?;
     canonical::register(m)?;
     circuit::register(m)?;
     confine::register(m)?;

@@ -1,0 +1,106 @@
+"""Kernels of shared arrays: what one of three parties computes on its replicated shares (`rust/arrays`).
+
+A share is an array of 64-bit words, modulo 2^64 or as 64 bits each. Arrays that were handed over are never written
+to again; results cannot be written to.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from atoll import _core
+from atoll.crypto.stream import kernel_errors
+
+STEP: Final = "shared-arrays"
+KEY_BYTES: Final = 16
+MOST_PLACES: Final = 1 << 28
+U64: TypeAlias = npt.NDArray[np.uint64]
+
+
+def _flat(words: U64) -> U64:
+    return np.ascontiguousarray(words).reshape(-1)
+
+
+def _array(data: bytes, shape: tuple[int, ...]) -> U64:
+    return np.frombuffer(data, np.uint64).reshape(shape)
+
+
+class Streams:
+    """A party's streams of random words: one that it has in common with the party before it, one with the one after.
+
+    Both holders of a stream draw the same from it in the same order; nothing is drawn twice.
+
+    Args:
+        before, after: secret keys of 16 bytes.
+    """
+
+    def __init__(self, before: bytes, after: bytes) -> None:
+        with kernel_errors(step=STEP):
+            self._core = _core.ArrayStreams(before, after)
+
+    def products(self, x: tuple[U64, U64], y: tuple[U64, U64]) -> U64:
+        """This party's masked parts of products modulo 2^64; all four arrays have one shape, and so has the result."""
+        with kernel_errors(step=STEP):
+            out = self._core.products(_flat(x[0]), _flat(x[1]), _flat(y[0]), _flat(y[1]))
+        return _array(out, x[0].shape)
+
+    def bit_products(self, x: tuple[U64, U64], y: tuple[U64, U64]) -> U64:
+        """The same of bits, 64 in a word."""
+        with kernel_errors(step=STEP):
+            out = self._core.bit_products(_flat(x[0]), _flat(x[1]), _flat(y[0]), _flat(y[1]))
+        return _array(out, x[0].shape)
+
+    def matrix_product(self, x: tuple[U64, U64], y: tuple[U64, U64], threads: int = 1) -> U64:
+        """This party's masked part of a product of matrices, (m, k) times (k, n)."""
+        (rows, inner), columns = x[0].shape, y[0].shape[1]
+        with kernel_errors(step=STEP):
+            out = self._core.matrix_product(
+                _flat(x[0]), _flat(x[1]), _flat(y[0]), _flat(y[1]), (rows, inner, columns), threads
+            )
+        return _array(out, (rows, columns))
+
+    def zeros(self, shape: tuple[int, ...]) -> U64:
+        """This party's part of zeros: the three parts add up to nothing."""
+        return _array(self._core.zeros(_size(shape)), shape)
+
+    def before(self, shape: tuple[int, ...]) -> U64:
+        """The next words in common with the party before."""
+        return _array(self._core.before(_size(shape)), shape)
+
+    def after(self, shape: tuple[int, ...]) -> U64:
+        """The next words in common with the party after."""
+        return _array(self._core.after(_size(shape)), shape)
+
+    def order_before(self, places: int) -> npt.NDArray[np.uint32]:
+        """A uniform permutation in common with the party before: place i takes what stood at `result[i]`."""
+        with kernel_errors(step=STEP):
+            return np.frombuffer(self._core.order_before(places), np.uint32)
+
+    def order_after(self, places: int) -> npt.NDArray[np.uint32]:
+        """A uniform permutation in common with the party after."""
+        with kernel_errors(step=STEP):
+            return np.frombuffer(self._core.order_after(places), np.uint32)
+
+
+def planes(numbers: U64, bits: int) -> U64:
+    """The lowest `bits` (1 to 64) bits of n numbers as `bits` planes of ceil(n / 64) words; bits past n are zero."""
+    with kernel_errors(step=STEP):
+        out = _core.array_planes(_flat(numbers), bits)
+    return _array(out, (bits, -(-numbers.size // 64)))
+
+
+def numbers(words: U64, count: int) -> U64:
+    """The inverse of `planes`: `count` numbers of as many bits as there are planes."""
+    with kernel_errors(step=STEP):
+        out = _core.array_numbers(_flat(words), words.shape[0], count)
+    return _array(out, (count,))
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size

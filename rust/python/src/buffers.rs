@@ -1,0 +1,37 @@
+//! Arrays of words that Python holds, read where they are.
+#![allow(unsafe_code)]
+
+use pyo3::buffer::PyBuffer;
+use pyo3::prelude::*;
+
+use crate::refuse;
+
+/// Words of an array that Python keeps alive and nobody writes to while this stands.
+pub(crate) struct Words(PyBuffer<u64>);
+
+// SAFETY: the memory is read only, and the buffer is held; see `as_slice`.
+unsafe impl Sync for Words {}
+
+impl Words {
+    /// The words in order.
+    pub(crate) fn as_slice(&self) -> &[u64] {
+        if self.0.item_count() == 0 {
+            return &[];
+        }
+        // SAFETY: the buffer is contiguous, aligned and of native u64, as `extract` checked, and stays exported while `self` lives.
+        // `atoll.crypto.arrays`, which alone calls these functions, hands over arrays that it never writes to again.
+        unsafe { std::slice::from_raw_parts(self.0.buf_ptr().cast(), self.0.item_count()) }
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Words {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let buffer: PyBuffer<u64> = object.extract()?;
+        if !buffer.is_c_contiguous() {
+            return Err(refuse("E_FORMAT", "an array of shares is not contiguous"));
+        }
+        Ok(Self(buffer))
+    }
+}

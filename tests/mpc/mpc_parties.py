@@ -1,0 +1,47 @@
+"""Three parties in threads, over channels in memory, running one program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from atoll.mpc import Session
+from atoll.protocols import memory
+
+
+def channels(seconds: float = 60.0, capacity: int = 8) -> list[dict[int, memory.MemoryChannel]]:
+    """For each party its channels to the others."""
+    ends: list[dict[int, memory.MemoryChannel]] = [{}, {}, {}]
+    for i in range(3):
+        for j in range(i + 1, 3):
+            ends[i][j], ends[j][i] = memory.pair(capacity, seconds)
+    return ends
+
+
+def run(
+    program: Callable[[Session], Any], *, links: list[dict[int, Any]] | None = None, **options: Any
+) -> list[Any]:
+    """What the program returns at each party; the first error is raised, the others' ends closed before."""
+    links = links or channels()
+
+    def party(me: int) -> Any:
+        try:
+            return program(Session(me, links[me], context=b"test", seed=bytes([me + 1]) * 32, **options))
+        except BaseException:
+            for channel in links[me].values():
+                channel.close()
+            raise
+
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(party, me) for me in range(3)]
+    errors = [f.exception() for f in futures if f.exception() is not None]
+    if errors:
+        # A party whose peer went away says so: what made it go says more.
+        raise next((e for e in errors if getattr(e, "code", "") != "E_PEER_SILENT"), errors[0])
+    return [f.result() for f in futures]
+
+
+def mine(session: Session, owner: int, values: Any) -> Any:
+    """The values, at their owner."""
+    return values if session.me == owner else None
