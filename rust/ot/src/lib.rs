@@ -8,6 +8,7 @@ pub mod field;
 mod ggm;
 pub mod lpn;
 pub mod prg;
+mod rows;
 mod silent;
 mod simd;
 pub mod soft;

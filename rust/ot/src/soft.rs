@@ -1,4 +1,4 @@
-//! Random transfers of bits by SoftSpoken OT (Roy, CRYPTO 2022, eprint 2022/192), semi-honest: 128 base transfers once,
+//! Random transfers of bits or words by SoftSpoken OT (Roy, CRYPTO 2022, eprint 2022/192), semi-honest: 128 base transfers once,
 //! then `128 / k - 1` bits of one side's messages for each transfer, with fields of 2^k elements.
 //!
 //! The chooser holds all leaves of small trees, the other side all but one of each, which its delta names. With `r_x` the
@@ -6,7 +6,8 @@
 //! `w = sum (x + delta) r_x = delta u + v`. Corrections make `u` the same in all blocks; rows of all blocks are correlations
 //! `q = t + u delta` under a delta of 128 bits. A bit of `P(x) + x`, under a permutation of the session's own, breaks the
 //! correlation (correlation robustness, Guo, Katz, Wang & Yu, eprint 2019/074, section 7.2): rows are pseudo-random to the
-//! chooser, so that none is met twice, and no tweak is needed against a peer that follows the protocol.
+//! chooser, so that none is met twice, and no tweak is needed against a peer that follows the protocol. Words are 64 bits
+//! of the tweakable hash of section 7.4, under the number of the transfer in the session.
 
 use aes::Block;
 use atoll_primitives::stream::Stream;
@@ -17,14 +18,9 @@ use crate::Refusal;
 use crate::base::{self, CHOICES_LEN, COUNT, Key, REPLY_LEN};
 use crate::ggm::{self, Shape};
 use crate::prg::{Doubling, Permutation, key};
-use crate::simd::{self, LANES};
+pub use crate::rows::TILE;
+use crate::{rows, simd};
 
-/// Blocks of 128 transfers that are made together; what each thread works on.
-pub const TILE: usize = 64;
-/// Blocks of 128 transfers that are transposed together.
-const TURN: usize = LANES / 2;
-/// Rows of each lane that are hashed together.
-const GROUP: usize = 4;
 /// Bytes of the sums of all levels.
 const SUMS_LEN: usize = COUNT * 32;
 /// Bytes of the chooser's set-up message.
@@ -129,47 +125,18 @@ fn counters(first: u64, count: usize) -> [Block; TILE] {
     out
 }
 
-/// Bit 0 of the hash of every row and of every row with `shift` added, from the columns of a tile.
-///
-/// Bits of 128 rows stand in one value, the first in the lowest place.
-fn hashes<const N: usize>(
-    permutation: &Permutation,
-    columns: &[[u128; TILE]],
-    shifts: [u128; N],
-    out: [&mut [u128]; N],
-) {
-    let blocks = out[0].len();
-    let mut halves = [[[0u64; LANES]; 64]; 2];
-    let mut found = [[0u64; LANES]; N];
-    let mut input = [Block::default(); GROUP * LANES];
-    let mut hashed = [Block::default(); GROUP * LANES];
-    let mut out = out;
-    for first in (0..blocks).step_by(TURN) {
-        let count = TURN.min(blocks - first);
-        for (half, columns) in halves.iter_mut().zip(columns.chunks_exact(64)) {
-            for (lanes, column) in half.iter_mut().zip(columns) {
-                let pairs = lanes.as_chunks_mut::<2>().0;
-                for (pair, value) in pairs.iter_mut().zip(&column[first..first + TURN]) {
-                    *pair = [*value as u64, (*value >> 64) as u64];
-                }
-            }
-            simd::transpose(half);
-        }
-        found.iter_mut().for_each(|words| words.fill(0));
-        for bit in (0..64).step_by(GROUP) {
-            for (shift, found) in shifts.iter().zip(&mut found) {
-                let lows = &halves[0][bit..bit + GROUP];
-                let highs = &halves[1][bit..bit + GROUP];
-                simd::join(lows, highs, *shift, &mut input);
-                permutation.apply(&input, &mut hashed);
-                simd::collect(&input, &hashed, bit, found);
-            }
-        }
-        for (out, found) in out.iter_mut().zip(&found) {
-            let pairs = found.as_chunks::<2>().0;
-            for (value, pair) in out[first..first + count].iter_mut().zip(pairs) {
-                *value = u128::from(pair[0]) | u128::from(pair[1]) << 64;
-            }
+/// The permutations that make bits and words of rows.
+struct Hashes {
+    bits: Permutation,
+    words: Permutation,
+}
+
+impl Hashes {
+    fn new(context: &[u8; 16]) -> Self {
+        let permutation = |label| Permutation::new(&key(label, context));
+        Self {
+            bits: permutation("atoll ot soft transfer"),
+            words: permutation("atoll ot soft words"),
         }
     }
 }
@@ -191,7 +158,7 @@ fn reserve(next: &mut u64, blocks: usize) -> Result<u64, Refusal> {
 pub struct Chooser {
     parameters: Parameters,
     fans: Vec<Fan>,
-    hash: Permutation,
+    hashes: Hashes,
     next: u64,
 }
 
@@ -202,6 +169,15 @@ pub struct Chosen {
     pub choices: Vec<u128>,
     /// The chosen bit of each pair.
     pub bits: Vec<u128>,
+}
+
+/// Random choices, 128 transfers a value, and the words that they choose, one a transfer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChosenWords {
+    /// The choices, the first in the lowest place.
+    pub choices: Vec<u128>,
+    /// The chosen word of each pair.
+    pub words: Vec<u64>,
 }
 
 impl Chooser {
@@ -240,11 +216,10 @@ impl Chooser {
             leaves.zeroize();
             spare.zeroize();
         }
-        let hash = Permutation::new(&key("atoll ot soft transfer", &parameters.context));
         let chooser = Self {
             parameters,
             fans,
-            hash,
+            hashes: Hashes::new(&parameters.context),
             next: 0,
         };
         Ok((chooser, answer))
@@ -255,20 +230,53 @@ impl Chooser {
     /// # Errors
     /// `E_TOO_LARGE` beyond [`MAX_BLOCKS`].
     pub fn extend(&mut self, blocks: usize, head: &[u8]) -> Result<(Chosen, Vec<u8>), Refusal> {
+        let hash = self.hashes.bits.clone();
+        let (choices, bits, message) = self.extend_by(blocks, head, 1, |columns, _, out| {
+            rows::bits(&hash, columns, [0], [out]);
+        })?;
+        Ok((Chosen { choices, bits }, message))
+    }
+
+    /// The same of words. Transfers of both kinds may follow each other in a session, in the same order on both sides.
+    ///
+    /// # Errors
+    /// `E_TOO_LARGE` beyond [`MAX_BLOCKS`].
+    pub fn extend_words(
+        &mut self,
+        blocks: usize,
+        head: &[u8],
+    ) -> Result<(ChosenWords, Vec<u8>), Refusal> {
+        let hash = self.hashes.words.clone();
+        let (choices, words, message) =
+            self.extend_by(blocks, head, 128, |columns, first, out| {
+                rows::words(&hash, columns, 128 * first, [0], [out]);
+            })?;
+        Ok((ChosenWords { choices, words }, message))
+    }
+
+    /// Choices, `each` values a block of what `hash` makes of the columns of a tile and its first block, and the message.
+    fn extend_by<T: Copy + Default + Send>(
+        &mut self,
+        blocks: usize,
+        head: &[u8],
+        each: usize,
+        hash: impl Fn(&[[u128; TILE]], u64, &mut [T]) + Sync,
+    ) -> Result<(Vec<u128>, Vec<T>, Vec<u8>), Refusal> {
         let start = reserve(&mut self.next, blocks)?;
         let mut message = vec![0u8; head.len() + self.parameters.length(blocks)];
         message[..head.len()].copy_from_slice(head);
         let mut choices = vec![0u128; blocks];
-        let mut bits = vec![0u128; blocks];
+        let mut out = vec![T::default(); each * blocks];
         let corrections = self.parameters.corrections();
         // Without corrections (which no field here has) chunks would have no bytes.
         (choices.par_chunks_mut(TILE))
-            .zip(bits.par_chunks_mut(TILE))
+            .zip(out.par_chunks_mut(each * TILE))
             .zip(message[head.len()..].par_chunks_mut(16 * TILE * corrections))
             .enumerate()
-            .for_each_init(columns, |columns, (tile, ((choices, bits), message))| {
+            .for_each_init(columns, |columns, (tile, ((choices, out), message))| {
                 let count = choices.len();
-                let counters = counters(start + (tile * TILE) as u64, count);
+                let first = start + (tile * TILE) as u64;
+                let counters = counters(first, count);
                 let mut sum = [0u128; TILE];
                 for (at, fan) in self.fans.iter().enumerate() {
                     fan.fold(&counters[..count], columns, &mut sum);
@@ -282,9 +290,9 @@ impl Chooser {
                         *out = (sum ^ choice).to_le_bytes();
                     }
                 }
-                hashes(&self.hash, columns, [0], [bits]);
+                hash(columns, first, out);
             });
-        Ok((Chosen { choices, bits }, message))
+        Ok((choices, out, message))
     }
 }
 
@@ -300,7 +308,7 @@ pub struct Sender {
     parameters: Parameters,
     delta: u128,
     fans: Vec<Fan>,
-    hash: Permutation,
+    hashes: Hashes,
     next: u64,
 }
 
@@ -317,6 +325,15 @@ pub struct Pairs {
     pub zeros: Vec<u128>,
     /// The same where it chose 1.
     pub ones: Vec<u128>,
+}
+
+/// Pairs of random words, one a transfer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words {
+    /// What the chooser gets where it chose 0.
+    pub zeros: Vec<u64>,
+    /// The same where it chose 1.
+    pub ones: Vec<u64>,
 }
 
 /// The part of delta that a block names.
@@ -396,7 +413,7 @@ impl Opening {
             parameters,
             delta,
             fans,
-            hash: Permutation::new(&key("atoll ot soft transfer", &parameters.context)),
+            hashes: Hashes::new(&parameters.context),
             next: 0,
         })
     }
@@ -408,21 +425,48 @@ impl Sender {
     /// # Errors
     /// `E_PROTOCOL` if the corrections have another length than is due, `E_TOO_LARGE` beyond [`MAX_BLOCKS`].
     pub fn extend(&mut self, blocks: usize, corrections: &[u8]) -> Result<Pairs, Refusal> {
+        let (hash, delta) = (self.hashes.bits.clone(), self.delta);
+        let [zeros, ones] = self.extend_by(blocks, corrections, 1, |columns, _, out| {
+            rows::bits(&hash, columns, [0, delta], out);
+        })?;
+        Ok(Pairs { zeros, ones })
+    }
+
+    /// The same of words.
+    ///
+    /// # Errors
+    /// As [`extend`](Self::extend).
+    pub fn extend_words(&mut self, blocks: usize, corrections: &[u8]) -> Result<Words, Refusal> {
+        let (hash, delta) = (self.hashes.words.clone(), self.delta);
+        let [zeros, ones] = self.extend_by(blocks, corrections, 128, |columns, first, out| {
+            rows::words(&hash, columns, 128 * first, [0, delta], out);
+        })?;
+        Ok(Words { zeros, ones })
+    }
+
+    /// Twice `each` values a block of what `hash` makes of the columns of a tile and its first block.
+    fn extend_by<T: Copy + Default + Send>(
+        &mut self,
+        blocks: usize,
+        corrections: &[u8],
+        each: usize,
+        hash: impl Fn(&[[u128; TILE]], u64, [&mut [T]; 2]) + Sync,
+    ) -> Result<[Vec<T>; 2], Refusal> {
         if corrections.len() != self.parameters.length(blocks) {
             return Err(Refusal::protocol(
                 "corrections of transfers have another length than is due",
             ));
         }
         let start = reserve(&mut self.next, blocks)?;
-        let mut zeros = vec![0u128; blocks];
-        let mut ones = vec![0u128; blocks];
-        (zeros.par_chunks_mut(TILE))
-            .zip(ones.par_chunks_mut(TILE))
+        let [mut zeros, mut ones] = [(); 2].map(|()| vec![T::default(); each * blocks]);
+        (zeros.par_chunks_mut(each * TILE))
+            .zip(ones.par_chunks_mut(each * TILE))
             .zip(corrections.par_chunks(16 * TILE * self.parameters.corrections()))
             .enumerate()
             .for_each_init(columns, |columns, (tile, ((zeros, ones), corrections))| {
-                let count = zeros.len();
-                let counters = counters(start + (tile * TILE) as u64, count);
+                let count = zeros.len() / each;
+                let first = start + (tile * TILE) as u64;
+                let counters = counters(first, count);
                 let mut sum = [0u128; TILE];
                 for (at, fan) in self.fans.iter().enumerate() {
                     fan.fold(&counters[..count], columns, &mut sum);
@@ -439,8 +483,8 @@ impl Sender {
                         }
                     }
                 }
-                hashes(&self.hash, columns, [0, self.delta], [zeros, ones]);
+                hash(columns, first, [zeros, ones]);
             });
-        Ok(Pairs { zeros, ones })
+        Ok([zeros, ones])
     }
 }

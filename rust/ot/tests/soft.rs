@@ -72,6 +72,36 @@ fn every_field_makes_transfers_and_never_the_same_twice() {
 }
 
 #[test]
+fn every_field_transfers_words_that_no_other_transfer_has() {
+    for field in 1..=8 {
+        let (mut sender, mut chooser) = session(field);
+        let mut seen: Vec<u64> = Vec::new();
+        for blocks in [1, 7, 64, 65, 200] {
+            let (chosen, corrections) = chooser.extend_words(blocks, &[7]).unwrap();
+            assert_eq!(corrections[0], 7);
+            let pairs = sender.extend_words(blocks, &corrections[1..]).unwrap();
+            assert_eq!(pairs.zeros.len(), 128 * blocks);
+            for (i, word) in chosen.words.iter().enumerate() {
+                let choice = chosen.choices[i / 128] >> (i % 128) & 1;
+                let pair = [pairs.zeros[i], pairs.ones[i]];
+                assert_eq!(pair[choice as usize], *word);
+            }
+            seen.extend(pairs.zeros.iter().chain(&pairs.ones));
+            // Bits in between take numbers of their own.
+            let (chosen, corrections) = chooser.extend(3, &[]).unwrap();
+            assert_eq!(wrong(&sender.extend(3, &corrections).unwrap(), &chosen), 0);
+        }
+        let count = seen.len();
+        let bits: u32 = seen.iter().map(|word| word.count_ones()).sum();
+        let all = 64.0 * count as f64;
+        assert!((f64::from(bits) - all / 2.0).abs() < 2.5 * all.sqrt());
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), count);
+    }
+}
+
+#[test]
 fn threads_change_no_byte() {
     let made = |threads| {
         let pool = rayon::ThreadPoolBuilder::new()
