@@ -12,6 +12,9 @@ const TURN: usize = LANES / 2;
 /// Rows of each lane that are hashed together.
 const GROUP: usize = 4;
 
+/// The words of 128 transfers.
+pub type WordBlock = [u64; 128];
+
 /// The low and the high halves of 64 rows in each lane.
 type Halves = [[[u64; LANES]; 64]; 2];
 
@@ -65,16 +68,17 @@ pub(crate) fn bits<const N: usize>(
 }
 
 /// The low 64 bits of `P(P(x) + i) + P(x)` for every row with each of the shifts added, under the indices from
-/// `index` on: the hash of [`crate::prg::hash`]. `out` has 128 words for each block.
+/// `index` on: the hash of [`crate::prg::hash`].
 pub(crate) fn words<const N: usize>(
     permutation: &Permutation,
     columns: &[[u128; TILE]],
     index: u64,
     shifts: [u128; N],
-    mut out: [&mut [u64]; N],
+    mut out: [&mut [WordBlock]; N],
 ) {
-    let blocks = out[0].len() / 128;
+    let blocks = out[0].len();
     let mut halves = [[[0u64; LANES]; 64]; 2];
+    let mut found = [[[0u64; LANES]; 64]; N];
     let mut input = [Block::default(); GROUP * LANES];
     let mut masks = [Block::default(); GROUP * LANES];
     let mut hashed = [Block::default(); GROUP * LANES];
@@ -82,25 +86,23 @@ pub(crate) fn words<const N: usize>(
         let count = TURN.min(blocks - first);
         turn(columns, first, &mut halves);
         for bit in (0..64).step_by(GROUP) {
-            // Row `bit + i` of a lane is 64 rows behind that of the lane before.
-            let at = |lane: usize, i: usize| 128 * first + 64 * lane + bit + i;
-            for (shift, out) in shifts.iter().zip(&mut out) {
+            let index = index + (128 * first + bit) as u64;
+            for (shift, found) in shifts.iter().zip(&mut found) {
                 let lows = &halves[0][bit..bit + GROUP];
                 let highs = &halves[1][bit..bit + GROUP];
                 simd::join(lows, highs, *shift, &mut input);
                 permutation.apply(&input, &mut masks);
-                for (place, (input, mask)) in input.iter_mut().zip(&masks).enumerate() {
-                    let tweak = index + at(place % LANES, place / LANES) as u64;
-                    let value = u128::from_le_bytes((*mask).into()) ^ u128::from(tweak);
-                    *input = value.to_le_bytes().into();
-                }
+                // A lane's rows are 64 behind those of the lane before.
+                simd::tweak(&masks, index, &mut input);
                 permutation.apply(&input, &mut hashed);
-                for lane in 0..2 * count {
-                    for (i, out) in out[at(lane, 0)..][..GROUP].iter_mut().enumerate() {
-                        let place = i * LANES + lane;
-                        let low = |block: Block| u128::from_le_bytes(block.into()) as u64;
-                        *out = low(masks[place]) ^ low(hashed[place]);
-                    }
+                simd::lows(&masks, &hashed, &mut found[bit..bit + GROUP]);
+            }
+        }
+        for (out, found) in out.iter_mut().zip(&found) {
+            let words = out[first..first + count].as_flattened_mut();
+            for (lane, out) in words.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+                for (out, found) in out.iter_mut().zip(found) {
+                    *out = found[lane];
                 }
             }
         }
@@ -126,7 +128,7 @@ mod tests {
         let delta = 77 << 100 | 12345;
         for blocks in [1, 8, 9, 63, TILE] {
             let index = 128 * ((1 << 32) - 5);
-            let [mut zeros, mut ones] = [0; 2].map(|zero| vec![zero; 128 * blocks]);
+            let [mut zeros, mut ones] = [0; 2].map(|zero| vec![[zero; 128]; blocks]);
             words(
                 &permutation,
                 &columns,
@@ -142,6 +144,7 @@ mod tests {
                 })
                 .collect();
             for (shift, out) in [(0, zeros), (delta, ones)] {
+                let out = out.as_flattened();
                 let shifted: Vec<u128> = rows.iter().map(|row| row ^ shift).collect();
                 let hashes = hash("label", &context, index, &shifted);
                 assert!(

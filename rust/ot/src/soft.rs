@@ -18,7 +18,7 @@ use crate::Refusal;
 use crate::base::{self, CHOICES_LEN, COUNT, Key, REPLY_LEN};
 use crate::ggm::{self, Shape};
 use crate::prg::{Doubling, Permutation, key};
-pub use crate::rows::TILE;
+pub use crate::rows::{TILE, WordBlock};
 use crate::{rows, simd};
 
 /// Bytes of the sums of all levels.
@@ -171,15 +171,6 @@ pub struct Chosen {
     pub bits: Vec<u128>,
 }
 
-/// Random choices, 128 transfers a value, and the words that they choose, one a transfer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChosenWords {
-    /// The choices, the first in the lowest place.
-    pub choices: Vec<u128>,
-    /// The chosen word of each pair.
-    pub words: Vec<u64>,
-}
-
 impl Chooser {
     /// A session from the other side's opening, and the answer of [`SETUP_LEN`] bytes.
     ///
@@ -231,46 +222,45 @@ impl Chooser {
     /// `E_TOO_LARGE` beyond [`MAX_BLOCKS`].
     pub fn extend(&mut self, blocks: usize, head: &[u8]) -> Result<(Chosen, Vec<u8>), Refusal> {
         let hash = self.hashes.bits.clone();
-        let (choices, bits, message) = self.extend_by(blocks, head, 1, |columns, _, out| {
+        let mut bits = vec![0; blocks];
+        let (choices, message) = self.extend_by(head, &mut bits, |columns, _, out| {
             rows::bits(&hash, columns, [0], [out]);
         })?;
         Ok((Chosen { choices, bits }, message))
     }
 
-    /// The same of words. Transfers of both kinds may follow each other in a session, in the same order on both sides.
+    /// The same of words, which are written: as many blocks as there is room for. Returns the choices and the message.
+    /// Transfers of both kinds may follow each other in a session, in the same order on both sides.
     ///
     /// # Errors
     /// `E_TOO_LARGE` beyond [`MAX_BLOCKS`].
     pub fn extend_words(
         &mut self,
-        blocks: usize,
         head: &[u8],
-    ) -> Result<(ChosenWords, Vec<u8>), Refusal> {
+        words: &mut [WordBlock],
+    ) -> Result<(Vec<u128>, Vec<u8>), Refusal> {
         let hash = self.hashes.words.clone();
-        let (choices, words, message) =
-            self.extend_by(blocks, head, 128, |columns, first, out| {
-                rows::words(&hash, columns, 128 * first, [0], [out]);
-            })?;
-        Ok((ChosenWords { choices, words }, message))
+        self.extend_by(head, words, |columns, first, out| {
+            rows::words(&hash, columns, 128 * first, [0], [out]);
+        })
     }
 
-    /// Choices, `each` values a block of what `hash` makes of the columns of a tile and its first block, and the message.
-    fn extend_by<T: Copy + Default + Send>(
+    /// Choices and message, after `hash` has written what it makes of the columns of each tile and its first block.
+    fn extend_by<T: Send>(
         &mut self,
-        blocks: usize,
         head: &[u8],
-        each: usize,
+        out: &mut [T],
         hash: impl Fn(&[[u128; TILE]], u64, &mut [T]) + Sync,
-    ) -> Result<(Vec<u128>, Vec<T>, Vec<u8>), Refusal> {
+    ) -> Result<(Vec<u128>, Vec<u8>), Refusal> {
+        let blocks = out.len();
         let start = reserve(&mut self.next, blocks)?;
         let mut message = vec![0u8; head.len() + self.parameters.length(blocks)];
         message[..head.len()].copy_from_slice(head);
         let mut choices = vec![0u128; blocks];
-        let mut out = vec![T::default(); each * blocks];
         let corrections = self.parameters.corrections();
         // Without corrections (which no field here has) chunks would have no bytes.
         (choices.par_chunks_mut(TILE))
-            .zip(out.par_chunks_mut(each * TILE))
+            .zip(out.par_chunks_mut(TILE))
             .zip(message[head.len()..].par_chunks_mut(16 * TILE * corrections))
             .enumerate()
             .for_each_init(columns, |columns, (tile, ((choices, out), message))| {
@@ -292,7 +282,7 @@ impl Chooser {
                 }
                 hash(columns, first, out);
             });
-        Ok((choices, out, message))
+        Ok((choices, message))
     }
 }
 
@@ -325,15 +315,6 @@ pub struct Pairs {
     pub zeros: Vec<u128>,
     /// The same where it chose 1.
     pub ones: Vec<u128>,
-}
-
-/// Pairs of random words, one a transfer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Words {
-    /// What the chooser gets where it chose 0.
-    pub zeros: Vec<u64>,
-    /// The same where it chose 1.
-    pub ones: Vec<u64>,
 }
 
 /// The part of delta that a block names.
@@ -426,45 +407,50 @@ impl Sender {
     /// `E_PROTOCOL` if the corrections have another length than is due, `E_TOO_LARGE` beyond [`MAX_BLOCKS`].
     pub fn extend(&mut self, blocks: usize, corrections: &[u8]) -> Result<Pairs, Refusal> {
         let (hash, delta) = (self.hashes.bits.clone(), self.delta);
-        let [zeros, ones] = self.extend_by(blocks, corrections, 1, |columns, _, out| {
+        let mut zeros = vec![0; blocks];
+        let mut ones = vec![0; blocks];
+        self.extend_by(corrections, [&mut zeros, &mut ones], |columns, _, out| {
             rows::bits(&hash, columns, [0, delta], out);
         })?;
         Ok(Pairs { zeros, ones })
     }
 
-    /// The same of words.
+    /// The same of words, which are written: what the chooser gets where it chose 0, and where it chose 1. Both have room
+    /// for equally many blocks.
     ///
     /// # Errors
     /// As [`extend`](Self::extend).
-    pub fn extend_words(&mut self, blocks: usize, corrections: &[u8]) -> Result<Words, Refusal> {
+    pub fn extend_words(
+        &mut self,
+        corrections: &[u8],
+        words: [&mut [WordBlock]; 2],
+    ) -> Result<(), Refusal> {
         let (hash, delta) = (self.hashes.words.clone(), self.delta);
-        let [zeros, ones] = self.extend_by(blocks, corrections, 128, |columns, first, out| {
+        self.extend_by(corrections, words, |columns, first, out| {
             rows::words(&hash, columns, 128 * first, [0, delta], out);
-        })?;
-        Ok(Words { zeros, ones })
+        })
     }
 
-    /// Twice `each` values a block of what `hash` makes of the columns of a tile and its first block.
-    fn extend_by<T: Copy + Default + Send>(
+    /// `hash` writes what it makes of the columns of each tile and its first block.
+    fn extend_by<T: Send>(
         &mut self,
-        blocks: usize,
         corrections: &[u8],
-        each: usize,
+        [zeros, ones]: [&mut [T]; 2],
         hash: impl Fn(&[[u128; TILE]], u64, [&mut [T]; 2]) + Sync,
-    ) -> Result<[Vec<T>; 2], Refusal> {
+    ) -> Result<(), Refusal> {
+        let blocks = zeros.len();
         if corrections.len() != self.parameters.length(blocks) {
             return Err(Refusal::protocol(
                 "corrections of transfers have another length than is due",
             ));
         }
         let start = reserve(&mut self.next, blocks)?;
-        let [mut zeros, mut ones] = [(); 2].map(|()| vec![T::default(); each * blocks]);
-        (zeros.par_chunks_mut(each * TILE))
-            .zip(ones.par_chunks_mut(each * TILE))
+        (zeros.par_chunks_mut(TILE))
+            .zip(ones.par_chunks_mut(TILE))
             .zip(corrections.par_chunks(16 * TILE * self.parameters.corrections()))
             .enumerate()
             .for_each_init(columns, |columns, (tile, ((zeros, ones), corrections))| {
-                let count = zeros.len() / each;
+                let count = zeros.len();
                 let first = start + (tile * TILE) as u64;
                 let counters = counters(first, count);
                 let mut sum = [0u128; TILE];
@@ -485,6 +471,6 @@ impl Sender {
                 }
                 hash(columns, first, [zeros, ones]);
             });
-        Ok([zeros, ones])
+        Ok(())
     }
 }

@@ -77,16 +77,19 @@ fn every_field_transfers_words_that_no_other_transfer_has() {
         let (mut sender, mut chooser) = session(field);
         let mut seen: Vec<u64> = Vec::new();
         for blocks in [1, 7, 64, 65, 200] {
-            let (chosen, corrections) = chooser.extend_words(blocks, &[7]).unwrap();
+            let room = || vec![[0; 128]; blocks];
+            let (mut words, mut zeros, mut ones) = (room(), room(), room());
+            let (choices, corrections) = chooser.extend_words(&[7], &mut words).unwrap();
             assert_eq!(corrections[0], 7);
-            let pairs = sender.extend_words(blocks, &corrections[1..]).unwrap();
-            assert_eq!(pairs.zeros.len(), 128 * blocks);
-            for (i, word) in chosen.words.iter().enumerate() {
-                let choice = chosen.choices[i / 128] >> (i % 128) & 1;
-                let pair = [pairs.zeros[i], pairs.ones[i]];
-                assert_eq!(pair[choice as usize], *word);
+            sender
+                .extend_words(&corrections[1..], [&mut zeros, &mut ones])
+                .unwrap();
+            let (zeros, ones) = (zeros.as_flattened(), ones.as_flattened());
+            for (i, word) in words.as_flattened().iter().enumerate() {
+                let choice = choices[i / 128] >> (i % 128) & 1;
+                assert_eq!([zeros[i], ones[i]][choice as usize], *word);
             }
-            seen.extend(pairs.zeros.iter().chain(&pairs.ones));
+            seen.extend(zeros.iter().chain(ones));
             // Bits in between take numbers of their own.
             let (chosen, corrections) = chooser.extend(3, &[]).unwrap();
             assert_eq!(wrong(&sender.extend(3, &corrections).unwrap(), &chosen), 0);

@@ -54,8 +54,8 @@ impl Rich {
         if let Some(answer) = self.choosing.answer() {
             return outgoing(answer, "answer");
         }
-        let piece =
-            (self.choosing).next_piece(|chooser, blocks, head| chooser.extend(blocks, head))?;
+        let piece = (self.choosing)
+            .next_piece(|chooser, blocks, head| chooser.extend(blocks.len(), head))?;
         let Some((blocks, (chosen, corrections))) = piece else {
             return Ok(None);
         };
@@ -73,7 +73,7 @@ impl Rich {
             return self.choosing.receive(bytes);
         }
         let piece = (self.giving).receive(bytes, |sender, blocks, corrections| {
-            sender.extend(blocks, corrections)
+            sender.extend(blocks.len(), corrections)
         })?;
         let Some((blocks, pairs)) = piece else {
             return Ok(());

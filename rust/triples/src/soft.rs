@@ -84,7 +84,7 @@ impl Giving {
     pub(crate) fn receive<T>(
         &mut self,
         bytes: &[u8],
-        extend: impl FnOnce(&mut Sender, usize, &[u8]) -> Result<T, Refusal>,
+        extend: impl FnOnce(&mut Sender, Range<usize>, &[u8]) -> Result<T, Refusal>,
     ) -> Result<Option<(Range<usize>, T)>, Refusal> {
         let blocks = self.pieces.next();
         let Some(sender) = &mut self.sender else {
@@ -101,7 +101,7 @@ impl Giving {
         }
         let length = self.parameters.length(blocks.len());
         let corrections = body(bytes, CORRECTIONS, length)?;
-        let made = extend(sender, blocks.len(), corrections)?;
+        let made = extend(sender, blocks.clone(), corrections)?;
         self.pieces.passed = blocks.end;
         Ok(Some((blocks, made)))
     }
@@ -149,13 +149,13 @@ impl Choosing {
     /// The blocks whose corrections are the next to go out, with what `extend` makes of them behind the given head.
     pub(crate) fn next_piece<T>(
         &mut self,
-        extend: impl FnOnce(&mut Chooser, usize, &[u8]) -> Result<T, Refusal>,
+        extend: impl FnOnce(&mut Chooser, Range<usize>, &[u8]) -> Result<T, Refusal>,
     ) -> Result<Option<(Range<usize>, T)>, Refusal> {
         let blocks = self.pieces.next();
         let Some(chooser) = self.chooser.as_mut().filter(|_| !blocks.is_empty()) else {
             return Ok(None);
         };
-        let made = extend(chooser, blocks.len(), &[CORRECTIONS])?;
+        let made = extend(chooser, blocks.clone(), &[CORRECTIONS])?;
         self.pieces.passed = blocks.end;
         Ok(Some((blocks, made)))
     }

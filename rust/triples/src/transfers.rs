@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::bits::{Source, choosing};
 use crate::machine::{Face, Machine, Work};
 use crate::runs::{Duties, Ended, PART, Runs};
-use crate::session::{Outgoing, Session, part};
+use crate::session::{Outgoing, Session, part, unasked};
 use crate::soft::{Choosing, Giving, PIECE};
 use crate::{Refusal, Role};
 
@@ -57,7 +57,8 @@ pub enum Transfers {
 impl Transfers {
     /// Room for so many transfers.
     fn room(role: Role, count: usize) -> Self {
-        let words = || Vec::with_capacity(count);
+        // Memory that is zero is not touched before it is written.
+        let words = || vec![0; count];
         match role {
             Role::First => Self::Sent {
                 zeros: words(),
@@ -100,6 +101,8 @@ pub struct TransferWork {
     role: Role,
     count: usize,
     out: Transfers,
+    /// Transfers of runs that have ended.
+    made: usize,
 }
 
 /// One party's machine; it makes as many batches as are asked for, one after the other.
@@ -137,6 +140,7 @@ impl WordTransfers {
             role,
             count: 0,
             out: Transfers::room(role, 0),
+            made: 0,
         };
         // Two senders or two receivers refuse each other: a hello names its side.
         let hello = |role: Role| [&binding[..], role.name().as_bytes()].concat();
@@ -154,7 +158,7 @@ impl Work for TransferWork {
     type Out = Transfers;
 
     fn begin(&mut self, count: u64) -> Result<(), Refusal> {
-        self.count = count as usize;
+        (self.count, self.made) = (count as usize, 0);
         let blocks = self.count.div_ceil(128);
         self.out = Transfers::room(self.role, 128 * blocks);
         match &mut self.way {
@@ -175,24 +179,26 @@ impl Work for TransferWork {
                 if let Some(answer) = choosing.answer() {
                     (answer, "answer".into())
                 } else {
+                    let Transfers::Chosen { choices, words } = &mut self.out else {
+                        return Err(unasked());
+                    };
+                    let words = words.as_chunks_mut().0;
                     let piece = workers.install(|| {
-                        choosing
-                            .next_piece(|chooser, blocks, head| chooser.extend_words(blocks, head))
+                        choosing.next_piece(|chooser, blocks, head| {
+                            chooser.extend_words(head, &mut words[blocks])
+                        })
                     })?;
                     let Some((blocks, (chosen, corrections))) = piece else {
                         return Ok(None);
                     };
-                    if let Transfers::Chosen { choices, words } = &mut self.out {
-                        let halves = |value: &u128| [*value as u64, (value >> 64) as u64];
-                        choices.extend(chosen.choices.iter().flat_map(halves));
-                        words.extend(chosen.words);
-                    }
+                    let halves = |value: &u128| [*value as u64, (value >> 64) as u64];
+                    choices.extend(chosen.iter().flat_map(halves));
                     (corrections, format!("corrections/{}", blocks.start / PIECE))
                 }
             }
             Way::Thin(runs) => {
-                let out = &mut self.out;
-                return runs.next_message(|ended| workers.install(|| close(out, ended)));
+                let (out, made) = (&mut self.out, &mut self.made);
+                return runs.next_message(|ended| workers.install(|| close(out, made, ended)));
             }
         };
         Ok(Some(Outgoing {
@@ -204,21 +210,22 @@ impl Work for TransferWork {
     fn receive(&mut self, bytes: &[u8], workers: &rayon::ThreadPool) -> Result<(), Refusal> {
         match &mut self.way {
             Way::Give(giving) => {
-                let piece = workers.install(|| {
+                let Transfers::Sent { zeros, ones } = &mut self.out else {
+                    return Err(unasked());
+                };
+                let (zeros, ones) = (zeros.as_chunks_mut().0, ones.as_chunks_mut().0);
+                workers.install(|| {
                     giving.receive(bytes, |sender, blocks, corrections| {
-                        sender.extend_words(blocks, corrections)
+                        let words = [&mut zeros[blocks.clone()], &mut ones[blocks]];
+                        sender.extend_words(corrections, words)
                     })
                 })?;
-                if let (Some((_, made)), Transfers::Sent { zeros, ones }) = (piece, &mut self.out) {
-                    zeros.extend(made.zeros);
-                    ones.extend(made.ones);
-                }
                 Ok(())
             }
             Way::Choose(choosing) => workers.install(|| choosing.receive(bytes)),
             Way::Thin(runs) => {
-                let out = &mut self.out;
-                runs.receive(bytes, |ended| workers.install(|| close(out, ended)))
+                let (out, made) = (&mut self.out, &mut self.made);
+                runs.receive(bytes, |ended| workers.install(|| close(out, made, ended)))
             }
         }
     }
@@ -247,29 +254,28 @@ impl Work for TransferWork {
 }
 
 /// Hashes the correlations of a run that has ended.
-fn close(out: &mut Transfers, ended: Ended) {
+fn close(out: &mut Transfers, made: &mut usize, ended: Ended) {
+    let room = *made..*made + ended.size;
+    *made = room.end;
     match out {
         Transfers::Sent { zeros, ones } => {
             if let Some((given, context)) = ended.given {
-                hash(zeros, &context, &given.q, 0);
-                hash(ones, &context, &given.q, given.delta);
+                hash(&mut zeros[room.clone()], &context, &given.q, 0);
+                hash(&mut ones[room], &context, &given.q, given.delta);
             }
         }
         Transfers::Chosen { choices, words } => {
             if let Some((chosen, context)) = ended.chosen {
-                hash(words, &context, &chosen.t, 0);
+                hash(&mut words[room], &context, &chosen.t, 0);
                 choices.extend(chosen.choices);
             }
         }
     }
 }
 
-/// Appends the low half of the hash of every value, with `shift` added to it.
-fn hash(out: &mut Vec<u64>, context: &[u8; 16], values: &[u128], shift: u128) {
-    let from = out.len();
-    out.resize(from + values.len(), 0);
-    out[from..]
-        .par_chunks_mut(PART)
+/// The low half of the hash of every value, with `shift` added to it.
+fn hash(out: &mut [u64], context: &[u8; 16], values: &[u128], shift: u128) {
+    out.par_chunks_mut(PART)
         .zip(values.par_chunks(PART))
         .enumerate()
         .for_each(|(part, (out, values))| {
