@@ -28,6 +28,10 @@ def _array(data: bytes, shape: tuple[int, ...]) -> U64:
     return np.frombuffer(data, np.uint64).reshape(shape)
 
 
+def _arrays(parts: list[bytes], shape: tuple[int, ...]) -> tuple[U64, ...]:
+    return tuple(_array(part, shape) for part in parts)
+
+
 class Streams:
     """A party's streams of random words: one that it has in common with the party before it, one with the one after.
 
@@ -74,6 +78,23 @@ class Streams:
         """The next words in common with the party after."""
         return _array(self._core.after(_size(shape)), shape)
 
+    def scale_deal(self, shape: tuple[int, ...], shift: int) -> tuple[U64, ...]:
+        """Party 2 of a division by 2^shift: quotients and highest bits of masks, less party 0's shares of them, and its
+        two shares of the result."""
+        with kernel_errors(step=STEP):
+            return _arrays(self._core.scale_deal(_size(shape), shift), shape)
+
+    def scale_first(self, part: U64) -> tuple[U64, ...]:
+        """Party 0: its masked part, the share of the result that it has in common with party 2, and its shares of the
+        masks' quotients and highest bits."""
+        with kernel_errors(step=STEP):
+            return _arrays(self._core.scale_first(_flat(part)), part.shape)
+
+    def scale_second(self, part: U64) -> tuple[U64, ...]:
+        """Party 1: its masked part, and the share of the result that it has in common with party 2."""
+        with kernel_errors(step=STEP):
+            return _arrays(self._core.scale_second(_flat(part)), part.shape)
+
     def order_before(self, places: int) -> npt.NDArray[np.uint32]:
         """A uniform permutation in common with the party before: place i takes what stood at `result[i]`."""
         with kernel_errors(step=STEP):
@@ -85,11 +106,45 @@ class Streams:
             return np.frombuffer(self._core.order_after(places), np.uint32)
 
 
+def scale_part(
+    sums: tuple[U64, U64, U64], high: U64, top: U64, result: U64, shift: int, *, first: bool
+) -> U64:
+    """Party 0's (`first`) or 1's part of quotients, less the share that it drew.
+
+    `sums` are its own masked part, the other's, and party 2's part; all arrays have one shape.
+    """
+    mine, other, third = map(_flat, sums)
+    with kernel_errors(step=STEP):
+        part = _core.array_scale_part(
+            mine, other, third, _flat(high), _flat(top), _flat(result), shift, first
+        )
+    return _array(part, result.shape)
+
+
 def planes(numbers: U64, bits: int) -> U64:
     """The lowest `bits` (1 to 64) bits of n numbers as `bits` planes of ceil(n / 64) words; bits past n are zero."""
     with kernel_errors(step=STEP):
         out = _core.array_planes(_flat(numbers), bits)
     return _array(out, (bits, -(-numbers.size // 64)))
+
+
+def switches(order: npt.NDArray[np.uint32]) -> U64:
+    """The switches of a permutation network (Benes 1964) for n places, filled up to 2^k with places that stay.
+
+    Layer l of 2 k - 1 joins the places i and i XOR 2^b with `b = abs(k - 1 - l)`: rows of shape
+    (2^(k - 1 - b), 2, 2^b) have its pairs along the middle axis, switch by switch.
+
+    Args:
+        order: output place i takes what stood at `order[i]`; n up to 2^28.
+
+    Returns:
+        A row of packed bits for each layer, the first switch in the lowest bit: a set bit crosses.
+    """
+    levels = max(0, len(order) - 1).bit_length()
+    with kernel_errors(step=STEP):
+        out = _core.array_switches(np.ascontiguousarray(order, "<u4").tobytes())
+    layers = max(0, 2 * levels - 1)
+    return _array(out, (layers, len(out) // 8 // layers if layers else 0))
 
 
 def numbers(words: U64, count: int) -> U64:

@@ -57,13 +57,38 @@ class Triples:
     c: Words
 
 
+@dataclass(frozen=True)
+class Sent:
+    """A sender's random transfers.
+
+    Attributes:
+        zero, one: uniform words; the receiver has one of the two.
+    """
+
+    zero: Words
+    one: Words
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A receiver's random transfers.
+
+    Attributes:
+        choices: packed uniform bits, the first in the lowest bit of the first word; unused bits are zero.
+        words: the sender's `one` where the bit is set, else its `zero`.
+    """
+
+    choices: Words
+    words: Words
+
+
 class _Kernel(Protocol):
     def next_message(self) -> tuple[bytes, str, bool] | None: ...
     def receive(self, message: bytes) -> None: ...
     @property
     def done(self) -> bool: ...
     def progress(self) -> tuple[int, int]: ...
-    def finish(self) -> tuple[bytes, bytes, bytes]: ...
+    def finish(self) -> tuple[bytes, ...]: ...
     def again(self, count: int) -> None: ...
 
 
@@ -77,6 +102,13 @@ def _check(seed: bytes, attempt: int, count: int, threads: int, most: int) -> No
 def _check_count(count: int, most: int) -> None:
     if not 0 <= count <= most:
         raise AtollError("E_FORMAT", f"Triples are made up to {most} at once, got {count}.")
+
+
+def _field(source: Rich | Thin) -> int | None:
+    field = source.field if isinstance(source, Rich) else None
+    if field is not None and not 2 <= field <= 8:
+        raise AtollError("E_FORMAT", f"The field of a rich link is 2 to 8, got {field}.")
+    return field
 
 
 class _Session:
@@ -122,12 +154,10 @@ class _Session:
         """Parts of this batch that are made, and all of them; never waits for a step that runs."""
         return self._progress
 
-    def finish(self) -> Triples:
-        """The triples of this batch as read-only arrays, handed out once; `E_STATE` before the end and after it."""
+    def _parts(self) -> tuple[Words, ...]:
         with self._lock, kernel_errors(step=_STEP):
             parts = self._core.finish()
-        a, b, c = (np.frombuffer(part, "<u8") for part in parts)
-        return Triples(a, b, c)
+        return tuple(np.frombuffer(part, "<u8") for part in parts)
 
     def again(self, count: int) -> None:
         """Begins another batch of the session, which needs no set-up: drive the machine again, then `finish`.
@@ -144,7 +174,16 @@ class _Session:
             self._progress = self._core.progress()
 
 
-class BitTriples(_Session):
+class _Triples(_Session):
+    """A session that makes triples."""
+
+    def finish(self) -> Triples:
+        """The triples of this batch as read-only arrays, handed out once; `E_STATE` before the end and after it."""
+        a, b, c = self._parts()
+        return Triples(a, b, c)
+
+
+class BitTriples(_Triples):
     """Bit triples by oblivious transfer (semi-honest): `(a0 ^ a1) & (b0 ^ b1) == c0 ^ c1`.
 
     Args:
@@ -174,15 +213,12 @@ class BitTriples(_Session):
         threads: int = 1,
     ) -> None:
         _check(seed, attempt, count, threads, MAX_BITS)
-        field = source.field if isinstance(source, Rich) else None
-        if field is not None and not 2 <= field <= 8:
-            raise AtollError("E_FORMAT", f"The field of a rich link is 2 to 8, got {field}.")
         with kernel_errors(step=_STEP):
-            core = _core.BitTriples(seed, attempt, channel, context, role, field, count, threads)
+            core = _core.BitTriples(seed, attempt, channel, context, role, _field(source), count, threads)
         super().__init__(core, MAX_BITS)
 
 
-class WordTriples(_Session):
+class WordTriples(_Triples):
     """Products of words under RLWE encryption (semi-honest): `(a0 + a1) * (b0 + b1) == c0 + c1` modulo 2^64.
 
     Made in groups of 8192, of which each takes 1.6 MB, most of it from the first side, and 12 ms of processor time.
@@ -215,3 +251,44 @@ class WordTriples(_Session):
         with kernel_errors(step=_STEP):
             core = _core.WordTriples(seed, attempt, channel, context, role, count, threads)
         super().__init__(core, MAX_WORDS)
+
+
+class WordTransfers(_Session):
+    """Random transfers of words in one direction (semi-honest): 1 out of 2, the sender learns nothing of the choice.
+
+    Args:
+        role: `sender` at one party, `receiver` at the other.
+        seed: 32 secret bytes of this party's job.
+        attempt: number of the attempt, 0 to 2^32 - 1; a new attempt draws fresh randomness.
+        channel: name of the channel, a label of the randomness; the same on both sides.
+        count: transfers of the first batch, up to 2^28.
+        context: bytes that name what the session is for, the same on both sides.
+        source: how transfers are made, the same on both sides.
+        threads: worker threads, 1 to 1024.
+
+    Raises:
+        AtollError: `E_FORMAT` for arguments out of range.
+    """
+
+    def __init__(
+        self,
+        role: Literal["sender", "receiver"],
+        seed: bytes,
+        attempt: int,
+        channel: str,
+        count: int,
+        *,
+        context: bytes = b"",
+        source: Rich | Thin = Rich(),
+        threads: int = 1,
+    ) -> None:
+        _check(seed, attempt, count, threads, MAX_WORDS)
+        self._sends = role == "sender"
+        with kernel_errors(step=_STEP):
+            core = _core.WordTransfers(seed, attempt, channel, context, role, _field(source), count, threads)
+        super().__init__(core, MAX_WORDS)
+
+    def finish(self) -> Sent | Chosen:
+        """The transfers of this batch as read-only arrays, handed out once; `E_STATE` before the end and after it."""
+        first, second = self._parts()
+        return Sent(first, second) if self._sends else Chosen(first, second)
