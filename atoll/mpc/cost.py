@@ -29,8 +29,10 @@ _THIN_TIMES: Final = 10
 _BYTE_NS: Final = 1.0
 _ROUND_NS: Final = 60_000.0
 _STEP_NS: Final = 40_000.0
-_WORD_TRIPLE_BYTES: Final = 195
+_WORD_TRIPLE_BYTES: Final = 191
 _THIN_BIT_BYTES: Final = 0.1
+_WORD_SET_UP: Final = 571_000
+_TRANSFER_SET_UP: Final = 17_000
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,10 @@ class _Paper:
     def _made(self, kind: object, count: int, batch: int, each_bytes: float, each_ns: float) -> None:
         """What is missing is made in batches, as the supply does."""
         missing = count - self._stock.get(kind, 0)
+        if kind not in self._stock and missing > 0:
+            self._meter.sent += _WORD_SET_UP if kind == "words" else _TRANSFER_SET_UP
         if missing > 0:
-            made = max(missing, batch)
+            made = -(-missing // batch) * batch if kind == "words" else max(missing, batch)
             self._stock[kind] = self._stock.get(kind, 0) + made
             self._meter.sent += round(made * each_bytes)
             self._meter.ns += made * each_ns

@@ -53,6 +53,8 @@ class _Stock:
 
     def take(self, count: int, widths: tuple[int, ...]) -> tuple[U64, ...]:
         """The next `count`; an array has one word for `widths` of them."""
+        if not count:
+            return tuple(np.empty(0, np.uint64) for _ in widths)
         self.prepare(count)
         cuts = [count // w for w in widths]
         taken = tuple(a[:c] for a, c in zip(self._arrays, cuts, strict=True))
