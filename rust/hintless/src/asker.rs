@@ -7,13 +7,17 @@ use atoll_primitives::stream::Stream;
 use crate::Refusal;
 use crate::message::{encode, expand, parse_answer};
 use crate::parameters::{
-    BLOCK_ROWS, CHUNKS, DEGREE, KEY_PARTS, LEVELS, MASK_BITS, Q, ROW_BITS, WIDTH, digits,
+    BLOCK_ROWS, CHUNKS, DEGREE, HINT_DROPPED, KEY_PARTS, LEVELS, MASK_BITS, Q, ROW_BITS, WIDTH,
+    digits,
 };
 use crate::ring::{Factor, Factors, Poly, Private, below, residue, ring, zero};
 
 /// Labels of what seeds give.
 pub(crate) const KEYS: &[u8] = b"hintless/v1/keys";
 pub(crate) const QUESTION: &[u8] = b"hintless/v1/question";
+
+/// What a word of a secret is multiplied by: Q / 2^21, rounded, where the hint has 21 bits.
+const UNIT: i64 = ((Q + (1 << (31 - HINT_DROPPED))) >> (32 - HINT_DROPPED)) as i64;
 
 /// The automorphism that packs at a level, as the power to which it takes X.
 pub(crate) fn power(level: usize) -> usize {
@@ -98,8 +102,8 @@ impl Asker {
         out
     }
 
-    /// A secret of index PIR (1408 words) under the key: `QUESTION_BYTES`. Its noise is the next of `stream`, which
-    /// must never be begun again.
+    /// A short secret of index PIR (1408 words modulo 2^32, as of `Masked::prepare`) under the key: `QUESTION_BYTES`.
+    /// Its noise is the next of `stream`, which must never be begun again.
     ///
     /// # Panics
     /// If the secret has another length.
@@ -113,8 +117,7 @@ impl Asker {
             .map(|(words, uniform)| {
                 let mut wanted = Private::zero();
                 for (to, &word) in wanted.iter_mut().zip(words) {
-                    // Round(word Q / 2^32), which is below Q.
-                    *to = ((u128::from(word) * u128::from(Q) + (1 << 31)) >> 32) as u64;
+                    *to = residue(i64::from(word as i32) * UNIT);
                 }
                 ring().forward(&mut wanted);
                 self.encrypt(uniform, &wanted, stream)

@@ -9,7 +9,8 @@ use crate::Refusal;
 use crate::asker::{KEYS, QUESTION, power};
 use crate::message::{encode_answer, expand, parse};
 use crate::parameters::{
-    BLOCK_ROWS, CHUNKS, DEGREE, Digits, KEY_PARTS, LEVELS, MASK_BITS, Q, ROW_BITS, WIDTH, digits,
+    BLOCK_ROWS, CHUNKS, DEGREE, Digits, HINT_DROPPED, KEY_PARTS, LEVELS, MASK_BITS, Q, ROW_BITS,
+    WIDTH, digits,
 };
 use crate::ring::{Factor, Factors, Poly, below, inverse, residue, ring, zero};
 
@@ -113,7 +114,7 @@ impl Rows {
             let words = &hint[row * SECRET_WORDS..][..SECRET_WORDS];
             let words = words.chunks(WIDTH).nth(chunk).unwrap_or_default();
             for (i, &word) in words.iter().enumerate() {
-                let word = i64::from(word as i32);
+                let word = (i64::from(word as i32) + (1 << (HINT_DROPPED - 1))) >> HINT_DROPPED;
                 // X^(512 at - i), which is -X^(2048 - i) before X^0.
                 let (place, word) = if at * WIDTH >= i {
                     (at * WIDTH - i, word)
@@ -300,7 +301,7 @@ impl Tree<'_> {
             part.add_products(&digit, &mut first.body);
             uniform.add_products(&digit, &mut first.mask);
         }
-        // At most 2Q twice and two products.
+        // 2Q twice, and a product below 2Q for each of at most two digits.
         for word in first.body.iter_mut().chain(first.mask.iter_mut()) {
             *word = below(below(*word, 4 * Q), 2 * Q);
         }

@@ -179,9 +179,9 @@ mod tests {
         ] {
             assert_eq!(parse(bytes, count, "keys").unwrap_err().code, "E_FORMAT");
         }
-        for at in [32, 32 + POLY_BYTES, bytes.len() - 7] {
+        for at in [32, 32 + POLY_BYTES, bytes.len() - 11] {
             let mut large = bytes.clone();
-            large[at..at + 7].fill(0xff);
+            large[at..at + 11].fill(0xff);
             assert_eq!(parse(&large, 2, "keys").unwrap_err().code, "E_FORMAT");
         }
     }

@@ -4,10 +4,12 @@ use atoll_pir::parameters::N as SECRET_WORDS;
 
 /// Degree of the ring.
 pub const DEGREE: usize = 2048;
-/// Its modulus, the largest prime below 2^54 that is 1 modulo 4096.
-pub const Q: u64 = 0x003f_ffff_fffe_d001;
+/// Its modulus, the largest prime below 2^44 that is 1 modulo 4096.
+pub const Q: u64 = 0x0fff_ffff_c001;
 /// Bits of the modulus.
-pub const Q_BITS: usize = 54;
+pub const Q_BITS: usize = 44;
+/// Lowest bits of the hint's words that are rounded off: the secret of a query is short.
+pub const HINT_DROPPED: u32 = 11;
 /// Words of the secret in a ciphertext: a row of the hint takes so many coefficients of a polynomial.
 pub const WIDTH: usize = 512;
 /// Ciphertexts of a secret.
@@ -32,22 +34,22 @@ pub struct Digits {
     pub dropped: u32,
 }
 
-/// The digits of a level, 1 to `LEVELS`. Noise of the first one is doubled by all that follow: it gets finer digits.
+/// Levels, the first ones, whose digits are finer: noise is doubled by all levels that follow.
+const FINE_LEVELS: usize = 6;
+
+/// The digits of a level, 1 to `LEVELS`.
 pub const fn digits(level: usize) -> Digits {
-    if level == 1 {
-        Digits {
-            count: 2,
-            bits: 18,
-            dropped: 18,
-        }
+    let (count, bits, dropped) = if level <= FINE_LEVELS {
+        (2, 14, 16)
     } else {
-        Digits {
-            count: 1,
-            bits: 26,
-            dropped: 28,
-        }
+        (1, 21, 23)
+    };
+    Digits {
+        count,
+        bits,
+        dropped,
     }
 }
 
 /// Polynomials of the keys, over all levels.
-pub const KEY_PARTS: usize = 1 + LEVELS;
+pub const KEY_PARTS: usize = LEVELS + FINE_LEVELS;

@@ -1,6 +1,6 @@
-//! Polynomials modulo X^2048 + 1 and a prime of 54 bits, and the transform in which products are word by word.
+//! Polynomials modulo X^2048 + 1 and a prime of 44 bits, and the transform in which products are word by word.
 //!
-//! Ten bits of a machine word are free above the modulus, so that sums are reduced late (Harvey, arXiv:1205.2926).
+//! Twenty bits of a machine word are free above the modulus, so that sums are reduced late (Harvey, arXiv:1205.2926).
 //! Nothing branches on words: some are secret.
 
 use std::sync::OnceLock;
