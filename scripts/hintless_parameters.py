@@ -40,7 +40,8 @@ ROW_BITS, MASK_BITS = 16, 20
 
 
 def parts(columns: int) -> tuple[list[tuple[int, float]], float, float]:
-    """Noises as (number, largest factor), in units of Q; the largest factor of the secret's words; what is off at once."""
+    """What a word modulo Q is off by: noises as (number, largest factor), the largest factor of the secret's words, and
+    what is rounded once."""
     unit = Q / 2**LOG_Q
     noises = [(columns, 128 * unit)]  # cells times the query's noise
     chunks = -(-N // WIDTH)
@@ -68,7 +69,9 @@ def log_failure(columns: int, column_bytes: int) -> float:
     def log_moment(t: float) -> float:
         found = DEGREE * math.log(1 / 3 + 2 / 3 * math.cosh(t * secret))
         for count, factor in noises:
-            found += count * math.log(sum(chance * math.cosh(t * factor * k) for k, chance in enumerate(chances)))
+            found += count * math.log(
+                sum(chance * math.cosh(t * factor * k) for k, chance in enumerate(chances))
+            )
         return found
 
     optimum = limit / deviation**2
@@ -77,7 +80,7 @@ def log_failure(columns: int, column_bytes: int) -> float:
 
 
 def variance(columns: int) -> float:
-    """Of what a word is off by if all factors are as large as they can be, in units of Q."""
+    """Of what a word is off by if all factors are as large as they can be."""
     noises, secret, _ = parts(columns)
     found = sum(count * (factor * float(SIGMA)) ** 2 for count, factor in noises)
     return found + DEGREE * 2 / 3 * secret**2
