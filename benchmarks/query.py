@@ -9,8 +9,8 @@ answer of the new version. `cpu s` is that of both nodes, their workers and the 
 one key. `sustained` begins queries at `--rate` a second whether or not earlier ones have ended; its latencies count
 from when each was due. `grown MB` is by how much the processes of both sides grew meanwhile.
 
-With `--no-hint` the asker takes no hint; each key costs the holder more, so that fewer and smaller requests are made unless said
-otherwise, and none at a given rate.
+With `--no-hint` the asker takes no hint. Each key costs the holder more: requests are fewer and smaller unless said
+otherwise, and none are begun at a given rate.
 """
 
 from __future__ import annotations
