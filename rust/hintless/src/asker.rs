@@ -21,7 +21,7 @@ const UNIT: i64 = ((Q + (1 << (31 - HINT_DROPPED))) >> (32 - HINT_DROPPED)) as i
 
 /// The automorphism that packs at a level, as the power to which it takes X.
 pub(crate) fn power(level: usize) -> usize {
-    (DEGREE / WIDTH << level) + 1
+    ((DEGREE / WIDTH) << level) + 1
 }
 
 /// One of -1, 0, 1, each as likely. What is thrown away says nothing of what is not.
