@@ -309,7 +309,7 @@ def lookup(
         normalise: steps for each key column.
         rows: most rows of a key, 1 to 64; None for 1.
         record_bytes: room for the values of a key, 8 to 4096; None for a guess from their types, 32 bytes for a text.
-        maximum_keys: most keys in one request, up to 10,000, without a hint 64; None for 1,000, or 64.
+        maximum_keys: most keys in one request, up to 10,000, or 64 without a hint; None for 1,000, or 16.
         block_calls, block_seconds: most keys, and seconds, that one receipt covers.
         consent: `none`, `attested` or `presented`; None for what the grants ask.
         declare_hits: whether receipts state how many keys had a record; None if the grants ask a price for hits.

@@ -239,7 +239,7 @@ def test_the_asker_must_be_a_signatory_and_the_agreement_in_force() -> None:
 def test_a_lookup_without_a_hint_names_its_protocol_and_what_that_rests_on() -> None:
     plan = w.lookup_plan(hint=False)
     (op,) = (o for o in plan["operators"] if o["kind"] == lookup.RULE.kind)
-    assert (op["protocol"], op["parameters"]["maximum_keys"]) == ("sealed-lookup-one-shot/v1", 64)
+    assert (op["protocol"], op["parameters"]["maximum_keys"]) == ("sealed-lookup-one-shot/v1", 16)
     said = {s.what: s.assumption for s in w.derive(plan).disclosures if s.step == op["id"]}
     assert set(said.values()) == {"rlwe-gap-dh-two-party"}
     with_hint = w.derive(w.lookup_plan()).disclosures

@@ -87,7 +87,7 @@ def _(p: Play) -> None:
     with _standing(p, _both(p), hint=False) as (do, name):
         assert do.query(p.alice, name, "s60", "s1", "s199") == [_hit(income=0), MISS, _hit(income=139)]
         (listed,) = [one for one in do.list(p.alice) if one["name"] == name]
-        assert (listed["hint"], listed["maximum_keys"]) == (False, 64)
+        assert (listed["hint"], listed["maximum_keys"]) == (False, 16)
         assert do.query(p.alice, name, "s1") == [MISS]
     receipt = p.do.receipt(p.alice, p.kept["job"])
     assert {part["meters"]["calls"] for part in receipt["document"]["parties"].values()} == {4}

@@ -24,7 +24,8 @@ _TEXT_BYTES = 9
 # Bytes of a key's digest, and of a request beside its keys.
 _KEY_BYTES, _HEAD_BYTES = 32, 4096
 _HOUR_SECONDS, _MONTH_SECONDS = 3600, 31 * 86_400
-_MAXIMUM_KEYS = 1000
+# Of a request; without a hint as many as share a pass over the table.
+_MAXIMUM_KEYS, _ONE_SHOT_KEYS = 1000, 16
 # Bytes of a sealed cell beside its record; cells for each key; rows of a table of which nothing is known.
 _SEAL_BYTES, _PADDING, _UNKNOWN_ROWS = 20, 1.5, 1 << 20
 # Without a hint: bytes of a question for each column and for a secret, of an answer for each byte of a column; the
@@ -68,7 +69,7 @@ def _maximum_keys(wanted: Request) -> int:
     if most is not None and most > lookup.MOST_ONE_SHOT_KEYS:
         text = f"maximum_keys: without a hint a request has at most {lookup.MOST_ONE_SHOT_KEYS} keys."
         raise AtollError("E_RANGE", text, cure="Ask for fewer at once, or take the hint.")
-    return lookup.MOST_ONE_SHOT_KEYS if most is None else most
+    return _ONE_SHOT_KEYS if most is None else most
 
 
 def _record_bytes(asset: Asset, values: list[str], rows: int) -> int:

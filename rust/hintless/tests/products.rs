@@ -35,7 +35,7 @@ fn masked(hint: &[u32], secret: &[u32], cells: &[u8], stream: &mut Stream) -> Ve
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(6))]
+    #![proptest_config(ProptestConfig::with_cases(4))]
 
     #[test]
     fn cells_come_out_of_answers(seed: u64, rows in prop_oneof![1usize..40, 500usize..530, 2040usize..2600]) {
@@ -107,7 +107,7 @@ fn what_is_sent_for_a_secret_differs_each_time_and_by_key() {
 /// How far answers are off, in units of a word's lowest bit: the page's bound is 2^23, its standard deviation below 2^19.5.
 #[test]
 fn noise_is_as_computed() {
-    let rows = 4096;
+    let rows = 512;
     let mut drawn = stream(5, b"noise");
     let hint = words(&mut drawn, rows * N);
     let (asker, keys) = Asker::new(&mut drawn);
@@ -125,7 +125,7 @@ fn noise_is_as_computed() {
     // Where a cell tips over says how far its word is off, by halves.
     let mut off = vec![0i64; rows];
     let (mut low, mut high) = (vec![-(1i64 << 23); rows], vec![1i64 << 23; rows]);
-    for _ in 0..24 {
+    for _ in 0..16 {
         for ((off, low), high) in off.iter_mut().zip(&low).zip(&high) {
             *off = low.midpoint(*high);
         }
