@@ -6,6 +6,7 @@ to again; results cannot be written to.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -128,30 +129,58 @@ def planes(numbers: U64, bits: int) -> U64:
     return _array(out, (bits, -(-numbers.size // 64)))
 
 
-def switches(order: npt.NDArray[np.uint32]) -> U64:
-    """The switches of a permutation network (Benes 1964) for n places, filled up to 2^k with places that stay.
-
-    Layer l of 2 k - 1 joins the places i and i XOR 2^b with `b = abs(k - 1 - l)`: rows of shape
-    (2^(k - 1 - b), 2, 2^b) have its pairs along the middle axis, switch by switch.
-
-    Args:
-        order: output place i takes what stood at `order[i]`; n up to 2^28.
-
-    Returns:
-        A row of packed bits for each layer, the first switch in the lowest bit: a set bit crosses.
-    """
-    levels = max(0, len(order) - 1).bit_length()
-    with kernel_errors(step=STEP):
-        out = _core.array_switches(np.ascontiguousarray(order, "<u4").tobytes())
-    layers = max(0, 2 * levels - 1)
-    return _array(out, (layers, len(out) // 8 // layers if layers else 0))
-
-
 def numbers(words: U64, count: int) -> U64:
     """The inverse of `planes`: `count` numbers of as many bits as there are planes."""
     with kernel_errors(step=STEP):
         out = _core.array_numbers(_flat(words), words.shape[0], count)
     return _array(out, (count,))
+
+
+@dataclass(frozen=True)
+class Switches:
+    """A permutation as the switches of a Beneš network (`rust/arrays/src/network.rs`), as secret as the permutation.
+
+    Attributes:
+        depth: k; the network has 2^k places, those beyond the permutation stay.
+        bits: (layers, words) words; switch s of a layer crosses if bit s is set, the first in the lowest bit. There are
+            2k - 1 layers (none for k = 0) of 2^(k - 1) switches; unused bits are zero.
+    """
+
+    depth: int
+    bits: U64
+
+
+def switches(order: npt.NDArray[np.uint32]) -> Switches:
+    """The switches of a permutation of n places, up to 2^28: place i takes what stood at `order[i]`.
+
+    Time follows from the permutation: it is for the party alone that knows it.
+
+    Raises:
+        AtollError: `E_FORMAT` if the order does not have each of its places once, `E_TOO_LARGE` beyond 2^28 places.
+    """
+    with kernel_errors(step=STEP):
+        out = _core.array_switches(np.ascontiguousarray(order, "<u4").tobytes())
+    depth = max(order.size - 1, 0).bit_length()
+    return Switches(depth, _array(out, (layers(depth), -(-(1 << depth) // 128))))
+
+
+def layers(depth: int) -> int:
+    """Layers of the network of 2^depth places."""
+    return max(2 * depth - 1, 0)
+
+
+def layer_shape(layer: int, depth: int) -> tuple[int, int, int]:
+    """The shape in which an array of 2^depth places has the pairs of a layer's switches along axis 1.
+
+    It is (2^(depth - 1 - b), 2, 2^b) with b = abs(depth - 1 - layer): switch s joins what stands at
+    [s // 2^b, 0, s % 2^b] and at [s // 2^b, 1, s % 2^b]; the layer's unpacked bits have shape (2^(depth - 1 - b), 2^b).
+
+    Raises:
+        AtollError: `E_FORMAT` for a layer that the network does not have.
+    """
+    with kernel_errors(step=STEP):
+        bit = _core.array_layer(layer, depth)
+    return 1 << (depth - 1 - bit), 2, 1 << bit
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,14 @@ from atoll.crypto.stream import check_labels, kernel_errors
 from atoll.errors import AtollError
 
 Role = Literal["first", "second"]
+Side = Literal["sender", "receiver"]
 Words = npt.NDArray[np.uint64]
+_Parts = TypeVar("_Parts", covariant=True)
+_Three = tuple[bytes, bytes, bytes]
 #: Most triples that are asked for at once.
 MAX_BITS: Final = 1 << 32
 MAX_WORDS: Final = 1 << 28
+MAX_TRANSFERS: Final = 1 << 28
 _STEP: Final = "triples"
 
 
@@ -59,10 +63,11 @@ class Triples:
 
 @dataclass(frozen=True)
 class Sent:
-    """A sender's random transfers.
+    """What the sender of transfers has, one word of each a transfer.
 
     Attributes:
-        zero, one: uniform words; the receiver has one of the two.
+        zero: what the receiver gets where it chose 0.
+        one: the same where it chose 1.
     """
 
     zero: Words
@@ -71,25 +76,36 @@ class Sent:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A receiver's random transfers.
+    """What the receiver of transfers has.
 
     Attributes:
         choices: packed uniform bits, the first in the lowest bit of the first word; unused bits are zero.
-        words: the sender's `one` where the bit is set, else its `zero`.
+        words: the sender's `one` where the choice is 1, its `zero` elsewhere.
     """
 
     choices: Words
     words: Words
 
 
-class _Kernel(Protocol):
+class _Kernel(Protocol[_Parts]):
     def next_message(self) -> tuple[bytes, str, bool] | None: ...
     def receive(self, message: bytes) -> None: ...
     @property
     def done(self) -> bool: ...
     def progress(self) -> tuple[int, int]: ...
-    def finish(self) -> tuple[bytes, ...]: ...
+    def finish(self) -> _Parts: ...
     def again(self, count: int) -> None: ...
+
+
+def _array(part: bytes) -> Words:
+    return np.frombuffer(part, "<u8")
+
+
+def _field(source: Rich | Thin) -> int | None:
+    field = source.field if isinstance(source, Rich) else None
+    if field is not None and not 2 <= field <= 8:
+        raise AtollError("E_FORMAT", f"The field of a rich link is 2 to 8, got {field}.")
+    return field
 
 
 def _check(seed: bytes, attempt: int, count: int, threads: int, most: int) -> None:
@@ -101,24 +117,17 @@ def _check(seed: bytes, attempt: int, count: int, threads: int, most: int) -> No
 
 def _check_count(count: int, most: int) -> None:
     if not 0 <= count <= most:
-        raise AtollError("E_FORMAT", f"Triples are made up to {most} at once, got {count}.")
+        raise AtollError("E_FORMAT", f"At most {most} are made at once, got {count}.")
 
 
-def _field(source: Rich | Thin) -> int | None:
-    field = source.field if isinstance(source, Rich) else None
-    if field is not None and not 2 <= field <= 8:
-        raise AtollError("E_FORMAT", f"The field of a rich link is 2 to 8, got {field}.")
-    return field
-
-
-class _Session:
-    """A machine of `atoll.protocols.driver` that makes batches of triples, one after the other.
+class _Session(Generic[_Parts]):
+    """A machine of `atoll.protocols.driver` that makes batches, one after the other.
 
     All bytes it sends follow from seed, attempt, channel and arguments, whatever the timing and the number of
     threads. It is driven by one thread at a time; `progress` may be read from another.
     """
 
-    def __init__(self, core: _Kernel, most: int) -> None:
+    def __init__(self, core: _Kernel[_Parts], most: int) -> None:
         self._lock = threading.Lock()
         self._core = core
         self._most = most
@@ -127,7 +136,7 @@ class _Session:
     def next_message(self) -> tuple[bytes, str, bool] | None:
         """`(bytes, step, opens)` of the next message; `None` while the peer's comes first, and at the end.
 
-        `opens` is never true: triples open nothing.
+        `opens` is never true: what is random opens nothing.
         """
         with self._lock, kernel_errors(step=_STEP):
             message = self._core.next_message()
@@ -154,10 +163,9 @@ class _Session:
         """Parts of this batch that are made, and all of them; never waits for a step that runs."""
         return self._progress
 
-    def _parts(self) -> tuple[Words, ...]:
+    def _finish(self) -> _Parts:
         with self._lock, kernel_errors(step=_STEP):
-            parts = self._core.finish()
-        return tuple(np.frombuffer(part, "<u8") for part in parts)
+            return self._core.finish()
 
     def again(self, count: int) -> None:
         """Begins another batch of the session, which needs no set-up: drive the machine again, then `finish`.
@@ -174,16 +182,14 @@ class _Session:
             self._progress = self._core.progress()
 
 
-class _Triples(_Session):
-    """A session that makes triples."""
-
+class _Products(_Session[_Three]):
     def finish(self) -> Triples:
         """The triples of this batch as read-only arrays, handed out once; `E_STATE` before the end and after it."""
-        a, b, c = self._parts()
-        return Triples(a, b, c)
+        a, b, c = self._finish()
+        return Triples(_array(a), _array(b), _array(c))
 
 
-class BitTriples(_Triples):
+class BitTriples(_Products):
     """Bit triples by oblivious transfer (semi-honest): `(a0 ^ a1) & (b0 ^ b1) == c0 ^ c1`.
 
     Args:
@@ -213,12 +219,13 @@ class BitTriples(_Triples):
         threads: int = 1,
     ) -> None:
         _check(seed, attempt, count, threads, MAX_BITS)
+        field = _field(source)
         with kernel_errors(step=_STEP):
-            core = _core.BitTriples(seed, attempt, channel, context, role, _field(source), count, threads)
+            core = _core.BitTriples(seed, attempt, channel, context, role, field, count, threads)
         super().__init__(core, MAX_BITS)
 
 
-class WordTriples(_Triples):
+class WordTriples(_Products):
     """Products of words under RLWE encryption (semi-honest): `(a0 + a1) * (b0 + b1) == c0 + c1` modulo 2^64.
 
     Made in groups of 8192, of which each takes 1.6 MB, most of it from the first side, and 12 ms of processor time.
@@ -253,11 +260,14 @@ class WordTriples(_Triples):
         super().__init__(core, MAX_WORDS)
 
 
-class WordTransfers(_Session):
-    """Random transfers of words in one direction (semi-honest): 1 out of 2, the sender learns nothing of the choice.
+class WordTransfers(_Session[tuple[bytes, bytes]]):
+    """Random transfers of words in one direction (semi-honest): `words == where(choices, one, zero)`.
+
+    A transfer of a rich link takes `16 / field - 1/8` bytes, all from the receiver; one of a thin link 0.4 bits, two
+    thirds of them from the sender.
 
     Args:
-        role: `sender` at one party, `receiver` at the other.
+        role: `sender` gets both words of each transfer, `receiver` chooses by random bits of its own.
         seed: 32 secret bytes of this party's job.
         attempt: number of the attempt, 0 to 2^32 - 1; a new attempt draws fresh randomness.
         channel: name of the channel, a label of the randomness; the same on both sides.
@@ -272,7 +282,7 @@ class WordTransfers(_Session):
 
     def __init__(
         self,
-        role: Literal["sender", "receiver"],
+        role: Side,
         seed: bytes,
         attempt: int,
         channel: str,
@@ -282,13 +292,13 @@ class WordTransfers(_Session):
         source: Rich | Thin = Rich(),
         threads: int = 1,
     ) -> None:
-        _check(seed, attempt, count, threads, MAX_WORDS)
-        self._sends = role == "sender"
+        _check(seed, attempt, count, threads, MAX_TRANSFERS)
         with kernel_errors(step=_STEP):
             core = _core.WordTransfers(seed, attempt, channel, context, role, _field(source), count, threads)
-        super().__init__(core, MAX_WORDS)
+        super().__init__(core, MAX_TRANSFERS)
+        self._sends = role == "sender"
 
     def finish(self) -> Sent | Chosen:
-        """The transfers of this batch as read-only arrays, handed out once; `E_STATE` before the end and after it."""
-        first, second = self._parts()
-        return Sent(first, second) if self._sends else Chosen(first, second)
+        """This side's part of the batch as read-only arrays, handed out once; `E_STATE` before the end and after it."""
+        left, right = self._finish()
+        return (Sent if self._sends else Chosen)(_array(left), _array(right))

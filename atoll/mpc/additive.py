@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from atoll.crypto.arrays import KEY_BYTES, MOST_PLACES, Streams, planes, switches
+from atoll.crypto.arrays import KEY_BYTES, MOST_PLACES, Streams, layer_shape, layers, planes, switches
 from atoll.crypto.stream import check_labels, stream_bytes
 from atoll.crypto.suite import digest, digest_bytes
 from atoll.crypto.triples import Rich, Thin
@@ -224,19 +224,19 @@ class Additive:
         levels = max(0, rows - 1).bit_length()
         if not levels or not width:
             return columns
-        places, layers = 1 << levels, 2 * levels - 1
+        places, turns = 1 << levels, layers(levels)
         # Rows that are added stay behind the others.
         x = np.concatenate([x, np.zeros((places - rows, width), np.uint64)])
         each = places // 2 * width
-        filled = -(-layers * each // 64) * 64
+        filled = -(-turns * each // 64) * 64
         if self.me == owner:
-            crossing = [unpack(layer, places // 2) for layer in switches(self._own.order_before(rows))]
+            crossing = [unpack(layer, places // 2) for layer in switches(self._own.order_before(rows)).bits]
             bits = np.zeros(filled, np.uint64)
-            bits[: layers * each] = np.repeat(np.concatenate(crossing), width)
+            bits[: turns * each] = np.repeat(np.concatenate(crossing), width)
             choices, words = self.supply.chosen(filled)
             turn = np.packbits(bits.astype(np.bool_), bitorder="little").view(np.uint64) ^ choices
             yield Exchange({self.other: turn})
-            for layer in range(layers):
+            for layer in range(turns):
                 place = slice(layer * each, (layer + 1) * each)
                 got = yield Exchange(expect={self.other: each})
                 gap = _gaps(x, layer, levels)
@@ -246,7 +246,7 @@ class Additive:
             got = yield Exchange(expect={self.other: filled // 64})
             turned = unpack(got[self.other], filled).astype(np.bool_)
             if_zero, if_one = np.where(turned, one, zero), np.where(turned, zero, one)
-            for layer in range(layers):
+            for layer in range(turns):
                 place = slice(layer * each, (layer + 1) * each)
                 gap = _gaps(x, layer, levels)
                 yield Exchange({self.other: if_zero[place] - if_one[place] + gap})
@@ -256,8 +256,7 @@ class Additive:
 
 def _pairs(x: U64, layer: int, levels: int) -> U64:
     """Rows as (blocks, 2, rows of a block, columns): a layer's switches join both places of the second axis."""
-    reach = 1 << abs(levels - 1 - layer)
-    return x.reshape(-1, 2, reach, x.shape[1])
+    return x.reshape(*layer_shape(layer, levels), x.shape[1])
 
 
 def _gaps(x: U64, layer: int, levels: int) -> U64:

@@ -43,16 +43,6 @@ pub fn lower_place(switch: usize, bit: u32) -> usize {
     (switch & !below) << 1 | switch & below
 }
 
-/// The number of the switch that joins a place with another.
-fn switch_of(place: usize, bit: u32) -> usize {
-    let below = (1 << bit) - 1;
-    place >> 1 & !below | place & below
-}
-
-fn set(words: &mut [u64], at: usize) {
-    words[at / 64] |= 1 << (at % 64);
-}
-
 /// Words of the switches of one layer.
 pub fn layer_words(k: u32) -> usize {
     (1usize << k).div_ceil(128)
@@ -89,68 +79,78 @@ pub fn switches(order: &[u32]) -> Result<Vec<u64>, Refusal> {
         takes.push(place as u32);
         goes[place] = place as u32;
     }
-    let words = layer_words(k);
-    let mut out = vec![0u64; words * layers(k)];
-    let mut next = [vec![UNSET; places], vec![UNSET; places]];
-    for bit in (1..k).rev() {
-        let layer = (k - 1 - bit) as usize;
-        let (front, rest) = out[words * layer..].split_at_mut(words);
-        let back_at = rest.len() - words * (layer + 1);
-        let back = &mut rest[back_at..][..words];
-        // Parts are apart in the bits above, which no switch from here on changes.
-        for start in (0..places).step_by(2 << bit) {
-            let part = start..start + (2 << bit);
-            take_apart(part, bit, [&takes, &goes], front, back, &mut next);
-        }
-        std::mem::swap(&mut takes, &mut next[0]);
-        std::mem::swap(&mut goes, &mut next[1]);
-        next[0].fill(UNSET);
-    }
+    let mut layers = Layers {
+        words: layer_words(k),
+        k: k as usize,
+        bits: vec![0; layer_words(k) * layers(k)],
+    };
     if k > 0 {
-        let middle = &mut out[words * (k as usize - 1)..][..words];
-        for (switch, pair) in takes.as_chunks::<2>().0.iter().enumerate() {
-            if pair[0] & 1 == 1 {
-                set(middle, switch);
-            }
-        }
+        let mut next = [vec![UNSET; places], vec![UNSET; places]];
+        let [next_takes, next_goes] = &mut next;
+        let orders = [&mut takes[..], &mut goes[..]];
+        layers.take_apart(0, k - 1, orders, [next_takes, next_goes]);
     }
-    Ok(out)
+    Ok(layers.bits)
 }
 
-/// Sets the switches of a part in front and behind, and writes the orders of both its halves.
-///
-/// `orders` are what each place takes, and where each goes; `next` the same within halves, unset where not yet known.
-fn take_apart(
-    part: std::ops::Range<usize>,
-    bit: u32,
-    orders: [&[u32]; 2],
-    front: &mut [u64],
-    back: &mut [u64],
-    next: &mut [Vec<u32>; 2],
-) {
-    let [takes, goes] = orders;
-    let half = 1usize << bit;
-    for first in part.start..part.start + half {
-        // The output `first` comes through the lower half, unless its loop was walked.
-        let mut output = first;
-        while next[0][output & !half] == UNSET {
-            let input = takes[output] as usize;
-            let (low_in, low_out) = (input & !half, output & !half);
-            next[0][low_out] = low_in as u32;
-            next[1][low_in] = low_out as u32;
-            if output & half != 0 {
-                set(back, switch_of(output, bit));
+struct Layers {
+    words: usize,
+    k: usize,
+    bits: Vec<u64>,
+}
+
+impl Layers {
+    /// Adds a bit to a switch. There is no branch, as nobody can foretell it.
+    fn set(&mut self, layer: usize, switch: usize, bit: usize) {
+        self.bits[self.words * layer + switch / 64] |= (bit as u64) << (switch % 64);
+    }
+
+    /// All switches of the `2^(bit + 1)` places from `start` on, given what each of them takes and where each goes, counted
+    /// from `start`. `next` has as much room, for the same of both halves. One part is done to its end before the next
+    /// begins, so that small parts stay in the processor's cache.
+    fn take_apart(
+        &mut self,
+        start: usize,
+        bit: u32,
+        orders: [&mut [u32]; 2],
+        next: [&mut [u32]; 2],
+    ) {
+        let ([takes, goes], [next_takes, next_goes]) = (orders, next);
+        let front = self.k - 1 - bit as usize;
+        let first = start / 2;
+        if bit == 0 {
+            return self.set(front, first, takes[0] as usize);
+        }
+        let back = self.k - 1 + bit as usize;
+        let half = 1usize << bit;
+        let below = half - 1;
+        next_takes[..half].fill(UNSET);
+        for loop_start in 0..half {
+            if next_takes[loop_start] != UNSET {
+                continue;
             }
-            if input & half != 0 {
-                set(front, switch_of(input, bit));
+            // The first output of a loop comes through the lower half: with its own switch straight.
+            let mut output = loop_start;
+            loop {
+                let input = takes[output] as usize;
+                next_takes[output & below] = (input & below) as u32;
+                next_goes[input & below] = (output & below) as u32;
+                self.set(back, first + (output & below), output >> bit);
+                self.set(front, first + (input & below), input >> bit);
+                // Its partner in front goes through the upper half, and the partner of where that goes through the lower.
+                let through = goes[input ^ half] as usize;
+                next_takes[through | half] = (input & below) as u32;
+                next_goes[input | half] = (through & below) as u32;
+                output = through ^ half;
+                if output == loop_start {
+                    break;
+                }
             }
-            // Its partner in front goes through the upper half, and so does the partner of the output that comes next.
-            let partner = input ^ half;
-            let through = goes[partner] as usize;
-            let (high_in, high_out) = (input | half, through | half);
-            next[0][high_out] = high_in as u32;
-            next[1][high_in] = high_out as u32;
-            output = through ^ half;
+        }
+        for (part, from) in [(0..half, start), (half..2 * half, start + half)] {
+            let orders = [&mut next_takes[part.clone()], &mut next_goes[part.clone()]];
+            let next = [&mut takes[part.clone()], &mut goes[part]];
+            self.take_apart(from, bit - 1, orders, next);
         }
     }
 }
@@ -259,8 +259,6 @@ mod tests {
                 let mut seen = vec![0; 1 << k];
                 for switch in 0..1 << (k - 1) {
                     let low = lower_place(switch, bit);
-                    assert_eq!(switch_of(low, bit), switch);
-                    assert_eq!(switch_of(low | 1 << bit, bit), switch);
                     seen[low] += 1;
                     seen[low ^ 1 << bit] += 1;
                 }

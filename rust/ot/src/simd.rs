@@ -221,14 +221,18 @@ fn join_lanes(lows: &[[u64; LANES]], highs: &[[u64; LANES]], shift: u128, rows: 
     }
 }
 
+#[inline(always)]
+fn low(block: &Block) -> u64 {
+    u128::from_le_bytes((*block).into()) as u64
+}
+
 /// Bit 0 of each `input + hashed`, those of the i-th group of lanes to bit `first + i` of each lane's word.
 #[inline(always)]
 fn collect_bits(input: &[Block], hashed: &[Block], first: usize, words: &mut [u64; LANES]) {
     let groups = input.as_chunks::<LANES>().0.iter();
     for (at, (input, hashed)) in groups.zip(hashed.as_chunks::<LANES>().0).enumerate() {
         for ((word, input), hashed) in words.iter_mut().zip(input).zip(hashed) {
-            let [input, hashed] = [input, hashed].map(|b| u128::from_le_bytes((*b).into()) as u64);
-            *word |= ((input ^ hashed) & 1) << (first + at);
+            *word |= ((low(input) ^ low(hashed)) & 1) << (first + at);
         }
     }
 }
@@ -254,8 +258,7 @@ fn low_halves(input: &[Block], hashed: &[Block], out: &mut [[u64; LANES]]) {
         .zip(groups.zip(hashed.as_chunks::<LANES>().0))
     {
         for (out, (input, hashed)) in out.iter_mut().zip(input.iter().zip(hashed)) {
-            let [input, hashed] = [input, hashed].map(|b| u128::from_le_bytes((*b).into()) as u64);
-            *out = input ^ hashed;
+            *out = low(input) ^ low(hashed);
         }
     }
 }

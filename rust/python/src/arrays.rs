@@ -4,7 +4,6 @@ use atoll_arrays::scale::{self, Dealt, Drawn, Opened};
 use atoll_arrays::streams::{MOST_PLACES, Pair, Stream};
 use atoll_arrays::{matrix, network, planes, product};
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use crate::buffers::{Words, new_words};
@@ -282,23 +281,31 @@ fn array_numbers<'py>(
     long_words(py, &out.map_err(refused)?)
 }
 
-/// All layers of switches of a permutation of little-endian u32 places.
+/// The order is little-endian words of 32 bits.
 #[pyfunction]
-fn array_switches<'py>(py: Python<'py>, order: PyBackedBytes) -> PyResult<Bound<'py, PyBytes>> {
-    let (places, []) = order.as_chunks::<4>() else {
-        return Err(refuse("E_FORMAT", "a place has 4 bytes"));
-    };
+fn array_switches<'py>(py: Python<'py>, order: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let (places, rest) = order.as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(refuse("E_FORMAT", "an order is of words of 32 bits"));
+    }
     let out = py.detach(|| {
-        let order: Vec<u32> = places.iter().map(|p| u32::from_le_bytes(*p)).collect();
-        network::switches(&order)
+        let places: Vec<u32> = places.iter().map(|b| u32::from_le_bytes(*b)).collect();
+        network::switches(&places)
     });
     long_words(py, &out.map_err(refused)?)
+}
+
+/// The bit in which the places of each switch of a layer differ.
+#[pyfunction]
+fn array_layer(layer: usize, k: u32) -> PyResult<u32> {
+    network::layer_bit(layer, k).map_err(refused)
 }
 
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<ArrayStreams>()?;
     m.add_function(wrap_pyfunction!(array_scale_part, m)?)?;
     m.add_function(wrap_pyfunction!(array_planes, m)?)?;
+    m.add_function(wrap_pyfunction!(array_numbers, m)?)?;
     m.add_function(wrap_pyfunction!(array_switches, m)?)?;
-    m.add_function(wrap_pyfunction!(array_numbers, m)?)
+    m.add_function(wrap_pyfunction!(array_layer, m)?)
 }

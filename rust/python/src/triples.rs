@@ -27,7 +27,7 @@ fn session(
     attempt: u32,
     channel: String,
     context: Vec<u8>,
-    role: &str,
+    role: Role,
     threads: usize,
 ) -> PyResult<Session> {
     Ok(Session {
@@ -35,7 +35,7 @@ fn session(
         attempt,
         channel,
         context,
-        role: Role::parse(role).map_err(refused)?,
+        role,
         threads,
     })
 }
@@ -62,6 +62,7 @@ impl BitTriples {
         count: u64,
         threads: usize,
     ) -> PyResult<Self> {
+        let role = Role::parse(role).map_err(refused)?;
         let session = session(seed, attempt, channel, context, role, threads)?;
         let source = field.map_or(Source::Thin, |field| Source::Rich { field });
         py.detach(|| Machine::new(session, source, count))
@@ -118,6 +119,7 @@ impl WordTriples {
         count: u64,
         threads: usize,
     ) -> PyResult<Self> {
+        let role = Role::parse(role).map_err(refused)?;
         let session = session(seed, attempt, channel, context, role, threads)?;
         py.detach(|| WordMachine::new(session, count))
             .map(Self)
@@ -174,14 +176,8 @@ impl WordTransfers {
         count: u64,
         threads: usize,
     ) -> PyResult<Self> {
-        let session = Session {
-            seed: Secret::new(fixed("a job seed", seed)?),
-            attempt,
-            channel,
-            context,
-            role: transfers::role(role).map_err(refused)?,
-            threads,
-        };
+        let role = transfers::role(role).map_err(refused)?;
+        let session = session(seed, attempt, channel, context, role, threads)?;
         let source = field.map_or(Source::Thin, |field| Source::Rich { field });
         py.detach(|| TransferMachine::new(session, source, count))
             .map(Self)
@@ -206,16 +202,16 @@ impl WordTransfers {
         self.0.progress()
     }
 
-    /// The sender's zeros and ones, or the receiver's choices and words.
+    /// Words of zeros and of ones at the sender, choices and words at the receiver.
     fn finish<'py>(
         &mut self,
         py: Python<'py>,
     ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
-        let (first, second) = match py.detach(|| self.0.finish()).map_err(refused)? {
+        let (left, right) = match py.detach(|| self.0.finish()).map_err(refused)? {
             Transfers::Sent { zeros, ones } => (zeros, ones),
             Transfers::Chosen { choices, words } => (choices, words),
         };
-        Ok((long_words(py, &first)?, long_words(py, &second)?))
+        Ok((long_words(py, &left)?, long_words(py, &right)?))
     }
 
     fn again(&mut self, py: Python<'_>, count: u64) -> PyResult<()> {
@@ -225,6 +221,6 @@ impl WordTransfers {
 
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<BitTriples>()?;
-    m.add_class::<WordTransfers>()?;
-    m.add_class::<WordTriples>()
+    m.add_class::<WordTriples>()?;
+    m.add_class::<WordTransfers>()
 }
