@@ -2,6 +2,7 @@
 //! products of words from RLWE. Semi-honest: each side follows the protocol, and may look at all that it sees.
 
 pub mod bits;
+pub mod matrices;
 mod rich;
 mod rlwe;
 mod session;

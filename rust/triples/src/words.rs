@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::Refusal;
-use crate::rlwe::{ANSWER_LEN, Evaluator, Holder, KEYS_LEN, PLAIN, QUESTION_LEN, SLOTS, combine};
+use crate::rlwe::{ANSWER_LEN, Evaluator, Holder, PLAIN, QUESTION_LEN, SLOTS, combine, keys_len};
 use crate::session::{self, Outgoing, Role, Session, failed, unasked, unfinished};
 
 /// Most triples that are asked for at once.
@@ -83,7 +83,7 @@ impl WordTriples {
         let side = match session.role {
             Role::First => Side::First {
                 holder: Box::new(
-                    workers.install(|| Holder::new(&mut session.stream("words", "keys"))),
+                    workers.install(|| Holder::new(&mut session.stream("words", "keys"), PLAIN)),
                 ),
                 introduced: false,
             },
@@ -185,8 +185,8 @@ impl WordTriples {
                 }
                 let (number, plain) = (self.first + self.asked, plain(self.asked));
                 let words = slots(self.asked);
-                let (a, b) = (&self.out.a[words.clone()], &self.out.b[words]);
-                let ask = || holder.ask(number, plain, a, b, &[QUESTION]);
+                let own = [&self.out.a[words.clone()], &self.out.b[words]];
+                let ask = || holder.ask(number, plain, own, &[QUESTION]);
                 let bytes = self.workers.install(ask);
                 self.asked += 1;
                 outgoing(bytes, format!("question/{number}"))
@@ -264,7 +264,7 @@ impl WordTriples {
                 randomness,
                 ..
             } => {
-                let keys = session::body(bytes, KEYS, KEYS_LEN)?;
+                let keys = session::body(bytes, KEYS, keys_len(PLAIN))?;
                 *evaluator = Some(Box::new(Evaluator::new(keys, randomness)?));
             }
         }
