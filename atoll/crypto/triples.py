@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,9 @@ class _Kernel(Protocol):
     @property
     def done(self) -> bool: ...
     def progress(self) -> tuple[int, int]: ...
+
+
+class _Batches(_Kernel, Protocol):
     def finish(self) -> tuple[bytes, bytes, bytes]: ...
     def again(self, count: int) -> None: ...
 
@@ -79,23 +82,25 @@ def _check_count(count: int, most: int) -> None:
         raise AtollError("E_FORMAT", f"Triples are made up to {most} at once, got {count}.")
 
 
-class _Session:
-    """A machine of `atoll.protocols.driver` that makes batches of triples, one after the other.
+K = TypeVar("K", bound=_Kernel)
+
+
+class _Session(Generic[K]):
+    """A machine of `atoll.protocols.driver` that does one thing after the other under the same keys.
 
     All bytes it sends follow from seed, attempt, channel and arguments, whatever the timing and the number of
     threads. It is driven by one thread at a time; `progress` may be read from another.
     """
 
-    def __init__(self, core: _Kernel, most: int) -> None:
+    def __init__(self, core: K) -> None:
         self._lock = threading.Lock()
         self._core = core
-        self._most = most
         self._progress = core.progress()
 
     def next_message(self) -> tuple[bytes, str, bool] | None:
         """`(bytes, step, opens)` of the next message; `None` while the peer's comes first, and at the end.
 
-        `opens` is never true: triples open nothing.
+        `opens` is never true: shares open nothing.
         """
         with self._lock, kernel_errors(step=_STEP):
             message = self._core.next_message()
@@ -114,13 +119,21 @@ class _Session:
 
     @property
     def done(self) -> bool:
-        """True when nothing of this batch is left to send or to receive."""
+        """True when nothing is left to send or to receive of what was asked for."""
         with self._lock:
             return self._core.done
 
     def progress(self) -> tuple[int, int]:
-        """Parts of this batch that are made, and all of them; never waits for a step that runs."""
+        """Parts that are made, and all of them; never waits for a step that runs."""
         return self._progress
+
+
+class _Triples(_Session[_Batches]):
+    """A session that makes batches of triples."""
+
+    def __init__(self, core: _Batches, most: int) -> None:
+        super().__init__(core)
+        self._most = most
 
     def finish(self) -> Triples:
         """The triples of this batch as read-only arrays, handed out once; `E_STATE` before the end and after it."""
@@ -144,7 +157,7 @@ class _Session:
             self._progress = self._core.progress()
 
 
-class BitTriples(_Session):
+class BitTriples(_Triples):
     """Bit triples by oblivious transfer (semi-honest): `(a0 ^ a1) & (b0 ^ b1) == c0 ^ c1`.
 
     Args:
@@ -182,7 +195,7 @@ class BitTriples(_Session):
         super().__init__(core, MAX_BITS)
 
 
-class WordTriples(_Session):
+class WordTriples(_Triples):
     """Products of words under RLWE encryption (semi-honest): `(a0 + a1) * (b0 + b1) == c0 + c1` modulo 2^64.
 
     Made in groups of 8192, of which each takes 1.6 MB, most of it from the first side, and 12 ms of processor time.
@@ -215,3 +228,94 @@ class WordTriples(_Session):
         with kernel_errors(step=_STEP):
             core = _core.WordTriples(seed, attempt, channel, context, role, count, threads)
         super().__init__(core, MAX_WORDS)
+
+
+class _Products(_Kernel, Protocol):
+    def finish(self) -> bytes: ...
+    def again(self, right: bytes | None) -> None: ...
+
+
+def _entries(matrix: Words, rows: int, columns: int) -> bytes:
+    if matrix.dtype != np.uint64 or matrix.shape != (rows, columns):
+        text = (
+            f"A matrix of {rows} by {columns} words of 64 bits is due, got {matrix.shape} of {matrix.dtype}."
+        )
+        raise AtollError("E_FORMAT", text)
+    return np.ascontiguousarray(matrix, "<u8").tobytes()
+
+
+def matrix_bytes(rows: int, inner: int, columns: int) -> int:
+    """Bytes that both sides send for one product of these sizes, without headers and 190 KB of keys.
+
+    Raises:
+        AtollError: `E_FORMAT` for a size below 1, `E_TOO_LARGE` for a matrix of more than 2^26 entries.
+    """
+    _check_sizes(rows, inner, columns)
+    with kernel_errors(step=_STEP):
+        return _core.matrix_bytes(rows, inner, columns)
+
+
+def _check_sizes(*sizes: int) -> None:
+    if any(not 1 <= size < 1 << 32 for size in sizes):
+        raise AtollError("E_FORMAT", f"Sizes of matrices are at least 1, got {sizes}.")
+
+
+class MatrixProduct(_Session[_Products]):
+    """Shares of a product of two matrices modulo 2^64, of which each side has one (semi-honest).
+
+    The first side has the right matrix, the second the left one; for shared matrices both directions are run, and each
+    side multiplies its own halves. The left matrix is transformed once, and serves for as many right ones as are asked
+    for; it takes 24 bytes an entry for each column of a block, at most 1 GB where blocks of several columns are chosen.
+
+    Args:
+        role: `first` gives the right matrix, `second` the left one.
+        seed: 32 secret bytes of this party's job.
+        attempt: number of the attempt, 0 to 2^32 - 1; a new attempt draws fresh randomness.
+        channel: name of the channel, a label of the randomness; the same on both sides.
+        sizes: rows of the left matrix, its columns, columns of the right matrix; the same on both sides.
+        own: words of 64 bits, `(inner, columns)` at the first side, `(rows, inner)` at the second.
+        context: bytes that name what the session is for, the same on both sides.
+        threads: worker threads, 1 to 1024.
+
+    Raises:
+        AtollError: `E_FORMAT` for arguments out of range or a matrix of another size, `E_TOO_LARGE` for a matrix of
+            more than 2^26 entries.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        seed: bytes,
+        attempt: int,
+        channel: str,
+        sizes: tuple[int, int, int],
+        own: Words,
+        *,
+        context: bytes = b"",
+        threads: int = 1,
+    ) -> None:
+        _check(seed, attempt, 0, threads, 0)
+        _check_sizes(*sizes)
+        self._sizes = rows, inner, columns = sizes
+        entries = _entries(own, *((inner, columns) if role == "first" else (rows, inner)))
+        with kernel_errors(step=_STEP):
+            core = _core.MatrixProduct(seed, attempt, channel, context, role, sizes, entries, threads)
+        super().__init__(core)
+
+    def finish(self) -> Words:
+        """This side's share of the product, `(rows, columns)`, read-only, handed out once; `E_STATE` otherwise."""
+        with self._lock, kernel_errors(step=_STEP):
+            share = self._core.finish()
+        return np.frombuffer(share, "<u8").reshape(self._sizes[0], self._sizes[2])
+
+    def again(self, right: Words | None = None) -> None:
+        """Begins the product of the same left matrix with another right one, which the first side alone gives.
+
+        Raises:
+            AtollError: `E_STATE` if the product before was not taken, `E_FORMAT` for a matrix of another size, or for
+                one at the second side.
+        """
+        entries = None if right is None else _entries(right, *self._sizes[1:])
+        with self._lock, kernel_errors(step=_STEP):
+            self._core.again(entries)
+            self._progress = self._core.progress()
