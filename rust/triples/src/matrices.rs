@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use atoll_primitives::stream::Stream;
+
 use crate::Refusal;
 use crate::rlwe::{BlockEvaluator, Holder, POLYNOMIAL_LEN, keys_len};
 use crate::session::{self, Outgoing, Role, Session, failed, unasked, unfinished};
@@ -28,7 +30,7 @@ enum Side {
     },
     Second {
         evaluator: Option<Box<BlockEvaluator>>,
-        randomness: atoll_primitives::stream::Stream,
+        randomness: Box<Stream>,
         left: Vec<u64>,
         answers: VecDeque<Vec<u8>>,
     },
@@ -78,7 +80,7 @@ impl MatrixProduct {
             },
             Role::Second => Side::Second {
                 evaluator: None,
-                randomness: session.stream("matrices", "answers"),
+                randomness: Box::new(session.stream("matrices", "answers")),
                 left: own,
                 answers: VecDeque::new(),
             },
@@ -259,7 +261,7 @@ impl MatrixProduct {
                 let body = session::body(bytes, BLOCK, POLYNOMIAL_LEN)?;
                 evaluator.take(self.first + self.asked, body)?;
                 self.asked += 1;
-                if self.asked % inner as u64 == 0 {
+                if self.asked.is_multiple_of(inner as u64) {
                     let column = self.asked as usize / inner - 1;
                     let made = self.workers.install(|| evaluator.answer(&[ANSWER]));
                     for (row, (answer, mut masks)) in made.into_iter().enumerate() {

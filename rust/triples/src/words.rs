@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use atoll_primitives::stream::Stream;
+
 use crate::Refusal;
 use crate::rlwe::{ANSWER_LEN, Evaluator, Holder, PLAIN, QUESTION_LEN, SLOTS, combine, keys_len};
 use crate::session::{self, Outgoing, Role, Session, failed, unasked, unfinished};
@@ -39,7 +41,7 @@ enum Side {
     },
     Second {
         evaluator: Option<Box<Evaluator>>,
-        randomness: atoll_primitives::stream::Stream,
+        randomness: Box<Stream>,
         answers: VecDeque<Vec<u8>>,
     },
 }
@@ -89,7 +91,7 @@ impl WordTriples {
             },
             Role::Second => Side::Second {
                 evaluator: None,
-                randomness: session.stream("words", "answers"),
+                randomness: Box::new(session.stream("words", "answers")),
                 answers: VecDeque::new(),
             },
         };

@@ -7,16 +7,12 @@ use zeroize::Zeroize;
 use super::evaluate::{Key, Switch, read_keys, rounded};
 use super::holder::{Holder, Message, numbers, public};
 use super::matrix::{Decoder, Encoder, MATRIX_DROPPED, Plan};
-use super::modulus::Modulus;
 use super::pack::unpack;
 use super::sample::Source;
+use super::simd::{self, TILE};
 use super::{FLOOD_BITS, LIMBS, POLYNOMIAL_LEN, PRIMES, Ring, SLOTS};
 use crate::Refusal;
 
-/// Values that stay near while products of blocks are added up.
-const TILE: usize = 256;
-/// Products that are added before they are reduced; at most 15.
-const TOGETHER: usize = 12;
 /// Purposes of one answer.
 const PURPOSES: u64 = 4;
 
@@ -94,21 +90,6 @@ impl Drop for BlockEvaluator {
 
 /// An answer's bytes, and the masks of its entries.
 pub(crate) type Answer = (Vec<u8>, Vec<u64>);
-
-/// Adds `sum x y / 2^64` to what stands in `out`.
-fn add_products<const N: usize>(
-    m: Modulus,
-    pairs: [(&[u64; TILE], &[u64; TILE]); N],
-    out: &mut [u64; TILE],
-) {
-    for (at, out) in out.iter_mut().enumerate() {
-        let mut sum = 0u128;
-        for (x, y) in &pairs {
-            sum += u128::from(x[at]) * u128::from(y[at]);
-        }
-        *out = m.add(*out, m.fold_many(sum));
-    }
-}
 
 fn tile(values: &[u64], at: usize) -> &[u64; TILE] {
     &values.as_chunks::<TILE>().0[at]
@@ -192,19 +173,9 @@ impl BlockEvaluator {
                                 let left = &self.left[row * inner + block][limb];
                                 (tile(&right[block][part][limb], at), tile(left, at))
                             };
-                            let mut block = 0;
-                            while block + TOGETHER <= inner {
-                                let pairs: [_; TOGETHER] = std::array::from_fn(|i| pair(block + i));
-                                add_products(m, pairs, out);
-                                block += TOGETHER;
-                            }
-                            while block + 3 <= inner {
-                                add_products(m, [0, 1, 2].map(|i| pair(block + i)), out);
-                                block += 3;
-                            }
-                            while block < inner {
-                                add_products(m, [pair(block)], out);
-                                block += 1;
+                            let pairs: Vec<_> = (0..inner).map(pair).collect();
+                            for pairs in pairs.chunks(simd::TOGETHER) {
+                                simd::add_products(m, pairs, out);
                             }
                         }
                         out

@@ -12,6 +12,7 @@ mod modulus;
 mod ntt;
 mod pack;
 mod sample;
+mod simd;
 
 pub(crate) use blocks::BlockEvaluator;
 pub(crate) use evaluate::Evaluator;

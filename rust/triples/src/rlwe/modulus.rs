@@ -7,14 +7,14 @@ pub(crate) struct Modulus {
     /// floor(2^124 / q).
     barrett: u64,
     /// -1/q modulo 2^64.
-    negative_inverse: u64,
+    pub(super) negative_inverse: u64,
 }
 
 /// A factor, and floor(2^64 factor / q): what makes products with it cheap.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Factor {
-    value: u64,
-    quotient: u64,
+    pub(super) value: u64,
+    pub(super) quotient: u64,
 }
 
 impl Modulus {
