@@ -75,8 +75,9 @@ pub(crate) struct BlockEvaluator {
     secret: Source,
     key: Vec<Key>,
     plan: Plan,
-    /// Transforms of the left matrix's blocks, row of blocks by row.
-    left: Vec<Limbs>,
+    /// Of each limb the transforms of the left matrix's blocks: by tiles, then rows of blocks, then blocks, so that sums are
+    /// made in the order of memory.
+    left: Vec<Vec<u64>>,
     /// First and second parts of the ciphertexts of one column of blocks.
     right: Vec<[Limbs; 2]>,
     answers: u64,
@@ -84,16 +85,12 @@ pub(crate) struct BlockEvaluator {
 
 impl Drop for BlockEvaluator {
     fn drop(&mut self) {
-        self.left.iter_mut().flatten().for_each(Zeroize::zeroize);
+        self.left.iter_mut().for_each(Zeroize::zeroize);
     }
 }
 
 /// An answer's bytes, and the masks of its entries.
 pub(crate) type Answer = (Vec<u8>, Vec<u64>);
-
-fn tile(values: &[u64], at: usize) -> &[u64; TILE] {
-    &values.as_chunks::<TILE>().0[at]
-}
 
 impl BlockEvaluator {
     /// From the other side's public key and the own matrix, row by row.
@@ -109,18 +106,24 @@ impl BlockEvaluator {
         let ring = Ring::new();
         let (public, mut keys) = read_keys(bytes, 1, &ring)?;
         let [rows, inner, _] = plan.counts();
-        let left = (0..rows * inner)
-            .into_par_iter()
-            .map(|at| {
-                let mut words = plan.left(matrix, at / inner, at % inner);
-                let limbs = ring.limbs(0).map(|ntt| {
-                    let mut values: Vec<u64> =
-                        words.iter().map(|word| ntt.modulus.word(*word)).collect();
+        let blocks = rows * inner;
+        let left = (ring.limbs(0).into_par_iter())
+            .map(|ntt| {
+                let mut all = vec![0; blocks * SLOTS];
+                for block in 0..blocks {
+                    let mut values = plan.left(matrix, block / inner, block % inner);
+                    for value in &mut values {
+                        *value = ntt.modulus.word(*value);
+                    }
                     ntt.forward(&mut values);
-                    values
-                });
-                words.zeroize();
-                limbs
+                    let tiles = all.as_chunks_mut::<TILE>().0.iter_mut();
+                    let own = tiles.skip(block).step_by(blocks);
+                    for (out, tile) in own.zip(values.as_chunks::<TILE>().0) {
+                        *out = *tile;
+                    }
+                    values.zeroize();
+                }
+                all
             })
             .collect();
         Ok(Self {
@@ -165,17 +168,24 @@ impl BlockEvaluator {
             .map(|task| {
                 let (limb, at) = (task / tiles, task % tiles);
                 let m = self.ring.limbs(0)[limb].modulus;
-                (0..rows)
-                    .map(|row| {
+                let right: Vec<[&[u64; TILE]; 2]> = (right.iter())
+                    .map(|parts| [0, 1].map(|part| &parts[part][limb].as_chunks::<TILE>().0[at]))
+                    .collect();
+                let left = self.left[limb].as_chunks::<TILE>().0.chunks_exact(inner);
+                (left.skip(at * rows).take(rows))
+                    .map(|left| {
                         let mut out = [[0; TILE]; 2];
-                        for (part, out) in out.iter_mut().enumerate() {
-                            let pair = |block: usize| {
-                                let left = &self.left[row * inner + block][limb];
-                                (tile(&right[block][part][limb], at), tile(left, at))
-                            };
-                            let pairs: Vec<_> = (0..inner).map(pair).collect();
-                            for pairs in pairs.chunks(simd::TOGETHER) {
-                                simd::add_products(m, pairs, out);
+                        for (left, right) in left
+                            .chunks(simd::TOGETHER)
+                            .zip(right.chunks(simd::TOGETHER))
+                        {
+                            for (part, out) in out.iter_mut().enumerate() {
+                                let mut pairs = [(&left[0], &left[0]); simd::TOGETHER];
+                                let found = left.iter().zip(right);
+                                for (pair, (left, right)) in pairs.iter_mut().zip(found) {
+                                    *pair = (left, right[part]);
+                                }
+                                simd::add_products(m, &pairs[..left.len()], out);
                             }
                         }
                         out

@@ -272,4 +272,34 @@ mod tests {
             prop_assert_eq!(out, out2);
         }
     }
+
+    /// `cargo test --release -p atoll-triples --lib simd::tests::cost -- --ignored --nocapture`
+    #[test]
+    #[ignore = "takes a second"]
+    fn cost() {
+        let m = PRIMES[0];
+        let factors: Vec<[Tile; 2]> = (0..12).map(|i| [tile(m, 1, i), tile(m, 1, !i)]).collect();
+        let pairs: Vec<(&Tile, &Tile)> = factors.iter().map(|[x, y]| (x, y)).collect();
+        let time = |name: &str, work: &mut dyn FnMut()| {
+            let least = (0..40)
+                .map(|_| {
+                    let begun = std::time::Instant::now();
+                    (0..200).for_each(|_| work());
+                    begun.elapsed().as_secs_f64()
+                })
+                .fold(f64::MAX, f64::min);
+            println!("{name}: {:.2} ns", least / 200.0 / TILE as f64 * 1e9);
+        };
+        let mut out = tile(m, 1, 5);
+        time("12 products", &mut || add_products(m, &pairs, &mut out));
+        time("plain", &mut || add_products_plain(m, &pairs, &mut out));
+        let (mut low, mut high) = (tile(m, 2, 1), tile(m, 2, 2));
+        let root = m.factor(12345 << 40);
+        time("butterfly", &mut || forward(m, &mut low, &mut high, root));
+        time("plain", &mut || forward_plain(m, &mut low, &mut high, root));
+        time("backward", &mut || backward(m, &mut low, &mut high, root));
+        time("plain", &mut || {
+            backward_plain(m, &mut low, &mut high, root)
+        });
+    }
 }
