@@ -14,6 +14,7 @@ from reference.hidden_totals_cases import hidden
 from reference.lookup_totals_cases import lookup_totals
 from reference.row_tree_cases import row_tree
 from reference.sealed_lookup_cases import sealed_lookup
+from reference.triples_cases import triples
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors"
 
@@ -317,6 +318,7 @@ FILES = {
     "keys.json": key_digests,
     "row_tree.json": row_tree,
     "sealed_lookup.json": sealed_lookup,
+    "triples.json": triples,
 }
 
 

@@ -242,7 +242,7 @@ mod tests {
             match state >> 60 {
                 0 => 0,
                 1..4 => times * m.q - 1,
-                _ => (u128::from(state) * u128::from(times * m.q) >> 64) as u64,
+                _ => ((u128::from(state) * u128::from(times * m.q)) >> 64) as u64,
             }
         })
     }

@@ -22,7 +22,7 @@ fn an_answer_opens_to_the_masked_sum_of_products() {
     let [a0, b0, a1, b1] = ["a0", "b0", "a1", "b1"].map(words);
     let mut opened = Vec::new();
     let mut masks = Vec::new();
-    for plain in 0..PLAIN {
+    for (plain, prime) in PRIMES.iter().enumerate().take(PLAIN) {
         let number = 30 + plain as u64;
         let question = holder.ask(number, plain, [&a0, &b0], &[7]);
         assert_eq!(question.len(), 1 + QUESTION_LEN);
@@ -30,7 +30,7 @@ fn an_answer_opens_to_the_masked_sum_of_products() {
             (evaluator.answer(number, plain, &question[1..], [&a1, &b1], &[8])).unwrap();
         assert_eq!(answer.len(), 1 + ANSWER_LEN);
         let found = holder.open(plain, &answer[1..]).unwrap();
-        let p = i128::from(PRIMES[plain].q);
+        let p = i128::from(prime.q);
         for at in 0..SLOTS {
             let [a0, b0, a1, b1] = [&a0, &b0, &a1, &b1].map(|words| i128::from(words[at] as i64));
             // Of up to 2^127 each.
