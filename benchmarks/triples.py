@@ -1,9 +1,11 @@
 """Correlated randomness of two parties: whole runs between two processes over a TCP connection of this machine.
 
-    python benchmarks/triples.py [--bits 200000000] [--fields 2,4] [--thin 8388608] [--words 1000000] [--repeats 3]
+    python benchmarks/triples.py [--bits 200000000] [--fields 2,4] [--thin 8388608] [--words 1000000]
+        [--matrices 100000x100x1,1000x1000x1000] [--repeats 3]
 
-One thread at each side, set-up included. `cpu s` is that of both sides, `most cpu s` that of the busier one, `MB` what
-both send, `turns` how many messages follow upon each other where nothing else waits. `ns` is wall time for one triple.
+One thread at each side. `cpu s` is that of both sides, `most cpu s` that of the busier one, `MB` what both send,
+`turns` how many messages follow upon each other where nothing else waits. `ns` is wall time for one triple, or one product of
+entries. Set-up is part of it, but not where a matrix is warm: there the left one is transformed before.
 """
 
 from __future__ import annotations
@@ -12,16 +14,19 @@ import multiprocessing
 import resource
 import socket
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 from harness.report import Report, Row, numbers, parser
 from harness.tcp import TcpChannel
 
-from atoll.crypto.triples import BitTriples, Rich, Role, Thin, Triples, WordTriples
+from atoll.crypto.triples import BitTriples, MatrixProduct, Rich, Role, Thin, Triples, WordTriples
 from atoll.protocols.driver import drive
 
 Kind = Rich | Thin | None
+Sizes = tuple[int, int, int]
 ROLES: tuple[Role, Role] = ("first", "second")
 #: How many of the triples are compared with their products.
 CHECKED = 10_000
@@ -37,26 +42,61 @@ def make(role: Role, kind: Kind, count: int) -> BitTriples | WordTriples:
     return BitTriples(role, seed, 0, "c", count, source=kind)
 
 
+def spent() -> float:
+    """Processor time of this process so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def peak() -> int:
+    """Largest resident size of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
 def party(sock: socket.socket, role: Role, kind: Kind, count: int, out: Connection) -> None:
-    """One process."""
+    """One process that makes triples."""
     channel = TcpChannel(sock)
     out.send("ready")
     out.recv()
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    begun = time.perf_counter()
+    cpu, begun = spent(), time.perf_counter()
     machine = make(role, kind, count)
     drive(machine, channel, before_open=lambda: None)
     made = machine.finish()
     wall = time.perf_counter() - begun
     channel.close()
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
     some = [part[:CHECKED] for part in (made.a, made.b, made.c)]
-    out.send((wall, cpu, channel.sent, used.ru_maxrss << 10, some))
+    out.send([(wall, spent() - cpu, channel.sent, peak(), some)])
 
 
-def run(kind: Kind, count: int) -> Row:
-    """Both processes."""
+def factor(role: Role, sizes: Sizes) -> np.ndarray:
+    """The matrix of one side."""
+    rows, inner, columns = sizes
+    shape = (inner, columns) if role == "first" else (rows, inner)
+    return np.random.default_rng(ROLES.index(role)).integers(0, 2**64, shape, dtype=np.uint64)
+
+
+def multiplier(sock: socket.socket, role: Role, kind: Kind, sizes: Sizes, out: Connection) -> None:
+    """One process that multiplies matrices twice, cold and warm."""
+    channel = TcpChannel(sock)
+    own, found = factor(role, sizes), []
+    machine: MatrixProduct | None = None
+    out.send("ready")
+    out.recv()
+    for _ in ("cold", "warm"):
+        cpu, begun, sent = spent(), time.perf_counter(), channel.sent
+        if machine is None:
+            machine = MatrixProduct(role, role.encode().ljust(32, b"\0"), 0, "c", sizes, own)
+        else:
+            machine.again(own if role == "first" else None)
+        drive(machine, channel, before_open=lambda: None)
+        share = machine.finish()
+        found.append((time.perf_counter() - begun, spent() - cpu, channel.sent - sent, peak(), share[:3]))
+    channel.close()
+    out.send(found)
+
+
+def both(work: Callable[..., None], kind: Kind, what: int | Sizes) -> list[list[tuple[Any, ...]]]:
+    """What both processes found."""
     context = multiprocessing.get_context("spawn")
     with socket.create_server(("127.0.0.1", 0)) as server:
         left = socket.create_connection(server.getsockname())
@@ -64,7 +104,7 @@ def run(kind: Kind, count: int) -> Row:
     outs, processes = [], []
     for role, sock in zip(ROLES, (left, right), strict=True):
         here, there = context.Pipe()
-        process = context.Process(target=party, args=(sock, role, kind, count, there))
+        process = context.Process(target=work, args=(sock, role, kind, what, there))
         process.start()
         sock.close()
         outs.append(here)
@@ -76,23 +116,57 @@ def run(kind: Kind, count: int) -> Row:
     found = [out.recv() for out in outs]
     for process in processes:
         process.join()
-    x, y = (Triples(*side[4]) for side in found)
-    plain = (x.a ^ y.a) & (x.b ^ y.b) ^ x.c ^ y.c
-    assert not np.any((x.a + y.a) * (x.b + y.b) - x.c - y.c if kind is None else plain)
-    wall = max(side[0] for side in found)
-    sent = sum(side[2] for side in found)
+    return found
+
+
+def row(what: str, count: int, turns: int, sides: tuple[tuple[Any, ...], ...]) -> Row:
+    """One line of the table."""
+    wall = max(side[0] for side in sides)
+    sent = sum(side[2] for side in sides)
     return {
-        "what": "words" if kind is None else f"bits, {kind}",
+        "what": what,
         "count": count,
         "wall s": wall,
-        "cpu s": sum(side[1] for side in found),
-        "most cpu s": max(side[1] for side in found),
+        "cpu s": sum(side[1] for side in sides),
+        "most cpu s": max(side[1] for side in sides),
         "MB": sent / 1e6,
         "bits each": 8 * sent / count,
-        "turns": TURNS[type(kind)],
+        "turns": turns,
         "ns": wall / count * 1e9,
-        "peak MB": max(side[3] for side in found) / 1e6,
+        "peak MB": max(side[3] for side in sides) / 1e6,
     }
+
+
+def run(kind: Kind, count: int) -> Row:
+    """Triples of one kind."""
+    sides = tuple(found[0] for found in both(party, kind, count))
+    x, y = (Triples(*side[4]) for side in sides)
+    plain = (x.a ^ y.a) & (x.b ^ y.b) ^ x.c ^ y.c
+    assert not np.any((x.a + y.a) * (x.b + y.b) - x.c - y.c if kind is None else plain)
+    return row("words" if kind is None else f"bits, {kind}", count, TURNS[type(kind)], sides)
+
+
+def multiply(report: Report, sizes: Sizes, repeats: int) -> None:
+    """A product of matrices, cold and warm."""
+    warm: list[Row] = []
+    name = " x ".join(map(str, sizes))
+
+    def cold(_: int) -> Row:
+        first, second = both(multiplier, None, sizes)
+        expected = factor("second", sizes)[:3] @ factor("first", sizes)
+        assert all(np.array_equal(x[4] + y[4], expected) for x, y in zip(first, second, strict=True))
+        count = sizes[0] * sizes[1] * sizes[2]
+        warm.append(row(f"matrices, {name}, warm", count, 2, (first[1], second[1])))
+        return row(f"matrices, {name}", count, 4, (first[0], second[0]))
+
+    report.repeat(repeats, cold)
+    report.repeat(repeats, warm.__getitem__)
+
+
+def sizes_of(text: str) -> list[Sizes]:
+    """`2x3x4,5x6x7` as a list."""
+    found = [tuple(int(size) for size in part.split("x")) for part in text.split(",") if part]
+    return [(rows, inner, columns) for rows, inner, columns in found]
 
 
 def main() -> None:
@@ -101,6 +175,12 @@ def main() -> None:
     arguments.add_argument("--fields", type=numbers, default=[2, 4], help="log2 of the sizes of fields")
     arguments.add_argument("--thin", type=int, default=1 << 23, help="bit triples of a thin link")
     arguments.add_argument("--words", type=int, default=1_000_000, help="word triples")
+    arguments.add_argument(
+        "--matrices",
+        type=sizes_of,
+        default=[(100_000, 100, 1), (1000, 1000, 1000)],
+        help="rows, inner size and columns",
+    )
     arguments.add_argument("--repeats", type=int, default=3)
     options = arguments.parse_args()
     numbers_of = ["wall s", "cpu s", "most cpu s", "MB", "bits each", "turns", "ns", "peak MB"]
@@ -110,6 +190,8 @@ def main() -> None:
     for kind, count in kinds:
         if count:
             report.repeat(options.repeats, lambda _, kind=kind, count=count: run(kind, count))
+    for sizes in options.matrices:
+        multiply(report, sizes, options.repeats)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from reference.hintless import hintless
 from reference.lookup_totals_cases import lookup_totals
 from reference.row_tree_cases import row_tree
 from reference.sealed_lookup_cases import sealed_lookup
+from reference.triples_cases import triples
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors"
 
@@ -319,6 +320,7 @@ FILES = {
     "keys.json": key_digests,
     "row_tree.json": row_tree,
     "sealed_lookup.json": sealed_lookup,
+    "triples.json": triples,
 }
 
 

@@ -18,6 +18,7 @@ COINS = 21
 #: Range of each of the three uniform numbers of the flood, and the bits that an answer drops.
 FLOOD_BITS = 120
 DROPPED = (60, 52)
+MATRIX_DROPPED = (52, 44)
 #: The homomorphic encryption standard (Albrecht et al., eprint 2019/939): N = 8192, ternary secret, 128 bits.
 STANDARD = 218
 _LWE = runpy.run_path(str(Path(__file__).with_name("lwe_parameters.py")))
@@ -70,13 +71,19 @@ def fisher() -> float:
     return 4 + middle
 
 
-def flood_distance(products: int) -> float:
-    """Statistical distance of all answers' noise from the flood alone.
+def matrix_noise(rows: int, inner: int, columns: int, row_block: int, entry_bits: int = 63) -> float:
+    """The same for a product of matrices: an error for each entry of a block of rows, times the largest entry."""
+    one = error_variance() * min(row_block, rows) * inner * 4.0**entry_bits
+    return 1.01 * math.sqrt(one * rows * columns)
+
+
+def flood_distance(noise: float) -> float:
+    """Statistical distance of all answers' noise, a vector of this length at most, from the flood alone.
 
     For a family of shifts the squared Hellinger distance of one coordinate is at most shift^2 I / 8; it adds up over
     coordinates, and the statistical distance is at most sqrt 2 times its root.
     """
-    squared = hidden_noise(products) ** 2 * fisher() / 8 / 2.0 ** (2 * FLOOD_BITS)
+    squared = noise**2 * fisher() / 8 / 2.0 ** (2 * FLOOD_BITS)
     return math.log2(math.sqrt(2 * squared))
 
 
@@ -93,6 +100,14 @@ def wrong_reading() -> float:
     return 1 - ratio**2 / 2 * math.log2(math.e)
 
 
+def wrong_word() -> float:
+    """That one word of a product of matrices is read wrongly: noise beyond p Q / 2^65."""
+    most = PRIMES[0] * PRIMES[PLAIN] / 2.0**65
+    bounded = 1.5 * 2.0**FLOOD_BITS / PRIMES[PLAIN + 1] + 2.0 ** (MATRIX_DROPPED[0] - 1) + 2.0 ** (2 + 13)
+    ratio = (most - bounded) / (math.sqrt(N / 12) * 2.0 ** MATRIX_DROPPED[1])
+    return 1 - ratio**2 / 2 * math.log2(math.e)
+
+
 def main() -> None:
     """Prints the checks."""
     bits = modulus_bits()
@@ -102,8 +117,17 @@ def main() -> None:
         f"wrong product 2^{wrong_product():.1f} each, wrong reading 2^{wrong_reading():.0f} each coefficient"
     )
     for log in (13, 20, 24, 28, 32):
-        print(f"2^{log} products: distance of the noise 2^{flood_distance(1 << log):.1f}, ", end="")
+        print(
+            f"2^{log} products: distance of the noise 2^{flood_distance(hidden_noise(1 << log)):.1f}, ",
+            end="",
+        )
         print(f"any product wrong 2^{log + wrong_product():.1f}")
+    print(f"matrices: wrong reading below 2^{max(wrong_word(), -1000):.0f} each word")
+    for sizes in ((100_000, 100, 1, 2048), (1000, 1000, 1000, 8)):
+        found = [flood_distance(matrix_noise(*sizes, bits)) for bits in (63, 61, 53)]
+        print(
+            f"{sizes}: distance 2^{found[0]:.1f}, entries below 2^61 2^{found[1]:.1f}, below 2^53 2^{found[2]:.1f}"
+        )
 
 
 if __name__ == "__main__":

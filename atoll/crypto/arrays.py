@@ -107,6 +107,14 @@ class Streams:
             return np.frombuffer(self._core.order_after(places), np.uint32)
 
 
+def matrix_product(x: U64, y: U64, threads: int = 1) -> U64:
+    """The product of two matrices in plain words, (m, k) times (k, n), modulo 2^64."""
+    (rows, inner), columns = x.shape, y.shape[1]
+    with kernel_errors(step=STEP):
+        out = _core.array_matrix_product(_flat(x), _flat(y), (rows, inner, columns), threads)
+    return _array(out, (rows, columns))
+
+
 def scale_part(
     sums: tuple[U64, U64, U64], high: U64, top: U64, result: U64, shift: int, *, first: bool
 ) -> U64:

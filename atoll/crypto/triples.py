@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Final, Generic, Literal, Protocol, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +94,14 @@ class _Kernel(Protocol[_Parts]):
     def done(self) -> bool: ...
     def progress(self) -> tuple[int, int]: ...
     def finish(self) -> _Parts: ...
+
+
+class _Batching(_Kernel[_Parts], Protocol[_Parts]):
     def again(self, count: int) -> None: ...
+
+
+class _Multiplying(_Kernel[bytes], Protocol):
+    def again(self, right: bytes | None) -> None: ...
 
 
 def _array(part: bytes) -> Words:
@@ -120,17 +127,19 @@ def _check_count(count: int, most: int) -> None:
         raise AtollError("E_FORMAT", f"At most {most} are made at once, got {count}.")
 
 
-class _Session(Generic[_Parts]):
-    """A machine of `atoll.protocols.driver` that makes batches, one after the other.
+_Core = TypeVar("_Core", bound=_Kernel[Any])
+
+
+class _Session(Generic[_Core]):
+    """A machine of `atoll.protocols.driver` that does one thing after the other under the same keys.
 
     All bytes it sends follow from seed, attempt, channel and arguments, whatever the timing and the number of
     threads. It is driven by one thread at a time; `progress` may be read from another.
     """
 
-    def __init__(self, core: _Kernel[_Parts], most: int) -> None:
+    def __init__(self, core: _Core) -> None:
         self._lock = threading.Lock()
         self._core = core
-        self._most = most
         self._progress = core.progress()
 
     def next_message(self) -> tuple[bytes, str, bool] | None:
@@ -160,8 +169,16 @@ class _Session(Generic[_Parts]):
             return self._core.done
 
     def progress(self) -> tuple[int, int]:
-        """Parts of this batch that are made, and all of them; never waits for a step that runs."""
+        """Parts that are made, and all of them; never waits for a step that runs."""
         return self._progress
+
+
+class _Batches(_Session[_Batching[_Parts]], Generic[_Parts]):
+    """A session that makes batches."""
+
+    def __init__(self, core: _Batching[_Parts], most: int) -> None:
+        super().__init__(core)
+        self._most = most
 
     def _finish(self) -> _Parts:
         with self._lock, kernel_errors(step=_STEP):
@@ -182,7 +199,7 @@ class _Session(Generic[_Parts]):
             self._progress = self._core.progress()
 
 
-class _Products(_Session[_Three]):
+class _Products(_Batches[_Three]):
     def finish(self) -> Triples:
         """The triples of this batch as read-only arrays, handed out once; `E_STATE` before the end and after it."""
         a, b, c = self._finish()
@@ -260,7 +277,7 @@ class WordTriples(_Products):
         super().__init__(core, MAX_WORDS)
 
 
-class WordTransfers(_Session[tuple[bytes, bytes]]):
+class WordTransfers(_Batches[tuple[bytes, bytes]]):
     """Random transfers of words in one direction (semi-honest): `words == where(choices, one, zero)`.
 
     A transfer of a rich link takes `16 / field - 1/8` bytes, all from the receiver; one of a thin link 0.4 bits, two
@@ -302,3 +319,89 @@ class WordTransfers(_Session[tuple[bytes, bytes]]):
         """This side's part of the batch as read-only arrays, handed out once; `E_STATE` before the end and after it."""
         left, right = self._finish()
         return (Sent if self._sends else Chosen)(_array(left), _array(right))
+
+
+def _entries(matrix: Words, rows: int, columns: int) -> bytes:
+    if matrix.dtype != np.uint64 or matrix.shape != (rows, columns):
+        text = (
+            f"A matrix of {rows} by {columns} words of 64 bits is due, got {matrix.shape} of {matrix.dtype}."
+        )
+        raise AtollError("E_FORMAT", text)
+    return np.ascontiguousarray(matrix, "<u8").tobytes()
+
+
+def matrix_bytes(rows: int, inner: int, columns: int) -> int:
+    """Bytes that both sides send for one product of these sizes, without headers and 190 KB of keys.
+
+    Raises:
+        AtollError: `E_FORMAT` for a size below 1, `E_TOO_LARGE` for a matrix of more than 2^26 entries.
+    """
+    _check_sizes(rows, inner, columns)
+    with kernel_errors(step=_STEP):
+        return _core.matrix_bytes(rows, inner, columns)
+
+
+def _check_sizes(*sizes: int) -> None:
+    if any(not 1 <= size < 1 << 32 for size in sizes):
+        raise AtollError("E_FORMAT", f"Sizes of matrices are at least 1, got {sizes}.")
+
+
+class MatrixProduct(_Session[_Multiplying]):
+    """Shares of a product of two matrices modulo 2^64, of which each side has one (semi-honest).
+
+    The first side has the right matrix, the second the left one; for shared matrices both directions are run, and each
+    side multiplies its own halves. The left matrix is transformed once, and serves for as many right ones as are asked
+    for; it takes 24 bytes an entry for each column of a block, at most 1 GB where blocks of several columns are chosen.
+
+    Args:
+        role: `first` gives the right matrix, `second` the left one.
+        seed: 32 secret bytes of this party's job.
+        attempt: number of the attempt, 0 to 2^32 - 1; a new attempt draws fresh randomness.
+        channel: name of the channel, a label of the randomness; the same on both sides.
+        sizes: rows of the left matrix, its columns, columns of the right matrix; the same on both sides.
+        own: words of 64 bits, `(inner, columns)` at the first side, `(rows, inner)` at the second.
+        context: bytes that name what the session is for, the same on both sides.
+        threads: worker threads, 1 to 1024.
+
+    Raises:
+        AtollError: `E_FORMAT` for arguments out of range or a matrix of another size, `E_TOO_LARGE` for a matrix of
+            more than 2^26 entries.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        seed: bytes,
+        attempt: int,
+        channel: str,
+        sizes: tuple[int, int, int],
+        own: Words,
+        *,
+        context: bytes = b"",
+        threads: int = 1,
+    ) -> None:
+        _check(seed, attempt, 0, threads, 0)
+        _check_sizes(*sizes)
+        self._sizes = rows, inner, columns = sizes
+        entries = _entries(own, *((inner, columns) if role == "first" else (rows, inner)))
+        with kernel_errors(step=_STEP):
+            core = _core.MatrixProduct(seed, attempt, channel, context, role, sizes, entries, threads)
+        super().__init__(core)
+
+    def finish(self) -> Words:
+        """This side's share of the product, `(rows, columns)`, read-only, handed out once; `E_STATE` otherwise."""
+        with self._lock, kernel_errors(step=_STEP):
+            share = self._core.finish()
+        return np.frombuffer(share, "<u8").reshape(self._sizes[0], self._sizes[2])
+
+    def again(self, right: Words | None = None) -> None:
+        """Begins the product of the same left matrix with another right one, which the first side alone gives.
+
+        Raises:
+            AtollError: `E_STATE` if the product before was not taken, `E_FORMAT` for a matrix of another size, or for
+                one at the second side.
+        """
+        entries = None if right is None else _entries(right, *self._sizes[1:])
+        with self._lock, kernel_errors(step=_STEP):
+            self._core.again(entries)
+            self._progress = self._core.progress()

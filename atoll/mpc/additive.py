@@ -11,10 +11,19 @@ from typing import Final
 
 import numpy as np
 
-from atoll.crypto.arrays import KEY_BYTES, MOST_PLACES, Streams, layer_shape, layers, planes, switches
+from atoll.crypto.arrays import (
+    KEY_BYTES,
+    MOST_PLACES,
+    Streams,
+    layer_shape,
+    layers,
+    matrix_product,
+    planes,
+    switches,
+)
 from atoll.crypto.stream import check_labels, stream_bytes
 from atoll.crypto.suite import digest, digest_bytes
-from atoll.crypto.triples import Rich, Thin
+from atoll.crypto.triples import MatrixProduct, Rich, Thin, matrix_bytes
 from atoll.errors import AtollError
 from atoll.mpc.rounds import STEP, U64, Exchange, Links, Step, nothing, together
 from atoll.mpc.setting import Occasion
@@ -27,6 +36,24 @@ PARTIES: Final = 2
 BIAS_BITS: Final = 62
 _DIGEST_WORDS: Final = 4
 _KEY_WORDS: Final = KEY_BYTES // 8
+
+
+MOST_ENTRIES: Final = 1 << 26
+"""Entries of a matrix that is multiplied under encryption at once."""
+_TRIPLE_BYTES: Final = 230
+_KEYS_BYTES: Final = 200_000
+
+
+def by_triples(rows: int, inner: int, columns: int) -> bool:
+    """Whether a product of matrices of these sizes takes triples: where that sends less."""
+    count = rows * inner * columns
+    return count < 1 << 16 and _TRIPLE_BYTES * count < 2 * (matrix_bytes(rows, inner, columns) + _KEYS_BYTES)
+
+
+def row_blocks(rows: int, inner: int) -> list[tuple[int, int]]:
+    """First row and number of rows of each part of a left matrix that is multiplied at once."""
+    count = max(1, MOST_ENTRIES // inner)
+    return [(start, min(count, rows - start)) for start in range(0, rows, count)]
 
 
 class Additive:
@@ -47,6 +74,7 @@ class Additive:
         self.links = links
         self.me = links.me
         self.other = 1 - links.me
+        self._occasion, self._matrices = occasion, 0
         self._own = Streams(*[self._key(occasion, f"{PROTOCOL}/order")] * 2)
         self._common = links.run(self._begin(occasion, source))
         self.supply = Supply(links, occasion, source, threads)
@@ -124,13 +152,46 @@ class Additive:
         return both[: x.size].reshape(x.shape), both[x.size :].reshape(y.shape)
 
     def matrix_product(self, x: Shares, y: Shares, threads: int = 1) -> Step[Shares]:
-        """The product of matrices: a triple for each product of two elements."""
+        """The product of matrices: each multiplies its own shares, and the cross terms come under encryption.
+
+        Small ones take a triple for each product of two elements, which is less to send.
+        """
         (rows, inner), columns = x.shape, y.shape[1]
-        wide = (rows, columns, inner)
-        left = Shares(np.broadcast_to(x.words[0][:, None, :], wide))
-        right = Shares(np.broadcast_to(y.words[0].T[None, :, :], wide))
-        products = yield from self.product(left, right)
-        return products.changed(lambda w: w.sum(2, dtype=np.uint64))
+        (x_own,), (y_own,) = x, y
+        if not rows * inner * columns:
+            return Shares(np.zeros((rows, columns), np.uint64))
+        if by_triples(rows, inner, columns):
+            wide = (rows, columns, inner)
+            left = Shares(np.broadcast_to(x_own[:, None, :], wide))
+            right = Shares(np.broadcast_to(y_own.T[None, :, :], wide))
+            products = yield from self.product(left, right)
+            return products.changed(lambda w: w.sum(2, dtype=np.uint64))
+        out = matrix_product(x_own, y_own, threads)
+        for holder in range(PARTIES):
+            # The holder of the left matrix multiplies what the other encrypts.
+            parts = [
+                self._cross(holder, x_own[start : start + count], y_own, threads)
+                for start, count in row_blocks(rows, inner)
+            ]
+            out = out + np.concatenate(parts)
+        return Shares(out)
+
+    def _cross(self, holder: int, left: U64, right: U64, threads: int) -> U64:
+        """This party's share of the holder's left matrix times the other's right one."""
+        self._matrices += 1
+        occasion, sizes = self._occasion, (*left.shape, right.shape[1])
+        machine = MatrixProduct(
+            "second" if self.me == holder else "first",
+            occasion.seed,
+            occasion.attempt,
+            f"{occasion.channel}/matrix/{self._matrices}",
+            sizes,
+            left if self.me == holder else right,
+            context=occasion.context,
+            threads=threads,
+        )
+        self.links.drive(machine)
+        return machine.finish()
 
     def scaled(self, x: Shares, shift: int) -> Step[Shares]:
         """Signed numbers from -2^62 to 2^62 - 1 divided by 2^shift, and rounded down or up.

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from atoll.crypto.triples import Rich, Thin
+from atoll.crypto.triples import Rich, Thin, matrix_bytes
 from atoll.errors import AtollError
+from atoll.mpc.additive import by_triples, row_blocks
 from atoll.mpc.rounds import U64, Exchange, Step, T
 from atoll.mpc.session import Session
 from atoll.mpc.shares import Shares
@@ -32,6 +33,8 @@ _STEP_NS: Final = 40_000.0
 _WORD_TRIPLE_BYTES: Final = 191
 _THIN_BIT_BYTES: Final = 0.1
 _WORD_SET_UP: Final = 571_000
+_MATRIX_SET_UP: Final = 190_600
+_ENCRYPTED_NS, _ENCRYPTED_BYTE_NS = 14.0, 30.0
 _TRANSFER_SET_UP: Final = 17_000
 
 
@@ -208,9 +211,14 @@ class _Paper:
         count = rows * inner * columns
         if self._parties == 3:
             yield from self._product(3 * rows * columns, _MULTIPLY_NS * count)
-        else:
+        elif count and by_triples(rows, inner, columns):
             self._words(count)
             yield from self._product(4 * count, _PRODUCT_NS * count)
+        elif count:
+            for _, part in row_blocks(rows, inner):
+                sent = 2 * (matrix_bytes(part, inner, columns) + _MATRIX_SET_UP)
+                self._meter.sent += sent
+                self._meter.ns += _ENCRYPTED_NS * part * inner * columns + _ENCRYPTED_BYTE_NS * sent
         return self._result((rows, columns))
 
     def scaled(self, x: Shares, shift: int) -> Step[Shares]:

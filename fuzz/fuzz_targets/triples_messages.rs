@@ -1,9 +1,10 @@
-//! Messages of a peer that makes triples, of bits or of words, on either side and at any moment.
+//! Messages of a peer that makes triples of bits or words, or multiplies matrices, on either side and at any moment.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use atoll_primitives::stream::Secret;
 use atoll_triples::bits::{BitTriples, Source};
+use atoll_triples::matrices::{MatrixProduct, Plan};
 use atoll_triples::words::WordTriples;
 use atoll_triples::{Outgoing, Refusal, Role, Session};
 use libfuzzer_sys::fuzz_target;
@@ -28,6 +29,7 @@ enum Kind {
     Rich(u8),
     Thin,
     Words,
+    Matrices,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -42,6 +44,7 @@ struct Input {
 enum Machine {
     Bits(BitTriples),
     Words(WordTriples),
+    Matrices(MatrixProduct),
 }
 
 impl Machine {
@@ -60,6 +63,11 @@ impl Machine {
             Kind::Rich(field) => bits(session, Source::Rich { field: u32::from(field % 7) + 2 }),
             Kind::Thin => bits(session, Source::Thin),
             Kind::Words => Self::Words(WordTriples::new(session, count).unwrap()),
+            Kind::Matrices => {
+                let plan = Plan::new(usize::from(input.count % 9) + 1, 3, 2).unwrap();
+                let entries = if first { 6 } else { 3 * plan.rows };
+                Self::Matrices(MatrixProduct::new(session, plan, vec![7; entries]).unwrap())
+            }
         }
     }
 
@@ -67,6 +75,7 @@ impl Machine {
         match self {
             Self::Bits(machine) => machine.next_message(),
             Self::Words(machine) => machine.next_message(),
+            Self::Matrices(machine) => machine.next_message(),
         }
     }
 
@@ -74,6 +83,7 @@ impl Machine {
         match self {
             Self::Bits(machine) => machine.receive(bytes),
             Self::Words(machine) => machine.receive(bytes),
+            Self::Matrices(machine) => machine.receive(bytes),
         }
     }
 
@@ -81,6 +91,7 @@ impl Machine {
         match self {
             Self::Bits(machine) => machine.done(),
             Self::Words(machine) => machine.done(),
+            Self::Matrices(machine) => machine.done(),
         }
     }
 
@@ -95,6 +106,10 @@ impl Machine {
             }),
             Self::Words(machine) => machine.finish().is_ok_and(|out| {
                 assert_eq!((out.a.len(), out.c.len()), (count, count));
+                true
+            }),
+            Self::Matrices(machine) => machine.finish().is_ok_and(|out| {
+                assert_eq!(out.len(), 2 * (usize::from(input.count % 9) + 1));
                 true
             }),
         }

@@ -16,6 +16,7 @@ PROGRAMS = {
     "products": lambda a, b, r: (a * b + a, (a * a).sum()),
     "reals": lambda a, b, r: (r * r, r @ r, r.mean(), np.where(a < b, r, 0)),
     "comparisons": lambda a, b, r: (a < b, (a == b).sum(), np.minimum(a, b), a.max()),
+    "matrices": lambda a, b, r: (np.broadcast_to(a, (200, 500)) @ b,),
     "functions": lambda a, b, r: (r / (b + 1), np.sqrt(r), mpc.sigmoid(r)),
     "groups by public keys": lambda a, b, r: (mpc.public_group_sums(b, np.arange(11), a),),
     "shuffles": lambda a, b, r: (*mpc.shuffled(a, b), mpc.compacted(a < b, a)[1]),

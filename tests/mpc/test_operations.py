@@ -186,6 +186,16 @@ def test_kinds_go_together(parties):
 
 
 @pytest.mark.parametrize("parties", [2, 3])
+@pytest.mark.parametrize("sizes", [(70, 90, 1), (40, 50, 30), (1, 70000, 1)])
+def test_large_matrices_are_those_of_numpy(sizes, parties):
+    """Two parties multiply them under encryption, small ones by triples."""
+    rng = np.random.default_rng(9)
+    rows, inner, columns = sizes
+    x, y = rng.integers(-1000, 1000, (rows, inner)), rng.integers(-1000, 1000, (inner, columns))
+    check(lambda a, b: (a @ b, a @ b[:, 0]), x, y, parties=parties)
+
+
+@pytest.mark.parametrize("parties", [2, 3])
 @pytest.mark.parametrize("shape", [(0,), (), (1,), (3, 0), (2, 3, 4)])
 def test_arrays_of_any_shape(shape, parties):
     x = np.arange(int(np.prod(shape))).reshape(shape)

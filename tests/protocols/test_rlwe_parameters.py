@@ -26,6 +26,8 @@ def test_rust_has_the_numbers_of_the_derivation() -> None:
     assert tuple(int(text.replace("_", "")) for text in below) == SCRIPT["BELOW"]
     assert f"FLOOD_BITS: u32 = {SCRIPT['FLOOD_BITS']};" in SOURCE
     assert f"DROPPED: [u32; 2] = {list(SCRIPT['DROPPED'])};" in SOURCE
+    matrix = (ROOT / "rust" / "triples" / "src" / "rlwe" / "matrix.rs").read_text()
+    assert f"MATRIX_DROPPED: [u32; 2] = {list(SCRIPT['MATRIX_DROPPED'])};" in matrix
     sample = (ROOT / "rust" / "triples" / "src" / "rlwe" / "sample.rs").read_text()
     assert f"(1 << {SCRIPT['COINS']}) - 1" in sample
 
@@ -38,6 +40,11 @@ def test_the_bounds_hold() -> None:
     assert SCRIPT["modulus_bits"]() <= SCRIPT["STANDARD"]
     # 16.4 bits of a sieve, as the standard has them, are not in the model.
     assert SCRIPT["core_svp"]() + 16.4 >= 128
-    assert SCRIPT["flood_distance"](1 << 20) <= -40
+    distance = SCRIPT["flood_distance"]
+    assert distance(SCRIPT["hidden_noise"](1 << 20)) <= -40
+    for sizes in ((100_000, 100, 1, 2048), (1000, 1000, 1000, 8)):
+        assert distance(SCRIPT["matrix_noise"](*sizes)) <= -38
+        assert distance(SCRIPT["matrix_noise"](*sizes, 61)) <= -40
+    assert SCRIPT["wrong_word"]() <= -100
     assert SCRIPT["wrong_product"]() + 20 <= -40
     assert SCRIPT["wrong_reading"]() <= -60

@@ -12,7 +12,18 @@ from multiprocessing.connection import Connection
 import numpy as np
 import pytest
 
-from atoll.crypto.triples import MAX_BITS, MAX_WORDS, BitTriples, Rich, Role, Thin, Triples, WordTriples
+from atoll.crypto.triples import (
+    MAX_BITS,
+    MAX_WORDS,
+    BitTriples,
+    MatrixProduct,
+    Rich,
+    Role,
+    Thin,
+    Triples,
+    WordTriples,
+    matrix_bytes,
+)
 from atoll.errors import AtollError
 from atoll.protocols import memory
 from atoll.protocols.driver import drive
@@ -251,6 +262,74 @@ def test_a_flipped_bit_of_an_answer_gives_wrong_products_and_nobody_notices():
     pair = [words(role, 5000) for role in ROLES]
     run([pair[0], Spoiled(pair[1], change)])
     assert wrong_words(*(machine.finish() for machine in pair)) > 4900
+
+
+def draw(*shape: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 2**64, shape, dtype=np.uint64)
+
+
+def product(left, right, **more) -> tuple[list[MatrixProduct], tuple[int, int, int]]:
+    sizes = (*left.shape, right.shape[1])
+    sides: list[tuple[Role, np.ndarray]] = [("first", right), ("second", left)]
+    return [MatrixProduct(role, SEEDS[role], 0, "c", sizes, own, **more) for role, own in sides], sizes
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (5000, 7, 1), (40, 50, 60), (1, 9000, 2)])
+def test_shares_of_a_product_of_matrices(sizes):
+    rows, inner, columns = sizes
+    left, right = draw(rows, inner), draw(inner, columns, seed=2)
+    pair, _ = product(left, right)
+    sent = run(pair)
+    shares = [machine.finish() for machine in pair]
+    assert all(share.shape == (rows, columns) for share in shares)
+    assert np.array_equal(shares[0] + shares[1], left @ right)
+    bodies = sum(
+        len(payload) - 1 for side in sent for step, payload in side if "block" in step or "answer" in step
+    )
+    assert bodies == matrix_bytes(*sizes)
+
+
+def test_a_left_matrix_serves_again_and_shares_are_uniform():
+    left, right = np.zeros((3000, 2), np.uint64), draw(2, 1)
+    pair, _ = product(left, right, threads=2)
+    for _ in range(2):
+        run(pair)
+        shares = [machine.finish() for machine in pair]
+        assert not (shares[0] + shares[1]).any()
+        assert all(even(share.ravel()) for share in shares)
+        with pytest.raises(AtollError) as caught:
+            pair[1].again(right)
+        assert caught.value.code == "E_FORMAT"
+        pair[0].again(right)
+        pair[1].again()
+    assert not pair[0].done
+
+
+def test_matrices_of_other_sizes_are_refused():
+    right = draw(2, 1)
+    pair, sizes = product(draw(3, 2), right)
+    calls = [
+        lambda: MatrixProduct("second", SEEDS["second"], 0, "c", sizes, right),
+        lambda: MatrixProduct("first", SEEDS["first"], 0, "c", (3, 0, 1), right),
+        lambda: MatrixProduct("first", SEEDS["first"], 0, "c", sizes, right.astype(np.int64)),  # type: ignore[arg-type]
+        lambda: matrix_bytes(0, 1, 1),
+    ]
+    for call in calls:
+        with pytest.raises(AtollError) as caught:
+            call()
+        assert caught.value.code == "E_FORMAT"
+    with pytest.raises(AtollError) as caught:
+        matrix_bytes(1 << 20, 1 << 20, 1)
+    assert caught.value.code == "E_TOO_LARGE"
+    with pytest.raises(AtollError) as caught:
+        pair[0].finish()
+    assert caught.value.code == "E_STATE"
+    hello = pair[0].next_message()
+    other, _ = product(draw(2, 2), right)
+    assert hello is not None
+    with pytest.raises(AtollError, match="other parameters") as caught:
+        other[1].receive(hello[0])
+    assert caught.value.code == "E_PROTOCOL"
 
 
 def test_peers_of_other_parameters_are_refused():

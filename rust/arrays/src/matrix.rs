@@ -14,11 +14,35 @@ const WIDTH: usize = 512;
 /// The masked part of (rows x inner) times (inner x columns), both row by row; `threads` has no effect on any word.
 ///
 /// # Errors
-/// `E_FORMAT` if shares are not of these sizes, `E_MEMORY` if threads cannot start.
+/// `E_FORMAT` if shares are not of these sizes, `E_TOO_LARGE` for a matrix beyond [`MOST_WORDS`], `E_MEMORY` if threads
+/// cannot start.
 pub fn product(
     pair: &mut Pair,
     x: Shares,
     y: Shares,
+    sizes: [usize; 3],
+    threads: usize,
+    result: &mut [u64],
+) -> Result<(), Refusal> {
+    if y[0].len() != y[1].len() {
+        return Err(Refusal::new("E_FORMAT", "a matrix has another size"));
+    }
+    let both: Vec<u64> = y[0]
+        .iter()
+        .zip(y[1])
+        .map(|(a, b)| a.wrapping_add(*b))
+        .collect();
+    sum_of_products(&[(x[0], &both), (x[1], y[0])], sizes, threads, result)?;
+    pair.add_zero(result);
+    Ok(())
+}
+
+/// The sum of products of matrices of the same sizes, row by row.
+///
+/// # Errors
+/// As [`product`].
+pub fn sum_of_products(
+    pairs: &[(&[u64], &[u64])],
     [rows, inner, columns]: [usize; 3],
     threads: usize,
     result: &mut [u64],
@@ -29,46 +53,38 @@ pub fn product(
     else {
         return Err(Refusal::new("E_TOO_LARGE", "a matrix is too large"));
     };
-    if x.iter().any(|s| s.len() != left)
-        || y.iter().any(|s| s.len() != right)
+    if pairs
+        .iter()
+        .any(|(x, y)| x.len() != left || y.len() != right)
         || result.len() != out
     {
         return Err(Refusal::new("E_FORMAT", "a matrix has another size"));
     }
-    let both: Vec<u64> = y[0]
-        .iter()
-        .zip(y[1])
-        .map(|(a, b)| a.wrapping_add(*b))
-        .collect();
     result.fill(0);
-    let work = |result: &mut [u64], first: usize| {
-        let of = |m: &'_ [u64]| -> std::ops::Range<usize> {
-            debug_assert_eq!(m.len(), left);
-            let rows = result.len() / columns;
-            first * inner..(first + rows) * inner
-        };
-        let (x0, x1) = (of(x[0]), of(x[1]));
-        multiply(result, &x[0][x0], &both, inner, columns);
-        multiply(result, &x[1][x1], y[0], inner, columns);
-    };
-    if out > 0 && inner > 0 {
-        if threads <= 1 {
-            work(result, 0);
-        } else {
-            let share = rows.div_ceil(threads);
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .map_err(|_| Refusal::new("E_MEMORY", "threads cannot start"))?;
-            pool.install(|| {
-                result
-                    .par_chunks_mut(share * columns)
-                    .enumerate()
-                    .for_each(|(i, piece)| work(piece, i * share));
-            });
-        }
+    if out == 0 || inner == 0 {
+        return Ok(());
     }
-    pair.add_zero(result);
+    let work = |result: &mut [u64], first: usize| {
+        let rows = first * inner..(first + result.len() / columns) * inner;
+        for (x, y) in pairs {
+            multiply(result, &x[rows.clone()], y, inner, columns);
+        }
+    };
+    if threads <= 1 {
+        work(result, 0);
+        return Ok(());
+    }
+    let share = rows.div_ceil(threads);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|_| Refusal::new("E_MEMORY", "threads cannot start"))?;
+    pool.install(|| {
+        result
+            .par_chunks_mut(share * columns)
+            .enumerate()
+            .for_each(|(i, piece)| work(piece, i * share));
+    });
     Ok(())
 }
 

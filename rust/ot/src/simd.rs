@@ -434,7 +434,8 @@ mod tests {
         }
         let four: [[Block; 9]; 4] =
             std::array::from_fn(|row| std::array::from_fn(|i| [(16 * row + i) as u8; 16].into()));
-        let run = |add: fn(&[[Block; 9]; 4], &mut [u128; 9], &mut [u128; 9], &mut [u128; 9])| {
+        type Row = [u128; 9];
+        let run = |add: fn(&[[Block; 9]; 4], &mut Row, &mut Row, &mut Row)| {
             let (mut zero, mut one, mut sum) = ([7; 9], [8; 9], [9; 9]);
             add(&four, &mut zero, &mut one, &mut sum);
             [zero, one, sum]

@@ -81,7 +81,7 @@ impl ArrayStreams {
             [x0.as_slice(), x1.as_slice()],
             [y0.as_slice(), y1.as_slice()],
         );
-        let size = sizes[0].checked_mul(sizes[2]).unwrap_or(usize::MAX);
+        let size = sizes[0].saturating_mul(sizes[2]);
         if size > atoll_arrays::MOST_WORDS {
             return Err(refuse("E_TOO_LARGE", "a matrix is too large"));
         }
@@ -205,6 +205,28 @@ fn arrays<'py, const N: usize>(
         .collect()
 }
 
+/// The product of matrices in plain words.
+#[pyfunction]
+fn array_matrix_product<'py>(
+    py: Python<'py>,
+    x: Words,
+    y: Words,
+    sizes: [usize; 3],
+    threads: usize,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let size = sizes[0].saturating_mul(sizes[2]);
+    if size > atoll_arrays::MOST_WORDS {
+        return Err(refuse("E_TOO_LARGE", "a matrix is too large"));
+    }
+    let pairs = [(x.as_slice(), y.as_slice())];
+    new_words(
+        py,
+        size,
+        |out| matrix::sum_of_products(&pairs, sizes, threads, out),
+        refused,
+    )
+}
+
 /// The part of party 0 (`first`) or 1 of quotients, less the share that it drew.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
@@ -305,6 +327,7 @@ pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<ArrayStreams>()?;
     m.add_function(wrap_pyfunction!(array_scale_part, m)?)?;
     m.add_function(wrap_pyfunction!(array_planes, m)?)?;
+    m.add_function(wrap_pyfunction!(array_matrix_product, m)?)?;
     m.add_function(wrap_pyfunction!(array_numbers, m)?)?;
     m.add_function(wrap_pyfunction!(array_switches, m)?)?;
     m.add_function(wrap_pyfunction!(array_layer, m)?)

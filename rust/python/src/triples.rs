@@ -2,6 +2,7 @@
 
 use atoll_primitives::stream::Secret;
 use atoll_triples::bits::{BitTriples as Machine, Source};
+use atoll_triples::matrices::{MatrixProduct as MatrixMachine, Plan};
 use atoll_triples::transfers::{self, Transfers, WordTransfers as TransferMachine};
 use atoll_triples::words::WordTriples as WordMachine;
 use atoll_triples::{Outgoing, Role, Session};
@@ -12,6 +13,7 @@ use pyo3::types::PyBytes;
 use crate::circuit::long_words;
 use crate::masks::fixed;
 use crate::pir::refused;
+use crate::refuse;
 
 /// A message, its step, and that it opens nothing.
 type Sent<'py> = Option<(Bound<'py, PyBytes>, String, bool)>;
@@ -219,8 +221,79 @@ impl WordTransfers {
     }
 }
 
+#[pyclass(module = "atoll._core")]
+struct MatrixProduct(MatrixMachine);
+
+fn entries(words: &[u8]) -> PyResult<Vec<u64>> {
+    let (words, []) = words.as_chunks::<8>() else {
+        return Err(refuse("E_FORMAT", "entries have 8 bytes each"));
+    };
+    Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
+}
+
+#[pymethods]
+impl MatrixProduct {
+    #[new]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        py: Python<'_>,
+        seed: &[u8],
+        attempt: u32,
+        channel: String,
+        context: Vec<u8>,
+        role: &str,
+        sizes: (usize, usize, usize),
+        own: PyBackedBytes,
+        threads: usize,
+    ) -> PyResult<Self> {
+        let role = Role::parse(role).map_err(refused)?;
+        let session = session(seed, attempt, channel, context, role, threads)?;
+        let (rows, inner, columns) = sizes;
+        let plan = Plan::new(rows, inner, columns).map_err(refused)?;
+        let own = entries(&own)?;
+        py.detach(|| MatrixMachine::new(session, plan, own))
+            .map(Self)
+            .map_err(refused)
+    }
+
+    fn next_message<'py>(&mut self, py: Python<'py>) -> PyResult<Sent<'py>> {
+        let message = py.detach(|| self.0.next_message()).map_err(refused)?;
+        Ok(sent(py, message))
+    }
+
+    fn receive(&mut self, py: Python<'_>, message: PyBackedBytes) -> PyResult<()> {
+        py.detach(|| self.0.receive(&message)).map_err(refused)
+    }
+
+    #[getter]
+    fn done(&self) -> bool {
+        self.0.done()
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        self.0.progress()
+    }
+
+    fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let out = py.detach(|| self.0.finish()).map_err(refused)?;
+        long_words(py, &out)
+    }
+
+    fn again(&mut self, right: Option<PyBackedBytes>) -> PyResult<()> {
+        let right = right.map(|right| entries(&right)).transpose()?;
+        self.0.again(right).map_err(refused)
+    }
+}
+
+#[pyfunction]
+fn matrix_bytes(rows: usize, inner: usize, columns: usize) -> PyResult<u64> {
+    Ok(Plan::new(rows, inner, columns).map_err(refused)?.bytes())
+}
+
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<BitTriples>()?;
     m.add_class::<WordTriples>()?;
-    m.add_class::<WordTransfers>()
+    m.add_class::<WordTransfers>()?;
+    m.add_class::<MatrixProduct>()?;
+    m.add_function(wrap_pyfunction!(matrix_bytes, m)?)
 }

@@ -3,6 +3,7 @@
 
 pub mod bits;
 mod machine;
+pub mod matrices;
 mod rich;
 mod rlwe;
 mod runs;

@@ -6,8 +6,10 @@
 
 use std::collections::VecDeque;
 
+use atoll_primitives::stream::Stream;
+
 use crate::Refusal;
-use crate::rlwe::{ANSWER_LEN, Evaluator, Holder, KEYS_LEN, PLAIN, QUESTION_LEN, SLOTS, combine};
+use crate::rlwe::{ANSWER_LEN, Evaluator, Holder, PLAIN, QUESTION_LEN, SLOTS, combine, keys_len};
 use crate::session::{self, Outgoing, Role, Session, failed, unasked, unfinished};
 
 /// Most triples that are asked for at once.
@@ -39,7 +41,7 @@ enum Side {
     },
     Second {
         evaluator: Option<Box<Evaluator>>,
-        randomness: atoll_primitives::stream::Stream,
+        randomness: Box<Stream>,
         answers: VecDeque<Vec<u8>>,
     },
 }
@@ -83,13 +85,13 @@ impl WordTriples {
         let side = match session.role {
             Role::First => Side::First {
                 holder: Box::new(
-                    workers.install(|| Holder::new(&mut session.stream("words", "keys"))),
+                    workers.install(|| Holder::new(&mut session.stream("words", "keys"), PLAIN)),
                 ),
                 introduced: false,
             },
             Role::Second => Side::Second {
                 evaluator: None,
-                randomness: session.stream("words", "answers"),
+                randomness: Box::new(session.stream("words", "answers")),
                 answers: VecDeque::new(),
             },
         };
@@ -185,8 +187,8 @@ impl WordTriples {
                 }
                 let (number, plain) = (self.first + self.asked, plain(self.asked));
                 let words = slots(self.asked);
-                let (a, b) = (&self.out.a[words.clone()], &self.out.b[words]);
-                let ask = || holder.ask(number, plain, a, b, &[QUESTION]);
+                let own = [&self.out.a[words.clone()], &self.out.b[words]];
+                let ask = || holder.ask(number, plain, own, &[QUESTION]);
                 let bytes = self.workers.install(ask);
                 self.asked += 1;
                 outgoing(bytes, format!("question/{number}"))
@@ -264,7 +266,7 @@ impl WordTriples {
                 randomness,
                 ..
             } => {
-                let keys = session::body(bytes, KEYS, KEYS_LEN)?;
+                let keys = session::body(bytes, KEYS, keys_len(PLAIN))?;
                 *evaluator = Some(Box::new(Evaluator::new(keys, randomness)?));
             }
         }

@@ -74,7 +74,7 @@ fn check(bits: &[Bits; 2], count: u64) {
             off <= 2.5 * (count as f64).sqrt() + 1.0,
             "{ones} of {count}"
         );
-        if count % 64 > 0 {
+        if !count.is_multiple_of(64) {
             assert_eq!(out.last().unwrap() >> (count % 64), 0);
         }
     }

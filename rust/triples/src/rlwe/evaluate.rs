@@ -9,8 +9,8 @@ use super::modulus::{Factor, Modulus};
 use super::pack::unpack;
 use super::sample::Source;
 use super::{
-    ANSWER_LEN, DROPPED, FLOOD_BITS, KEYS_LEN, LIMBS, PLAIN, POLYNOMIAL_LEN, PRIMES, QUESTION_LEN,
-    Ring, SEED_LEN, SLOTS,
+    ANSWER_LEN, DROPPED, FLOOD_BITS, LIMBS, PLAIN, POLYNOMIAL_LEN, PRIMES, QUESTION_LEN, Ring,
+    SEED_LEN, SLOTS, keys_len,
 };
 use crate::Refusal;
 
@@ -18,9 +18,36 @@ use crate::Refusal;
 const PURPOSES: u64 = 4;
 
 /// A public key in one limb.
-struct Key {
-    first: Vec<u64>,
-    second: Vec<u64>,
+pub(super) struct Key {
+    pub(super) first: Vec<u64>,
+    pub(super) second: Vec<u64>,
+}
+
+/// So many public keys by limbs, and the source of all public polynomials.
+pub(super) fn read_keys(
+    bytes: &[u8],
+    count: usize,
+    ring: &Ring,
+) -> Result<(Source, Vec<Vec<Key>>), Refusal> {
+    if bytes.len() != keys_len(count) {
+        return Err(Refusal::protocol(
+            "public keys have another length than is due",
+        ));
+    }
+    let (seed, polynomials) = bytes.split_at(SEED_LEN);
+    let source = Source::new(std::array::from_fn(|i| seed[i]));
+    let mut keys = Vec::new();
+    for (plain, bytes) in polynomials.chunks_exact(POLYNOMIAL_LEN).enumerate() {
+        let limbs = bytes.chunks_exact(POLYNOMIAL_LEN / LIMBS);
+        let key = (limbs.zip(ring.limbs(plain)).enumerate()).map(|(limb, (bytes, ntt))| {
+            let mut first = vec![0; SLOTS];
+            unpack(bytes, ntt.modulus, &mut first)?;
+            let second = public(&source, plain as u64, limb, ntt);
+            Ok(Key { first, second })
+        });
+        keys.push(key.collect::<Result<Vec<_>, Refusal>>()?);
+    }
+    Ok((source, keys))
 }
 
 /// What the evaluator has.
@@ -39,7 +66,7 @@ pub(super) fn rounded(value: u128, dropped: u32) -> u128 {
 }
 
 /// Drops R, and gives a number modulo p Q.
-struct Switch {
+pub(super) struct Switch {
     limbs: [Modulus; LIMBS],
     /// 1/R modulo p and Q.
     divide: [Factor; 2],
@@ -48,7 +75,7 @@ struct Switch {
 }
 
 impl Switch {
-    fn new(limbs: [Modulus; LIMBS]) -> Self {
+    pub(super) fn new(limbs: [Modulus; LIMBS]) -> Self {
         let [p, q, r] = limbs;
         let inverse = |m: Modulus, of: Modulus| m.factor(m.inverse(of.q % m.q));
         Self {
@@ -59,7 +86,7 @@ impl Switch {
     }
 
     #[inline(always)]
-    fn apply(&self, residues: [u64; LIMBS]) -> u128 {
+    pub(super) fn apply(&self, residues: [u64; LIMBS]) -> u128 {
         let [p, q, r] = self.limbs;
         let divided =
             |m: Modulus, x: u64, by: Factor| m.scale(m.sub(x, m.lift(residues[2], r)), by);
@@ -74,30 +101,13 @@ impl Evaluator {
     /// From the other side's public keys.
     ///
     /// # Errors
-    /// `E_PROTOCOL` if these are not residues, [`KEYS_LEN`] bytes with the seed.
+    /// `E_PROTOCOL` if these are not residues, [`keys_len`] bytes with the seed.
     pub(crate) fn new(bytes: &[u8], randomness: &mut Stream) -> Result<Self, Refusal> {
-        if bytes.len() != KEYS_LEN {
-            return Err(Refusal::protocol(
-                "public keys have another length than is due",
-            ));
-        }
         let ring = Ring::new();
-        let (seed, polynomials) = bytes.split_at(SEED_LEN);
-        let public_source = Source::new(std::array::from_fn(|i| seed[i]));
-        let mut keys = Vec::new();
-        for (plain, bytes) in polynomials.chunks_exact(POLYNOMIAL_LEN).enumerate() {
-            let limbs = bytes.chunks_exact(POLYNOMIAL_LEN / LIMBS);
-            let key = (limbs.zip(ring.limbs(plain)).enumerate()).map(|(limb, (bytes, ntt))| {
-                let mut first = vec![0; SLOTS];
-                unpack(bytes, ntt.modulus, &mut first)?;
-                let second = public(&public_source, plain as u64, limb, ntt);
-                Ok(Key { first, second })
-            });
-            keys.push(key.collect::<Result<Vec<_>, Refusal>>()?);
-        }
+        let (public, keys) = read_keys(bytes, PLAIN, &ring)?;
         Ok(Self {
             ring,
-            public: public_source,
+            public,
             secret: Source::new(randomness.bytes()),
             keys,
         })

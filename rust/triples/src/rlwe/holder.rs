@@ -4,16 +4,28 @@ use atoll_primitives::stream::Stream;
 use rayon::prelude::*;
 use zeroize::Zeroize;
 
+use super::evaluate::rounded;
+use super::matrix::Encoder;
 use super::ntt::Ntt;
 use super::pack::pack;
 use super::sample::Source;
 use super::{
-    ANSWER_LEN, DROPPED, KEYS_LEN, LIMBS, PLAIN, POLYNOMIAL_LEN, PRIMES, QUESTION_LEN, Ring,
-    SEED_LEN, SLOTS,
+    ANSWER_LEN, DROPPED, LIMBS, PLAIN, POLYNOMIAL_LEN, PRIMES, QUESTION_LEN, Ring, SEED_LEN, SLOTS,
 };
 use crate::Refusal;
 
-/// A secret key for each plaintext prime.
+/// What is encrypted.
+#[derive(Clone, Copy)]
+pub(super) enum Message<'a> {
+    /// Zero.
+    Zero,
+    /// Signed words, one in each slot, modulo the plaintext prime.
+    Slots(&'a [u64]),
+    /// Words modulo 2^64, one in each coefficient.
+    Coefficients(&'a [u64]),
+}
+
+/// A secret key for each plaintext prime, or one for words in coefficients.
 pub(crate) struct Holder {
     ring: Ring,
     /// Of each plaintext prime and limb the transform of the secret times 2^64.
@@ -43,15 +55,35 @@ pub(super) fn place(question: u64, which: usize) -> u64 {
     PLAIN as u64 + 2 * question + which as u64
 }
 
+/// Numbers of `N` bytes that lack low bits, below a modulus once these are there.
+pub(super) fn numbers<const N: usize>(
+    bytes: &[u8],
+    dropped: u32,
+    modulus: u128,
+) -> Result<Vec<u128>, Refusal> {
+    let most = rounded(modulus - 1, dropped);
+    let numbers = bytes.as_chunks::<N>().0.iter().map(|bytes| {
+        let mut wide = [0; 16];
+        wide[..N].copy_from_slice(bytes);
+        let value = u128::from_le_bytes(wide);
+        if value > most {
+            return Err(Refusal::protocol("an answer holds what is no residue"));
+        }
+        Ok(value << dropped)
+    });
+    numbers.collect()
+}
+
 impl Holder {
-    pub(crate) fn new(randomness: &mut Stream) -> Self {
+    /// A holder of so many keys.
+    pub(crate) fn new(randomness: &mut Stream, count: usize) -> Self {
         let ring = Ring::new();
         let seed: [u8; SEED_LEN] = randomness.bytes();
         let public = Source::new(seed);
         let secret = Source::new(randomness.bytes());
         let errors = Source::new(randomness.bytes());
         let mut secrets = Vec::new();
-        for plain in 0..PLAIN {
+        for plain in 0..count {
             let mut coefficients = vec![0i64; SLOTS];
             secret.draws(plain as u64).ternary(&mut coefficients);
             secrets.push(ring.limbs(plain).map(|ntt| {
@@ -71,11 +103,11 @@ impl Holder {
             public,
             keys: seed.to_vec(),
         };
-        for plain in 0..PLAIN {
-            let key = holder.encrypt(plain, plain as u64, &[]);
+        for plain in 0..count {
+            let mut key = vec![0; POLYNOMIAL_LEN];
+            holder.encrypt(plain, plain as u64, Message::Zero, &mut key);
             holder.keys.extend(key);
         }
-        debug_assert_eq!(holder.keys.len(), KEYS_LEN);
         holder
     }
 
@@ -84,18 +116,23 @@ impl Holder {
         &self.keys
     }
 
-    /// The first part of a ciphertext whose second is the public polynomial at a place. Without words it holds zero.
-    fn encrypt(&self, plain: usize, place: u64, words: &[u64]) -> Vec<u8> {
+    /// The first part of a ciphertext whose second is the public polynomial at a place, into [`POLYNOMIAL_LEN`] bytes.
+    pub(super) fn encrypt(&self, plain: usize, place: u64, message: Message<'_>, out: &mut [u8]) {
         let mut errors = vec![0i64; SLOTS];
         self.errors.draws(place).errors(&mut errors);
         let ntts = self.ring.limbs(plain);
-        let mut out = vec![0u8; POLYNOMIAL_LEN];
         (out.par_chunks_exact_mut(POLYNOMIAL_LEN / LIMBS))
             .zip(ntts)
             .enumerate()
             .for_each(|(limb, (out, ntt))| {
                 let m = ntt.modulus;
                 let mut values: Vec<u64> = errors.iter().map(|x| m.signed(*x)).collect();
+                if let Message::Coefficients(words) = message {
+                    let encoder = Encoder::new(m);
+                    for (value, word) in values.iter_mut().zip(words) {
+                        *value = m.add(*value, encoder.encode(*word));
+                    }
+                }
                 ntt.forward(&mut values);
                 let public = public(&self.public, place, limb, ntt);
                 let secret = &self.secrets[plain][limb];
@@ -103,7 +140,7 @@ impl Holder {
                     let product = m.fold(u128::from(*public) * u128::from(*secret));
                     *value = m.sub(*value, product);
                 }
-                if limb == 0 {
+                if let (0, Message::Slots(words)) = (limb, message) {
                     let factor = m.factor(m.mul(PRIMES[PLAIN].q % m.q, PRIMES[PLAIN + 1].q % m.q));
                     for (value, word) in values.iter_mut().zip(words) {
                         *value = m.add(*value, m.scale(m.word(*word), factor));
@@ -113,7 +150,6 @@ impl Holder {
                 values.zeroize();
             });
         errors.zeroize();
-        out
     }
 
     /// Encryptions of signed words a and b modulo a plaintext prime, after the bytes of `head`.
@@ -121,14 +157,14 @@ impl Holder {
         &self,
         question: u64,
         plain: usize,
-        a: &[u64],
-        b: &[u64],
+        words: [&[u64]; 2],
         head: &[u8],
     ) -> Vec<u8> {
-        let mut out = Vec::with_capacity(head.len() + QUESTION_LEN);
-        out.extend_from_slice(head);
-        for (which, words) in [a, b].into_iter().enumerate() {
-            out.extend(self.encrypt(plain, place(question, which), words));
+        let mut out = vec![0; head.len() + QUESTION_LEN];
+        out[..head.len()].copy_from_slice(head);
+        let parts = out[head.len()..].chunks_exact_mut(POLYNOMIAL_LEN);
+        for (which, (words, out)) in words.into_iter().zip(parts).enumerate() {
+            self.encrypt(plain, place(question, which), Message::Slots(words), out);
         }
         out
     }
@@ -143,42 +179,37 @@ impl Holder {
         let [first, second, _] = self.ring.limbs(plain);
         let modulus = u128::from(first.modulus.q) * u128::from(second.modulus.q);
         let (low, high) = answer.split_at(8 * SLOTS);
-        let low: Vec<u128> = (low.as_chunks::<8>().0.iter())
-            .map(|bytes| u128::from(u64::from_le_bytes(*bytes)))
-            .collect();
-        let high: Vec<u128> = (high.as_chunks::<9>().0.iter())
-            .map(|bytes| {
-                let mut wide = [0; 16];
-                wide[..9].copy_from_slice(bytes);
-                u128::from_le_bytes(wide)
-            })
-            .collect();
-        for (values, dropped) in [&low, &high].into_iter().zip(DROPPED) {
-            let most = super::evaluate::rounded(modulus - 1, dropped);
-            if values.iter().any(|value| *value > most) {
-                return Err(Refusal::protocol("an answer holds what is no residue"));
+        let low = numbers::<8>(low, DROPPED[0], modulus)?;
+        let high = numbers::<9>(high, DROPPED[1], modulus)?;
+        Ok(self.phase(plain, &high, |limb, values| {
+            let m = [first, second][limb].modulus;
+            for (value, low) in values.iter_mut().zip(&low) {
+                *value = m.add(*value, m.reduce(*low));
             }
-        }
-        Ok([first, second]
-            .into_par_iter()
-            .enumerate()
+        }))
+    }
+
+    /// The product of a ciphertext's second part with the secret, modulo the first two primes, after `add` to each.
+    pub(super) fn phase(
+        &self,
+        plain: usize,
+        second: &[u128],
+        add: impl Fn(usize, &mut [u64]) + Sync,
+    ) -> Vec<Vec<u64>> {
+        let [p, q, _] = self.ring.limbs(plain);
+        ([p, q].into_par_iter().enumerate())
             .map(|(limb, ntt)| {
                 let m = ntt.modulus;
-                let mut values: Vec<u64> = high
-                    .iter()
-                    .map(|value| m.reduce(value << DROPPED[1]))
-                    .collect();
+                let mut values: Vec<u64> = second.iter().map(|value| m.reduce(*value)).collect();
                 ntt.forward(&mut values);
                 for (value, secret) in values.iter_mut().zip(&self.secrets[plain][limb]) {
                     *value = m.fold(u128::from(*value) * u128::from(*secret));
                 }
                 ntt.backward(&mut values);
-                for (value, low) in values.iter_mut().zip(&low) {
-                    *value = m.add(*value, m.reduce(low << DROPPED[0]));
-                }
+                add(limb, &mut values);
                 values
             })
-            .collect())
+            .collect()
     }
 
     /// What an answer holds, modulo its plaintext prime.

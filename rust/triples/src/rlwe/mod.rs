@@ -4,15 +4,20 @@
 //! A plaintext prime p divides the ciphertexts' modulus q = p Q R, so that the factor of a message is the integer Q R: it
 //! is zero modulo Q and R, and modulo p the transform of a ciphertext holds the slots themselves.
 
+mod blocks;
 mod evaluate;
 mod holder;
+mod matrix;
 mod modulus;
 mod ntt;
 mod pack;
 mod sample;
+mod simd;
 
+pub(crate) use blocks::BlockEvaluator;
 pub(crate) use evaluate::Evaluator;
 pub(crate) use holder::Holder;
+pub use matrix::Plan;
 use modulus::Modulus;
 use ntt::Ntt;
 
@@ -40,9 +45,11 @@ const FLOOD_BITS: u32 = 120;
 /// Bytes of the seed of public polynomials.
 pub(crate) const SEED_LEN: usize = 16;
 /// Bytes of one packed polynomial of a ciphertext.
-const POLYNOMIAL_LEN: usize = LIMBS * SLOTS * RESIDUE_BITS as usize / 8;
-/// Bytes of the public keys.
-pub(crate) const KEYS_LEN: usize = SEED_LEN + PLAIN * POLYNOMIAL_LEN;
+pub(crate) const POLYNOMIAL_LEN: usize = LIMBS * SLOTS * RESIDUE_BITS as usize / 8;
+/// Bytes of so many public keys.
+pub(crate) const fn keys_len(count: usize) -> usize {
+    SEED_LEN + count * POLYNOMIAL_LEN
+}
 /// Bytes of the encryptions of a and b modulo one plaintext prime.
 pub(crate) const QUESTION_LEN: usize = 2 * POLYNOMIAL_LEN;
 /// Bytes of their answer.

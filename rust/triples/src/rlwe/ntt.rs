@@ -4,6 +4,7 @@
 //! Butterflies with lazy reduction (Harvey 2014) and with the roots of the twist merged (Longa & Naehrig, eprint 2016/504).
 
 use super::modulus::{Factor, Modulus};
+use super::simd;
 
 /// The roots of one modulus and one length.
 #[derive(Debug, Clone)]
@@ -55,12 +56,7 @@ impl Ntt {
             let roots = &self.forward[groups..2 * groups];
             for (chunk, root) in values.chunks_exact_mut(2 * half).zip(roots) {
                 let (low, high) = chunk.split_at_mut(half);
-                for (a, b) in low.iter_mut().zip(high) {
-                    let sum = (*a).min(a.wrapping_sub(two));
-                    let product = m.scale_lazy(*b, *root);
-                    *a = sum + product;
-                    *b = sum + two - product;
-                }
+                simd::forward(m, low, high, *root);
             }
             groups *= 2;
             half /= 2;
@@ -84,18 +80,12 @@ impl Ntt {
         let n = self.backward.len();
         assert_eq!(values.len(), n);
         let m = self.modulus;
-        let two = 2 * m.q;
         let (mut groups, mut half) = (n / 2, 1);
         while groups > 0 {
             let roots = &self.backward[groups..2 * groups];
             for (chunk, root) in values.chunks_exact_mut(2 * half).zip(roots) {
                 let (low, high) = chunk.split_at_mut(half);
-                for (a, b) in low.iter_mut().zip(high) {
-                    let sum = *a + *b;
-                    let difference = *a + two - *b;
-                    *a = sum.min(sum.wrapping_sub(two));
-                    *b = m.scale_lazy(difference, *root);
-                }
+                simd::backward(m, low, high, *root);
             }
             groups /= 2;
             half *= 2;

@@ -100,7 +100,7 @@ impl Draws {
             let block = self.block();
             for (at, value) in four.iter_mut().enumerate() {
                 let bits = block >> (32 * at) & 0xffff_ffff;
-                *value = (3 * bits >> 32) as i64 - 1;
+                *value = ((3 * bits) >> 32) as i64 - 1;
             }
         }
     }

@@ -17,20 +17,20 @@ fn words(name: &str) -> Vec<u64> {
 
 #[test]
 fn an_answer_opens_to_the_masked_sum_of_products() {
-    let holder = Holder::new(&mut Stream::derive(b"rlwe", &[b"holder"]));
+    let holder = Holder::new(&mut Stream::derive(b"rlwe", &[b"holder"]), PLAIN);
     let evaluator = Evaluator::new(holder.keys(), &mut Stream::derive(b"rlwe", &[b"e"])).unwrap();
     let [a0, b0, a1, b1] = ["a0", "b0", "a1", "b1"].map(words);
     let mut opened = Vec::new();
     let mut masks = Vec::new();
-    for plain in 0..PLAIN {
+    for (plain, prime) in PRIMES.iter().enumerate().take(PLAIN) {
         let number = 30 + plain as u64;
-        let question = holder.ask(number, plain, &a0, &b0, &[7]);
+        let question = holder.ask(number, plain, [&a0, &b0], &[7]);
         assert_eq!(question.len(), 1 + QUESTION_LEN);
         let (answer, mask) =
             (evaluator.answer(number, plain, &question[1..], [&a1, &b1], &[8])).unwrap();
         assert_eq!(answer.len(), 1 + ANSWER_LEN);
         let found = holder.open(plain, &answer[1..]).unwrap();
-        let p = i128::from(PRIMES[plain].q);
+        let p = i128::from(prime.q);
         for at in 0..SLOTS {
             let [a0, b0, a1, b1] = [&a0, &b0, &a1, &b1].map(|words| i128::from(words[at] as i64));
             // Of up to 2^127 each.
@@ -59,10 +59,10 @@ fn an_answer_opens_to_the_masked_sum_of_products() {
 /// The noise of an answer is far from where it would be read wrongly, and looks like the flood alone.
 #[test]
 fn a_flooded_answer_has_the_flood_s_spread() {
-    let holder = Holder::new(&mut Stream::derive(b"rlwe", &[b"holder"]));
+    let holder = Holder::new(&mut Stream::derive(b"rlwe", &[b"holder"]), PLAIN);
     let evaluator = Evaluator::new(holder.keys(), &mut Stream::derive(b"rlwe", &[b"e"])).unwrap();
     let words = words("a0");
-    let question = holder.ask(0, 0, &words, &words, &[]);
+    let question = holder.ask(0, 0, [&words, &words], &[]);
     let (answer, _) = evaluator
         .answer(0, 0, &question, [&words, &words], &[])
         .unwrap();
@@ -78,7 +78,7 @@ fn a_flooded_answer_has_the_flood_s_spread() {
 
 #[test]
 fn malformed_messages_are_refused() {
-    let holder = Holder::new(&mut Stream::derive(b"rlwe", &[b"holder"]));
+    let holder = Holder::new(&mut Stream::derive(b"rlwe", &[b"holder"]), PLAIN);
     let evaluator =
         |bytes: &[u8]| Evaluator::new(bytes, &mut Stream::derive(b"rlwe", &[b"e"])).map(|_| ());
     let with = |good: &[u8], at: usize| {
@@ -97,7 +97,7 @@ fn malformed_messages_are_refused() {
     }
     let evaluator = Evaluator::new(&keys, &mut Stream::derive(b"rlwe", &[b"e"])).unwrap();
     let words = words("a0");
-    let question = holder.ask(0, 0, &words, &words, &[]);
+    let question = holder.ask(0, 0, [&words, &words], &[]);
     let ask = |bytes: &[u8]| evaluator.answer(0, 0, bytes, [&words, &words], &[]);
     for bad in [
         &question[1..],

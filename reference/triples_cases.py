@@ -1,0 +1,59 @@
+"""The cases of `vectors/triples.json`: whole batches of bit triples on a rich link, and of word triples."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from reference import bit_triples, word_triples
+from reference.bit_triples import ROLES, Session
+
+Json = dict[str, Any]
+SEEDS = (b"\x01" * 32, b"\x02" * 32)
+
+
+def sessions(attempt: int, channel: str, context: bytes) -> list[Session]:
+    return [Session(role, seed, attempt, channel, context) for role, seed in zip(ROLES, SEEDS, strict=True)]
+
+
+def message(data: bytes) -> Json:
+    """Long ones are known by their hash."""
+    if len(data) > 100:
+        return {"length": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return {"bytes": data.hex()}
+
+
+def side(seed: bytes, sent: list[bytes], made: list[list[int]]) -> Json:
+    words = dict(zip("abc", ([f"{word:016x}" for word in part] for part in made), strict=True))
+    return {"seed": seed.hex(), "messages": [message(data) for data in sent], **words}
+
+
+def triples() -> Json:
+    bits = []
+    for attempt, channel, context, k, count in (
+        (0, "vectors", b"job", 2, 130),
+        (3, "通道", b"c" * 300, 5, 64),
+        (0, "vectors", b"", 8, 8200),
+    ):
+        parties = bit_triples.run(sessions(attempt, channel, context), k, count)
+        bits.append(
+            {
+                "attempt": attempt,
+                "channel": channel,
+                "context": context.hex(),
+                "field": k,
+                "count": count,
+                "sides": [
+                    side(seed, party.sent, party.words()) for seed, party in zip(SEEDS, parties, strict=True)
+                ],
+            }
+        )
+    found = word_triples.run(sessions(0, "vectors", b"job"), 5)
+    words = {
+        "attempt": 0,
+        "channel": "vectors",
+        "context": b"job".hex(),
+        "count": 5,
+        "sides": [side(seed, *made) for seed, made in zip(SEEDS, found, strict=True)],
+    }
+    return {"bits": bits, "words": [words]}

@@ -1,0 +1,68 @@
+"""The vectors of triples: against the slow reference that makes them, and against the product's machines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atoll.crypto.triples import BitTriples, Rich, WordTriples
+from reference import vectors
+
+FILE = Path(__file__).resolve().parents[2] / "vectors" / "triples.json"
+CASES = json.loads(FILE.read_text(encoding="utf-8"))
+ROLES = ("first", "second")
+
+
+@pytest.mark.timeout(600)
+def test_the_reference_makes_exactly_this_file():
+    assert vectors.render(FILE.name) == FILE.read_text(encoding="utf-8")
+
+
+def shown(data: bytes) -> dict:
+    if len(data) > 100:
+        return {"length": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return {"bytes": data.hex()}
+
+
+def make(kind: str, case: dict, side: int) -> BitTriples | WordTriples:
+    seed, context = bytes.fromhex(case["sides"][side]["seed"]), bytes.fromhex(case["context"])
+    arguments = (ROLES[side], seed, case["attempt"], case["channel"], case["count"])
+    if kind == "words":
+        return WordTriples(*arguments, context=context)
+    return BitTriples(*arguments, context=context, source=Rich(case["field"]))
+
+
+@pytest.mark.parametrize("kind", ["bits", "words"])
+def test_the_machines_send_and_make_what_the_vectors_say(kind):
+    for case in CASES[kind]:
+        pair = [make(kind, case, side) for side in range(2)]
+        sent: list[list[dict]] = [[], []]
+        while not all(machine.done for machine in pair):
+            for side, machine in enumerate(pair):
+                if message := machine.next_message():
+                    sent[side].append(shown(message[0]))
+                    pair[1 - side].receive(message[0])
+        for side, machine in enumerate(pair):
+            expected, made = case["sides"][side], machine.finish()
+            assert sent[side] == expected["messages"]
+            for name, part in zip("abc", (made.a, made.b, made.c), strict=True):
+                assert [f"{word:016x}" for word in part.tolist()] == expected[name]
+
+
+def test_the_vectors_are_triples():
+    def words(kind: str, case: dict) -> list[np.ndarray]:
+        sides = [
+            [np.array([int(w, 16) for w in side[n]], np.uint64) for n in "abc"] for side in case["sides"]
+        ]
+        return [x ^ y if kind == "bits" else x + y for x, y in zip(*sides, strict=True)]
+
+    for case in CASES["bits"]:
+        a, b, c = words("bits", case)
+        assert np.array_equal(a & b, c)
+    for case in CASES["words"]:
+        a, b, c = words("words", case)
+        assert np.array_equal(a * b, c)
