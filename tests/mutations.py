@@ -132,6 +132,13 @@ MUTATIONS = (
         "tests/node/test_query.py::test_versions_change_under_load_and_every_answer_is_right",
     ),
     Mutation(
+        "a lookup without a hint is answered with the hint of a version that is over",
+        "functions/query/one_shot.py",
+        "            self._products.apply(delta)\n",
+        "            pass\n",
+        "tests/functions/test_query_one_shot.py::test_each_request_is_answered_from_one_version",
+    ),
+    Mutation(
         "keys of lookup totals are not held to quota and authorisation",
         "functions/query_totals/host.py",
         "                self._context.admit(word)\n",

@@ -29,6 +29,10 @@ def _array(data: bytes, shape: tuple[int, ...]) -> U64:
     return np.frombuffer(data, np.uint64).reshape(shape)
 
 
+def _arrays(parts: list[bytes], shape: tuple[int, ...]) -> tuple[U64, ...]:
+    return tuple(_array(part, shape) for part in parts)
+
+
 class Streams:
     """A party's streams of random words: one that it has in common with the party before it, one with the one after.
 
@@ -75,6 +79,23 @@ class Streams:
         """The next words in common with the party after."""
         return _array(self._core.after(_size(shape)), shape)
 
+    def scale_deal(self, shape: tuple[int, ...], shift: int) -> tuple[U64, ...]:
+        """Party 2 of a division by 2^shift: quotients and highest bits of masks, less party 0's shares of them, and its
+        two shares of the result."""
+        with kernel_errors(step=STEP):
+            return _arrays(self._core.scale_deal(_size(shape), shift), shape)
+
+    def scale_first(self, part: U64) -> tuple[U64, ...]:
+        """Party 0: its masked part, the share of the result that it has in common with party 2, and its shares of the
+        masks' quotients and highest bits."""
+        with kernel_errors(step=STEP):
+            return _arrays(self._core.scale_first(_flat(part)), part.shape)
+
+    def scale_second(self, part: U64) -> tuple[U64, ...]:
+        """Party 1: its masked part, and the share of the result that it has in common with party 2."""
+        with kernel_errors(step=STEP):
+            return _arrays(self._core.scale_second(_flat(part)), part.shape)
+
     def order_before(self, places: int) -> npt.NDArray[np.uint32]:
         """A uniform permutation in common with the party before: place i takes what stood at `result[i]`."""
         with kernel_errors(step=STEP):
@@ -84,6 +105,21 @@ class Streams:
         """A uniform permutation in common with the party after."""
         with kernel_errors(step=STEP):
             return np.frombuffer(self._core.order_after(places), np.uint32)
+
+
+def scale_part(
+    sums: tuple[U64, U64, U64], high: U64, top: U64, result: U64, shift: int, *, first: bool
+) -> U64:
+    """Party 0's (`first`) or 1's part of quotients, less the share that it drew.
+
+    `sums` are its own masked part, the other's, and party 2's part; all arrays have one shape.
+    """
+    mine, other, third = map(_flat, sums)
+    with kernel_errors(step=STEP):
+        part = _core.array_scale_part(
+            mine, other, third, _flat(high), _flat(top), _flat(result), shift, first
+        )
+    return _array(part, result.shape)
 
 
 def planes(numbers: U64, bits: int) -> U64:

@@ -389,21 +389,24 @@ def select(condition: SharedArray, x: Operand, y: Operand) -> SharedArray:
     shape = np.broadcast_shapes(condition.shape, x.shape, y.shape)
     protocol = condition.program.protocol
     given = [o for o in (x, y) if not isinstance(o, Public)]
+    bounds = x.bounds.either(y.bounds)
+    if not given:
+        gap, base = _gap(x, y), protocol.public(np.broadcast_to(y.words, shape))  # type: ignore[union-attr]
+        word = numbers(condition)
+        return made(
+            word, shape, x.kind, bounds, [word], lambda w: nothing(w.changed(lambda a: a * gap) + base)
+        )
+    bits = bits_part(condition, shape, lambda b: np.broadcast_to(b, shape))
 
-    def chosen(w: Shares, *shares: Shares) -> Step[Shares]:
-        # y + w (x - y): modulo 2^64 whatever x - y is.
+    def chosen(b: Shares, *shares: Shares) -> Step[Shares]:
+        # y + b (x - y): modulo 2^64 whatever x - y is.
         rest = iter(shares)
         one, other = (protocol.public(o.words) if isinstance(o, Public) else next(rest) for o in (x, y))
-        difference = one - other
-        if given:
-            product = yield from protocol.product(w.broadcast(shape), difference.broadcast(shape))
-        else:
-            known = _gap(x, y)
-            product = w.changed(lambda a: a * known)
-        return product + other
+        difference = (one - other).broadcast(shape).reshape(-1)
+        product = yield from protocol.chosen(b, difference)
+        return product.reshape(*shape) + other
 
-    word = numbers(condition)
-    return made(word, shape, x.kind, x.bounds.either(y.bounds), [word, *given], chosen)
+    return made(given[0], shape, x.kind, bounds, [bits, *given], chosen)
 
 
 def _gap(x: Operand, y: Operand) -> U64:

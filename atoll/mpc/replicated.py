@@ -7,16 +7,16 @@ Araki et al., eprint 2016/768; conversions after Mohassel and Rindal, eprint 201
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from atoll.crypto.arrays import KEY_BYTES, MOST_PLACES, Streams, planes
+from atoll.crypto.arrays import KEY_BYTES, MOST_PLACES, Streams, planes, scale_part
 from atoll.crypto.stream import check_labels, stream_bytes
 from atoll.crypto.suite import digest, digest_bytes
 from atoll.errors import AtollError
 from atoll.mpc.rounds import STEP, U64, Exchange, Links, Step, rows
+from atoll.mpc.setting import Occasion
 from atoll.mpc.shares import Shares, unpack
 
 PROTOCOL: Final = "replicated-shares/v1"
@@ -24,25 +24,6 @@ SECURITY: Final = "semi-honest"
 PARTIES: Final = 3
 _DIGEST_WORDS: Final = 4
 _KEY_WORDS: Final = KEY_BYTES // 8
-_ONE: Final = np.uint64(1)
-BIAS_BITS: Final = 62
-
-
-@dataclass(frozen=True)
-class Occasion:
-    """What all parties must mean alike before they begin.
-
-    Attributes:
-        context: bytes that name the job and its program.
-        seed: this party's 32 secret bytes of the job.
-        attempt: number of the attempt.
-        channel: label of the channel.
-    """
-
-    context: bytes
-    seed: bytes
-    attempt: int = 0
-    channel: str = "shared-arrays"
 
 
 class Replicated:
@@ -183,37 +164,22 @@ class Replicated:
         learn c. Since 0 <= x < 2^63 after a constant was added, the sum passed 2^64 just if the mask's highest bit
         is set and that of c is not, which makes the carry linear in what party 2 shares.
         """
-        shape = part.shape
-        size, cut = part.size, np.uint64(shift)
+        shape, size = part.shape, part.size
         if self.me == 2:
-            first, second = self._streams.after(shape), self._streams.before(shape)
-            mask = first + second
-            high, top = mask >> cut, mask >> np.uint64(63)
-            high_part, top_part = self._streams.after(shape), self._streams.after(shape)
-            to_one = np.stack([part, high - high_part, top - top_part])
-            yield Exchange({0: part, 1: to_one})
-            # Its shares of the result: what it draws with each neighbour.
-            result = Shares(self._streams.before(shape), self._streams.after(shape))
+            high, top, own, after = self._streams.scale_deal(shape, shift)
+            yield Exchange({0: part, 1: np.stack([part, high, top])})
             yield Exchange()
-            return result
-        if self.me == 0:
-            masked = part + self._streams.before(shape)
-            masked += np.uint64(1 << BIAS_BITS)
-            high_part, top_part = self._streams.before(shape), self._streams.before(shape)
-            got = yield Exchange({1: masked}, {1: size, 2: size})
-            opened = masked + got[1].reshape(shape) + got[2].reshape(shape)
-            quotient = (opened >> cut) - np.uint64(1 << (BIAS_BITS - shift))
-        else:
-            masked = part + self._streams.after(shape)
-            got = yield Exchange({0: masked}, {0: size, 2: 3 * size})
-            rest, high_part, top_part = (w.reshape(shape) for w in rows(got[2], [size] * 3))
-            opened = masked + got[0].reshape(shape) + rest
-            quotient = np.zeros(shape, np.uint64)
-        passed = (~opened >> np.uint64(63)) << np.uint64(64 - shift)
-        quotient = quotient - high_part + top_part * passed
-        drawn = self._streams.before(shape) if self.me == 0 else self._streams.after(shape)
-        mine = quotient - drawn
+            return Shares(own, after)
         other = 1 - self.me
+        if self.me == 0:
+            masked, drawn, high, top = self._streams.scale_first(part)
+            got = yield Exchange({1: masked}, {1: size, 2: size})
+            third = got[2]
+        else:
+            masked, drawn = self._streams.scale_second(part)
+            got = yield Exchange({0: masked}, {0: size, 2: 3 * size})
+            third, high, top = rows(got[2], [size] * 3)
+        mine = scale_part((masked, got[other], third), high, top, drawn, shift, first=self.me == 0)
         got = yield Exchange({other: mine}, {other: size})
         middle = mine + got[other].reshape(shape)
         return Shares(drawn, middle) if self.me == 0 else Shares(middle, drawn)
@@ -244,6 +210,11 @@ class Replicated:
         u = yield from self.share(0, mine, (count,))
         v = self._known(known, 2, (count,))
         return u + v - (yield from self.product(u, v)).times(2)
+
+    def chosen(self, b: Shares, x: Shares) -> Step[Shares]:
+        """Words where their bit is set, else 0."""
+        w = yield from self.words(b, x.size)
+        return (yield from self.product(w, x))
 
     # Orders.
 

@@ -7,14 +7,16 @@ returns its result. Operations that do not need each other's results run side by
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from atoll.errors import AtollError
+from atoll.protocols.driver import Channel, Machine, drive
 
 U64: TypeAlias = npt.NDArray[np.uint64]
 T = TypeVar("T")
@@ -37,16 +39,6 @@ class Exchange:
 
     send: Mapping[int, U64] = field(default_factory=dict)
     expect: Mapping[int, int] = field(default_factory=dict)
-
-
-class Channel(Protocol):
-    """An ordered, reliable, authenticated channel to one party; one thread sends while another receives."""
-
-    def send(self, payload: bytes, step: str) -> None:
-        """Sends one message; may block until the party reads."""
-
-    def recv(self) -> bytes:
-        """The next message; blocks until there is one."""
 
 
 Step: TypeAlias = Generator[Exchange, Mapping[int, U64], T]
@@ -117,7 +109,8 @@ class Links:
 
     Args:
         me: this party's number.
-        channels: a channel to each other party, by its number. Each carries nothing else meanwhile.
+        channels: a channel to each other party, by its number. Each carries nothing else meanwhile; one thread sends
+            on it while another receives.
         names: what errors call the parties; default "party 0" and so on.
     """
 
@@ -143,6 +136,8 @@ class Links:
         self.rounds += 1
         sends = [(p, w) for p, w in exchange.send.items() if w.size]
         self.sent += sum(words.nbytes for _, words in sends)
+        if len(self._channels) == 1:
+            return self._swap(dict(sends), exchange.expect, step)
         # A message that does not fit a peer's window waits until the peer reads; nobody may wait in a circle.
         small = sum(words.size for _, words in sends) <= _AT_ONCE
         workers = [] if small else [self._sender(p, w, step) for p, w in sends]
@@ -154,30 +149,45 @@ class Links:
             worker.finish()
         return got
 
+    def _swap(self, send: dict[int, U64], expect: Mapping[int, int], step: str) -> dict[int, U64]:
+        """A round with the only other party: what can be sent is sent, and what is there is taken."""
+        ((party, channel),) = self._channels.items()
+        out = deque(_pieces(send[party])) if party in send else deque()
+        sizes, pieces = deque(_sizes(expect.get(party, 0))), []
+        while out or sizes:
+            if out and channel.writable():
+                channel.send(out.popleft().tobytes(), step)
+            elif sizes and channel.readable():
+                pieces.append(self._checked(channel.recv(), party, sizes.popleft(), step))
+            else:
+                channel.wait(read=bool(sizes), write=bool(out))
+        return {p: _joined(pieces) for p in expect}
+
+    def drive(self, machine: Machine) -> None:
+        """Runs a machine of two parties on the only channel, between two rounds."""
+        ((_, channel),) = self._channels.items()
+        drive(machine, _Counted(channel, self), before_open=_nothing_opens)
+
     def _sender(self, party: int, words: U64, step: str) -> _Worker:
         return _Worker(lambda: self._send(party, words, step))
 
     def _send(self, party: int, words: U64, step: str) -> None:
-        flat = np.ascontiguousarray(words).reshape(-1)
-        for start in range(0, flat.size, PIECE_WORDS):
-            self._channels[party].send(flat[start : start + PIECE_WORDS].tobytes(), step)
+        for piece in _pieces(words):
+            self._channels[party].send(piece.tobytes(), step)
 
     def _receive(self, party: int, count: int, step: str) -> U64:
-        pieces = []
-        for start in range(0, count, PIECE_WORDS):
-            message = self._channels[party].recv()
-            expected = _WORD * min(PIECE_WORDS, count - start)
-            if len(message) != expected:
-                raise AtollError(
-                    "E_PROTOCOL",
-                    f"{self.name(party)} sent {len(message)} bytes where {expected} belong.",
-                    party=self.name(party),
-                    step=step,
-                )
-            pieces.append(np.frombuffer(message, np.uint64))
-        if not pieces:
-            return np.empty(0, np.uint64)
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        channel = self._channels[party]
+        return _joined([self._checked(channel.recv(), party, n, step) for n in _sizes(count)])
+
+    def _checked(self, message: bytes, party: int, words: int, step: str) -> U64:
+        if len(message) != _WORD * words:
+            raise AtollError(
+                "E_PROTOCOL",
+                f"{self.name(party)} sent {len(message)} bytes where {_WORD * words} belong.",
+                party=self.name(party),
+                step=step,
+            )
+        return np.frombuffer(message, np.uint64)
 
     def run(self, step: Step[T]) -> T:
         """Runs a step to its end."""
@@ -188,6 +198,39 @@ class Links:
         except StopIteration as end:
             value: T = end.value
             return value
+
+
+def _pieces(words: U64) -> list[U64]:
+    flat = np.ascontiguousarray(words).reshape(-1)
+    return [flat[start : start + PIECE_WORDS] for start in range(0, flat.size, PIECE_WORDS)]
+
+
+def _sizes(count: int) -> list[int]:
+    return [min(PIECE_WORDS, count - start) for start in range(0, count, PIECE_WORDS)]
+
+
+def _joined(pieces: Sequence[U64]) -> U64:
+    if not pieces:
+        return np.empty(0, np.uint64)
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _nothing_opens() -> None:
+    raise AssertionError("what is made ahead of need opens nothing")
+
+
+class _Counted:
+    """A channel whose bytes are counted with those of the rounds."""
+
+    def __init__(self, channel: Channel, links: Links) -> None:
+        self._channel, self._links = channel, links
+        self.recv, self.readable = channel.recv, channel.readable
+        self.writable, self.wait = channel.writable, channel.wait
+
+    def send(self, payload: bytes, step: str) -> None:
+        """Sends and counts one message."""
+        self._links.sent += len(payload)
+        self._channel.send(payload, step)
 
 
 class _Worker:

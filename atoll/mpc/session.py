@@ -15,27 +15,36 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from atoll.crypto.triples import Rich, Thin
 from atoll.errors import AtollError
+from atoll.mpc.additive import Additive
 from atoll.mpc.array import SharedArray
 from atoll.mpc.kinds import BOOLEAN, MOST_UNITS, Bounds, Kind, decimal, decode, encode, units_of
-from atoll.mpc.replicated import Occasion, Replicated
-from atoll.mpc.rounds import STEP, U64, Channel, Links, Side, Step, together
+from atoll.mpc.replicated import Replicated
+from atoll.mpc.rounds import STEP, U64, Links, Side, Step, together
+from atoll.mpc.setting import Occasion, Setting
 from atoll.mpc.shares import pack, unpack
+from atoll.mpc.supply import Supply
 from atoll.mpc.values import Deferred, Program
+from atoll.protocols.driver import Channel
 
 MOST_ELEMENTS: Final = 1 << 30
 
 
 class Session(Program):
-    """A computation of three parties on replicated shares, at one of them.
+    """A computation of two or three parties, at one of them.
+
+    Two parties hold additive shares and need no third; three hold replicated shares, and one of them may be curious.
 
     Args:
-        me: this party's number, 0 to 2.
-        channels: ordered, reliable, authenticated and encrypted channels to the other two, by their numbers.
+        me: this party's number, from 0.
+        channels: ordered, reliable, authenticated and encrypted channels to the one or two others, by their numbers.
         context: bytes that name the occasion and the program, the same at all three.
         seed: 32 secret bytes that fix all randomness of this party; new ones by default. Never use a seed twice.
         names: what errors call the parties.
-        threads: threads for products of matrices.
+        source: of two parties, how random transfers are made: `Rich` for links with room, `Thin` for those without; the
+            same at both.
+        threads: threads for products of matrices, and for what two parties make ahead of need.
         progress: called with (results done, results to do) after each round.
 
     Raises:
@@ -51,20 +60,51 @@ class Session(Program):
         seed: bytes | None = None,
         attempt: int = 0,
         names: Sequence[str] | None = None,
+        source: Rich | Thin | None = None,
         threads: int = 1,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        if not 0 <= me < 3 or set(channels) != {0, 1, 2} - {me}:
+        parties = len(channels) + 1
+        if parties not in (2, 3) or set(channels) != set(range(parties)) - {me}:
             raise AtollError(
-                "E_FORMAT", "A session has parties 0, 1 and 2, and a channel to each other party."
+                "E_FORMAT", "A session has parties 0 and 1, or 0 to 2, and a channel to each other party."
             )
-        self.me = me
-        self.links = Links(me, channels, names)
-        super().__init__(
-            Replicated(self.links, Occasion(context, os.urandom(32) if seed is None else seed, attempt)),
-            threads,
-        )
-        self._progress = progress
+        if source is not None and parties != 2:
+            raise AtollError("E_FORMAT", "Three parties make no transfers: leave `source` out.")
+        links = Links(me, channels, names)
+        occasion = Occasion(context, os.urandom(32) if seed is None else seed, attempt)
+        if parties == 2:
+            setting = Additive(links, occasion, source or Rich(), threads)
+            self._begin(me, setting, links, setting.supply, threads, progress)
+        else:
+            self._begin(me, Replicated(links, occasion), links, None, threads, progress)
+
+    def _begin(
+        self,
+        me: int,
+        setting: Setting,
+        links: Any,
+        supply: Supply | None,
+        threads: int,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self.me, self.links, self._supply, self._progress = me, links, supply, progress
+        super().__init__(setting, threads)
+
+    def prepare(self, *, bits: int = 0, words: int = 0, transfers: int = 0) -> None:
+        """Makes what two parties use up before it is needed; both ask for the same. Three parties need nothing.
+
+        Args:
+            bits, words: triples of bits and of words.
+            transfers: random transfers in each direction.
+        """
+        if self._supply is not None:
+            self._supply.prepare(bits=bits, words=words, transfers=transfers)
+
+    @property
+    def used(self) -> dict[str, int]:
+        """Triples of bits and of words, and transfers, that were used up so far."""
+        return self._supply.used if self._supply is not None else {}
 
     def share(
         self,
@@ -94,7 +134,7 @@ class Session(Program):
         kind = decimal() if kind is None else kind
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         size = int(np.prod(shape, dtype=object))
-        if not 0 <= size <= MOST_ELEMENTS or not 0 <= owner < 3:
+        if not 0 <= size <= MOST_ELEMENTS or owner not in self.protocol.everybody:
             raise AtollError("E_FORMAT", f"{name} has no shape or owner that a session can have.", step=STEP)
         bounds = Bounds(0, 1) if kind == BOOLEAN else _bounds(low, high, kind, name)
         words = None
@@ -111,16 +151,17 @@ class Session(Program):
         node = Deferred((), lambda: protocol.share(owner, words, stored, bits=kind == BOOLEAN))
         return SharedArray(self, shape, kind, bounds, node, name)
 
-    def open(self, *arrays: SharedArray, to: int | Sequence[int] = (0, 1, 2)) -> Any:
+    def open(self, *arrays: SharedArray, to: int | Sequence[int] | None = None) -> Any:
         """Works out arrays and opens them, to all parties or to those named.
 
         Returns:
             An array, or a tuple of several: int64 for integers, `decimal.Decimal` objects for other decimals, float64
             for reals, bool. `None` where this party is not to learn.
         """
-        receivers = (to,) if isinstance(to, int) else tuple(sorted(set(to)))
-        if not receivers or not set(receivers) <= {0, 1, 2}:
-            raise AtollError("E_FORMAT", "What opens, opens to one of the parties 0, 1 and 2.", step=STEP)
+        everybody = self.protocol.everybody
+        receivers = everybody if to is None else (to,) if isinstance(to, int) else tuple(sorted(set(to)))
+        if not receivers or not set(receivers) <= set(everybody):
+            raise AtollError("E_FORMAT", f"What opens, opens to some of the parties {everybody}.", step=STEP)
         for array in arrays:
             self.own(array)
         # A sum of single numbers passes the ring like those of arrays, which nobody is warned of.

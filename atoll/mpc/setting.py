@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from atoll.mpc.rounds import U64, Links, Step
 from atoll.mpc.shares import Shares
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """What all parties must mean alike before they begin, and what is this party's own.
+
+    Attributes:
+        context: bytes that name the job and its program.
+        seed: this party's 32 secret bytes of the job.
+        attempt: number of the attempt.
+        channel: label of the channel.
+    """
+
+    context: bytes
+    seed: bytes
+    attempt: int = 0
+    channel: str = "shared-arrays"
 
 
 class Setting(Protocol):
@@ -56,6 +74,9 @@ class Setting(Protocol):
 
     def words(self, b: Shares, count: int) -> Step[Shares]:
         """Words of 0 or 1 from the first `count` bits of planes."""
+
+    def chosen(self, b: Shares, x: Shares) -> Step[Shares]:
+        """Words x, of one dimension, where their bit in a plane is set, else 0."""
 
     def shuffle(self, columns: Shares) -> Step[Shares]:
         """Rows of shape (rows, columns) in an order that no party knows."""

@@ -261,7 +261,7 @@ def compacted(flags: SharedArray, *columns: SharedArray) -> tuple[SharedArray, .
         # Where rows of a random order go tells nothing: each place comes once.
         places = yield from protocol.open(mixed.part((slice(None), 0)), protocol.everybody)
         assert places is not None
-        order = np.empty(count, np.int64)
+        order = np.zeros(count, np.int64)
         order[places.astype(np.int64)] = np.arange(count)
         return mixed.part((order, slice(1, None)))
 

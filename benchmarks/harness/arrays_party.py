@@ -123,14 +123,21 @@ OPERATIONS = {
 def main() -> None:
     task: dict[str, Any] = json.loads(sys.argv[1])
     operation, me = OPERATIONS[task["operation"]], task["me"]
-    channels = connected(me, task["addresses"], 3)
+    parties = task["parties"]
+    channels = connected(me, task["addresses"], parties)
     plain = operation.inputs(np.random.default_rng(7), task["size"])
-    session = mpc.Session(me, channels, context=json.dumps(task["operation"]).encode())
+    source = {None: None, "rich": mpc.Rich(task["field"]), "thin": mpc.Thin()}[task["source"]]
+    session = mpc.Session(me, channels, context=json.dumps(task["operation"]).encode(), source=source)
     runs = []
     for turn in range(task["repeats"] + 1):
         shared = [
             session.share(
-                values if owner % 3 == me else None, owner % 3, values.shape, low=low, high=high, kind=kind
+                values if owner % parties == me else None,
+                owner % parties,
+                values.shape,
+                low=low,
+                high=high,
+                kind=kind,
             )
             for owner, (values, low, high, kind) in enumerate(plain)
         ]

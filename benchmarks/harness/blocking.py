@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from collections.abc import Callable
+from typing import Any
+
+from harness.tcp import TcpChannel
 
 _HEAD = 4
 
@@ -49,8 +53,12 @@ class BlockingChannel:
         self._sock.close()
 
 
-def connected(me: int, addresses: dict[str, list[object]], parties: int) -> dict[int, BlockingChannel]:
-    """Channels to all other parties; of two, the one with the smaller number listens at the address `i-j`."""
+def connected(me: int, addresses: dict[str, list[object]], parties: int) -> dict[int, Any]:
+    """Channels to all other parties; of two, the one with the smaller number listens at the address `i-j`.
+
+    The only channel of two parties is one that says whether it can be read or written.
+    """
+    wrap: Callable[[socket.socket], Any] = TcpChannel if parties == 2 else BlockingChannel
     listening = {}
     for other in range(me + 1, parties):
         host, port = addresses[f"{me}-{other}"]
@@ -61,12 +69,12 @@ def connected(me: int, addresses: dict[str, list[object]], parties: int) -> dict
         deadline = time.monotonic() + 60
         while True:
             with contextlib.suppress(ConnectionRefusedError):
-                channels[other] = BlockingChannel(socket.create_connection((str(host), int(str(port)))))
+                channels[other] = wrap(socket.create_connection((str(host), int(str(port)))))
                 break
             if time.monotonic() > deadline:
                 raise ConnectionError(f"party {other} does not listen")
             time.sleep(0.01)
     for other, server in listening.items():
         with server:
-            channels[other] = BlockingChannel(server.accept()[0])
+            channels[other] = wrap(server.accept()[0])
     return channels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mpc_parties import mine, run
+from mpc_parties import mine, run, share
 
 from atoll import mpc
 from atoll.errors import AtollError
@@ -20,25 +20,24 @@ def rounded(values):
     return np.rint(np.asarray(values, float) / UNIT) * UNIT
 
 
-def opened(program, *arrays, bits=BITS):
+def opened(program, *arrays, bits=BITS, parties=3):
     def party(session):
         shared = [
-            session.share(
-                mine(session, i % 3, v), i % 3, v.shape, low=low, high=high, kind=real(bits), name=f"x{i}"
-            )
+            share(session, v, i, low, high, kind=real(bits), name=f"x{i}")
             for i, (v, low, high) in enumerate(arrays)
         ]
         return session.open(program(*shared))
 
-    results = run(party)
+    results = run(party, parties=parties)
     assert all((r == results[0]).all() for r in results)
     return results[0]
 
 
-def test_quotients():
+@pytest.mark.parametrize("parties", [2, 3])
+def test_quotients(parties):
     x = rounded(np.concatenate([RNG.uniform(-100, 100, 500), [0, 100, -100, UNIT]]))
     y = rounded(np.concatenate([RNG.uniform(0.5, 50, 250), RNG.uniform(-50, -0.5, 250), [1, 0.5, -50, 3]]))
-    got = opened(lambda a, b: a / b, (x, -100, 100), (y, -50, 50))
+    got = opened(lambda a, b: a / b, (x, -100, 100), (y, -50, 50), parties=parties)
     bound = np.abs(x / y) * 2.0**-24 + 2 * UNIT + 2 * UNIT / np.abs(y)
     assert (np.abs(got - x / y) <= bound).all()
 
@@ -58,31 +57,35 @@ def test_quotients_of_integers_and_public_numbers():
         assert abs(mean - 100) <= 2 * UNIT
 
 
+@pytest.mark.parametrize("parties", [2, 3])
 @pytest.mark.parametrize("bits", [12, 19, 20])
-def test_roots(bits):
+def test_roots(bits, parties):
     unit = 2.0**-bits
     x = np.concatenate([RNG.uniform(0, 200, 500), [0, unit, 0.25, 1, 4, 200, 2 * unit]])
     x = np.rint(x / unit) * unit
-    got = opened(np.sqrt, (x, 0, 200), bits=bits)
+    got = opened(np.sqrt, (x, 0, 200), bits=bits, parties=parties)
     assert (np.abs(got - np.sqrt(x)) <= np.sqrt(x) * 2.0**-22 + 2 * unit).all()
 
 
-def test_logarithms():
+@pytest.mark.parametrize("parties", [2, 3])
+def test_logarithms(parties):
     x = rounded(np.concatenate([RNG.uniform(0, 200, 500), [UNIT, 2 * UNIT, 0.25, 0.5, 1, 2, 200]]))
     x[x == 0] = UNIT
-    got = opened(np.log, (x, UNIT, 200))
+    got = opened(np.log, (x, UNIT, 200), parties=parties)
     assert np.abs(got - np.log(x)).max() <= 2.0**-18
 
 
-def test_exponentials():
+@pytest.mark.parametrize("parties", [2, 3])
+def test_exponentials(parties):
     x = rounded(np.concatenate([RNG.uniform(-30, 6, 600), [-30, 0, 6, -13.8, -14, -16, UNIT, -UNIT]]))
-    got = opened(np.exp, (x, -30, 6))
+    got = opened(np.exp, (x, -30, 6), parties=parties)
     assert (np.abs(got - np.exp(x)) <= np.exp(x) * 2.0**-18 + 2 * UNIT).all()
 
 
-def test_sigmoids():
+@pytest.mark.parametrize("parties", [2, 3])
+def test_sigmoids(parties):
     x = rounded(np.concatenate([RNG.uniform(-100, 100, 300), RNG.uniform(-4, 4, 300), [0, -100, 100]]))
-    got = opened(mpc.sigmoid, (x, -100, 100))
+    got = opened(mpc.sigmoid, (x, -100, 100), parties=parties)
     assert np.abs(got - 1 / (1 + np.exp(-x))).max() <= 2.0**-17
 
 

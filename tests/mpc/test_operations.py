@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mpc_parties import mine, run
+from mpc_parties import mine, run, share
 
 from atoll import mpc
 from atoll.errors import AtollError
@@ -41,13 +41,13 @@ def _open(session, results):
     return session.open(*results) if len(results) > 1 else (session.open(*results),)
 
 
-def check(program, x, y, low=-1000, high=1000, kind=None):
+def check(program, x, y, low=-1000, high=1000, parties=3):
     def party(session):
-        a = session.share(mine(session, 0, x), 0, x.shape, low=low, high=high, kind=kind, name="a")
-        b = session.share(mine(session, 2, y), 2, y.shape, low=low, high=high, kind=kind, name="b")
+        a = share(session, x, 1, low, high, name="a")
+        b = share(session, y, 2, low, high, name="b")
         return _open(session, program(a, b))
 
-    opened = run(party)
+    opened = run(party, parties=parties)
     for party in opened:
         for got, expected in zip(party, program(x, y), strict=True):
             assert got.shape == np.shape(expected)
@@ -55,25 +55,28 @@ def check(program, x, y, low=-1000, high=1000, kind=None):
     return opened
 
 
+@pytest.mark.parametrize("parties", [2, 3])
 @pytest.mark.parametrize("name", EXACT)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(data=st.data())
-def test_integers_are_those_of_numpy(name, data):
+def test_integers_are_those_of_numpy(name, parties, data):
     columns = data.draw(st.integers(2, 40))
     numbers = st.lists(st.integers(-1000, 1000), min_size=8 * columns, max_size=8 * columns)
     x, y = np.array(data.draw(numbers)).reshape(2, 4, columns)
     x[1] = y[1]
-    check(EXACT[name], x, y)
+    check(EXACT[name], x, y, parties=parties)
 
 
+@pytest.mark.parametrize("parties", [2, 3])
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
-def test_bits_are_right_wherever_a_word_ends(count):
+def test_bits_are_right_wherever_a_word_ends(count, parties):
     rng = np.random.default_rng(count)
     x, y = rng.integers(-2, 3, (2, count))
-    check(lambda a, b: (a < b, a == b, (a < b).sum(), np.where(a < b, a, b)), x, y)
+    check(lambda a, b: (a < b, a == b, (a < b).sum(), np.where(a < b, a, b)), x, y, parties=parties)
 
 
-def test_comparisons_are_right_at_the_ends_of_the_ring():
+@pytest.mark.parametrize("parties", [2, 3])
+def test_comparisons_are_right_at_the_ends_of_the_ring(parties):
     edges = [MOST, -MOST, MOST - 1, 1 - MOST, 0, 1, -1, 2**61, -(2**61)]
     x, y = np.meshgrid(edges, edges)
     check(
@@ -85,12 +88,13 @@ def test_comparisons_are_right_at_the_ends_of_the_ring():
     )
 
 
+@pytest.mark.parametrize("parties", [2, 3])
 @pytest.mark.parametrize("bits", [1, 2, 5, 31, 32, 33, 61])
-def test_narrow_bounds_take_fewer_bits_and_no_other_result(bits):
+def test_narrow_bounds_take_fewer_bits_and_no_other_result(bits, parties):
     most = 2**bits - 1
     edges = np.array([-most, -most + 1, -1, 0, 1, most - 1, most])
     x, y = (np.ascontiguousarray(a) for a in np.meshgrid(edges, edges))
-    check(lambda a, b: (a < b, a == b, a < 0, a == 0), x, y, -most, most)
+    check(lambda a, b: (a < b, a == b, a < 0, a == 0), x, y, -most, most, parties)
 
 
 def test_fewer_bits_send_fewer_bytes():
@@ -106,17 +110,18 @@ def test_fewer_bits_send_fewer_bytes():
     assert sent(2**15) < sent(2**61) / 2
 
 
-def test_decimals_are_exact_and_open_as_decimals():
+@pytest.mark.parametrize("parties", [2, 3])
+def test_decimals_are_exact_and_open_as_decimals(parties):
     prices = [Decimal("0.10"), Decimal("19.99"), Decimal("-3.05")]
     counts = np.array([3, 7, 100])
 
     def party(session):
-        p = session.share(mine(session, 0, prices), 0, 3, low=-100, high=100, kind=decimal(2), name="price")
-        n = session.share(mine(session, 1, counts), 1, 3, low=0, high=1000, name="count")
+        p = share(session, prices, 0, -100, 100, kind=decimal(2), name="price")
+        n = share(session, counts, 1, 0, 1000, name="count")
         total = p * n
         return session.open(total, total.sum(), p * p, p + 1, p * 0.25, p < n, np.cumsum(p), p.mean())
 
-    products, total, squares, more, quarters, less, running, mean = run(party)[1]
+    products, total, squares, more, quarters, less, running, mean = run(party, parties=parties)[1]
     expected = [p * int(n) for p, n in zip(prices, counts, strict=True)]
     assert products.tolist() == expected
     assert total == sum(expected)
@@ -128,7 +133,8 @@ def test_decimals_are_exact_and_open_as_decimals():
     assert abs(mean - float(sum(prices)) / 3) < 4e-6
 
 
-def test_reals_are_near_those_of_numpy():
+@pytest.mark.parametrize("parties", [2, 3])
+def test_reals_are_near_those_of_numpy(parties):
     rng = np.random.default_rng(5)
     x, y = rng.uniform(-100, 100, (2, 6, 50))
 
@@ -150,29 +156,28 @@ def test_reals_are_near_those_of_numpy():
         )
 
     def party(session):
-        a = session.share(mine(session, 0, x), 0, x.shape, low=-100, high=100, kind=real(20), name="a")
-        b = session.share(mine(session, 1, y), 1, y.shape, low=-100, high=100, kind=real(20), name="b")
+        a = share(session, x, 0, -100, 100, kind=real(20), name="a")
+        b = share(session, y, 1, -100, 100, kind=real(20), name="b")
         return session.open(*programs(a, b))
 
-    for got, expected in zip(run(party)[2], programs(x, y), strict=True):
+    for got, expected in zip(run(party, parties=parties)[-1], programs(x, y), strict=True):
         # Inputs are off by 2^-21, which a product of two numbers below 100 makes 200 times as much.
         error = np.abs(got.astype(float) - np.asarray(expected, float)).max()
         assert error <= 50 * 200 * 2.0**-20
 
 
-def test_kinds_go_together():
+@pytest.mark.parametrize("parties", [2, 3])
+def test_kinds_go_together(parties):
     def party(session):
-        i = session.share(mine(session, 0, np.array([3, -4])), 0, 2, low=-10, high=10, name="i")
-        d = session.share(
-            mine(session, 1, [Decimal("1.25"), Decimal("-2.5")]), 1, 2, low=-5, high=5, kind=decimal(2)
-        )
-        r = session.share(mine(session, 2, np.array([0.5, 2.0])), 2, 2, low=-5, high=5, kind=real(20))
+        i = share(session, np.array([3, -4]), 0, -10, 10, name="i")
+        d = share(session, [Decimal("1.25"), Decimal("-2.5")], 1, -5, 5, kind=decimal(2))
+        r = share(session, np.array([0.5, 2.0]), 2, -5, 5, kind=real(20))
         b = i > 0
         return session.open(
             i + d, i * r, d * r, d + r, b + i, b * d, b.astype(int), d.astype(real(16)), i < r, d == 1.25
         )
 
-    opened = run(party)[0]
+    opened = run(party, parties=parties)[0]
     expected = [[4.25, -6.5], [1.5, -8], [0.625, -5], [1.75, -0.5], [4, -4], [1.25, 0], [1, 0], [1.25, -2.5]]
     for got, wanted in zip(opened, expected, strict=False):
         assert np.abs(got.astype(float) - wanted).max() < 1e-4
@@ -180,13 +185,20 @@ def test_kinds_go_together():
     assert opened[-1].tolist() == [True, False]
 
 
+@pytest.mark.parametrize("parties", [2, 3])
 @pytest.mark.parametrize("shape", [(0,), (), (1,), (3, 0), (2, 3, 4)])
-def test_arrays_of_any_shape(shape):
+def test_arrays_of_any_shape(shape, parties):
     x = np.arange(int(np.prod(shape))).reshape(shape)
-    check(lambda a, b: (a + b, a * b, a < b, np.where(a < b, a, b), a.sum()), x, x[::-1] if shape else x)
+    check(
+        lambda a, b: (a + b, a * b, a < b, np.where(a < b, a, b), a.sum()),
+        x,
+        x[::-1] if shape else x,
+        parties=parties,
+    )
 
 
-def test_rounding_is_off_by_one_unit_at_the_most_and_right_in_the_mean():
+@pytest.mark.parametrize("parties", [2, 3])
+def test_rounding_is_off_by_one_unit_at_the_most_and_right_in_the_mean(parties):
     edges = np.array([MOST, -MOST, 0, 1, -1, 2**20, -(2**20), 2**20 - 1, 2**61 + 12345])
     many = np.full(20_000, 2**20 * 3 + 2**18)
 
@@ -198,9 +210,9 @@ def test_rounding_is_off_by_one_unit_at_the_most_and_right_in_the_mean():
             )
         )
         out = session.links.run(protocol.scaled(shared, 20))
-        return session.links.run(protocol.open(out, (0, 1, 2))).view(np.int64)
+        return session.links.run(protocol.open(out, protocol.everybody)).view(np.int64)
 
-    for got in run(party):
+    for got in run(party, parties=parties):
         floor = edges >> 20
         assert ((got[: len(edges)] - floor >= 0) & (got[: len(edges)] - floor <= 1)).all()
         # 3.25: rounded up in a quarter of all cases, give or take six standard deviations.
@@ -280,7 +292,7 @@ def test_wrong_shapes_parties_and_arrays_of_others():
     refused(lambda s: s.share(None, 0, 4, name="x"), "x needs bounds")
     refused(
         lambda s: s.open(s.share(mine(s, 0, x), 0, 3, low=0, high=9), to=()),
-        "parties 0, 1 and 2",
+        "some of the parties",
         code="E_FORMAT",
     )
 

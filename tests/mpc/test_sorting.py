@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mpc_parties import mine, run
+from mpc_parties import run, share
 
 from atoll import mpc
 from atoll.errors import AtollError
@@ -17,11 +17,10 @@ from atoll.mpc.rounds import Exchange
 
 
 def shared(session, values, low, high, owner=0, name="x", kind=None):
-    return session.share(
-        mine(session, owner, values), owner, values.shape, low=low, high=high, kind=kind, name=name
-    )
+    return share(session, values, owner, low, high, kind=kind, name=name)
 
 
+@pytest.mark.parametrize("parties", [2, 3])
 @pytest.mark.parametrize(
     "values",
     [
@@ -36,21 +35,22 @@ def shared(session, values, low, high, owner=0, name="x", kind=None):
     ],
     ids=["equal", "sorted", "reversed", "one", "two", "none", "wide", "ties"],
 )
-def test_sort_and_argsort_are_those_of_numpy(values):
+def test_sort_and_argsort_are_those_of_numpy(values, parties):
     def party(session):
         x = shared(session, values, -(2**61), 2**61)
         return session.open(np.sort(x), np.argsort(x))
 
-    for ascending, places in run(party):
+    for ascending, places in run(party, parties=parties):
         assert ascending.tolist() == np.sort(values).tolist()
         assert places.tolist() == np.argsort(values, kind="stable").tolist()
 
 
+@pytest.mark.parametrize("parties", [2, 3])
 @settings(max_examples=10, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 5), st.integers(0, 2**40)), min_size=1, max_size=80)
 )
-def test_rows_by_two_keys_keep_their_payload_and_the_order_of_ties(rows):
+def test_rows_by_two_keys_keep_their_payload_and_the_order_of_ties(parties, rows):
     a, b, c = (np.array(column) for column in zip(*rows, strict=True))
     order = np.lexsort((b, a))
 
@@ -59,7 +59,7 @@ def test_rows_by_two_keys_keep_their_payload_and_the_order_of_ties(rows):
         payload = np.stack([shared(session, c, 0, 2**40, owner=2), keys[0]], axis=1)
         return session.open(*mpc.ordered(keys, payload, keys[1] > 2))
 
-    for first, second, both, flags in run(party):
+    for first, second, both, flags in run(party, parties=parties):
         assert (first == a[order]).all()
         assert (second == b[order]).all()
         assert (both == np.stack([c, a], 1)[order]).all()
@@ -82,7 +82,8 @@ def test_keys_that_do_not_fit_one_word_are_compared_word_by_word():
     assert (places == order).all()
 
 
-def test_a_shuffle_keeps_rows_together_and_every_order_comes():
+@pytest.mark.parametrize("parties", [2, 3])
+def test_a_shuffle_keeps_rows_together_and_every_order_comes(parties):
     seen = {}
 
     def party(session):
@@ -90,7 +91,7 @@ def test_a_shuffle_keeps_rows_together_and_every_order_comes():
         y = shared(session, np.arange(3) * 10, 0, 30, owner=1)
         return session.open(*(a for _ in range(600) for a in mpc.shuffled(x, y)))
 
-    opened = run(party)[1]
+    opened = run(party, parties=parties)[1]
     for x, y in zip(opened[::2], opened[1::2], strict=True):
         assert (y == x * 10).all()
         seen[tuple(x.tolist())] = seen.get(tuple(x.tolist()), 0) + 1
@@ -129,9 +130,10 @@ def test_comparisons_in_the_open_look_alike_whatever_the_data():
         assert (np.abs(counts - 100) < 52).all(), (values, counts)
 
 
+@pytest.mark.parametrize("parties", [2, 3])
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.tuples(st.integers(-4, 4), st.integers(-100, 100)), min_size=1, max_size=150))
-def test_sums_by_secret_keys(rows):
+def test_sums_by_secret_keys(parties, rows):
     keys, values = (np.array(column) for column in zip(*rows, strict=True))
     unique = np.unique(keys)
 
@@ -140,7 +142,7 @@ def test_sums_by_secret_keys(rows):
         ones = k * 0 + 1
         return session.open(*mpc.group_sums(k, v, ones), *mpc.group_sums(k, v, most=9))
 
-    for present, key, total, count, fewer_present, fewer_key, fewer_total in run(party):
+    for present, key, total, count, fewer_present, fewer_key, fewer_total in run(party, parties=parties):
         groups = len(unique)
         assert present.tolist() == [True] * groups + [False] * (len(rows) - groups)
         assert key[:groups].tolist() == unique.tolist()
@@ -155,7 +157,8 @@ def test_sums_by_secret_keys(rows):
         assert fewer_total[:groups].tolist() == total[:groups].tolist()
 
 
-def test_sums_by_public_keys():
+@pytest.mark.parametrize("parties", [2, 3])
+def test_sums_by_public_keys(parties):
     rng = np.random.default_rng(4)
     keys, values = rng.integers(0, 6, 300), rng.integers(-50, 50, (300, 2))
 
@@ -165,14 +168,15 @@ def test_sums_by_public_keys():
             mpc.public_group_sums(k, [1, 4, 9], v), mpc.public_group_sums(k, np.arange(6), v[:, 0])
         )
 
-    for some, all_ in run(party):
+    for some, all_ in run(party, parties=parties):
         assert some.tolist() == [values[keys == g].sum(0).tolist() for g in (1, 4, 9)]
         assert all_.tolist() == [values[keys == g, 0].sum() for g in range(6)]
 
 
+@pytest.mark.parametrize("parties", [2, 3])
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(-100, 100)), min_size=1, max_size=100))
-def test_segments_and_compaction(rows):
+def test_segments_and_compaction(parties, rows):
     starts, values = (np.array(column) for column in zip(*rows, strict=True))
     expected, total = [], 0
     for start, value in rows:
@@ -180,11 +184,11 @@ def test_segments_and_compaction(rows):
         expected.append(total)
 
     def party(session):
-        f = session.share(mine(session, 2, starts), 2, starts.shape, kind=BOOLEAN, name="starts")
+        f = share(session, starts, 2, kind=BOOLEAN, name="starts")
         v = shared(session, values, -100, 100)
         return session.open(mpc.segmented_cumsum(f, v), *mpc.compacted(f, v))
 
-    for running, flags, kept in run(party):
+    for running, flags, kept in run(party, parties=parties):
         assert running.tolist() == expected
         assert flags.tolist() == sorted(starts.astype(int).tolist(), reverse=True)
         assert kept.tolist() == [*values[starts].tolist(), *values[~starts].tolist()]

@@ -8,6 +8,7 @@ pub mod matrix;
 pub mod network;
 pub mod planes;
 pub mod product;
+pub mod scale;
 pub mod streams;
 
 pub use atoll_primitives::refusal::Refusal;

@@ -21,14 +21,18 @@ pub fn product(
     y: Shares,
     [rows, inner, columns]: [usize; 3],
     threads: usize,
-) -> Result<Vec<u64>, Refusal> {
+    result: &mut [u64],
+) -> Result<(), Refusal> {
     let size = |a: usize, b: usize| a.checked_mul(b).filter(|n| *n <= MOST_WORDS);
     let (Some(left), Some(right), Some(out)) =
         (size(rows, inner), size(inner, columns), size(rows, columns))
     else {
         return Err(Refusal::new("E_TOO_LARGE", "a matrix is too large"));
     };
-    if x.iter().any(|s| s.len() != left) || y.iter().any(|s| s.len() != right) {
+    if x.iter().any(|s| s.len() != left)
+        || y.iter().any(|s| s.len() != right)
+        || result.len() != out
+    {
         return Err(Refusal::new("E_FORMAT", "a matrix has another size"));
     }
     let both: Vec<u64> = y[0]
@@ -36,7 +40,7 @@ pub fn product(
         .zip(y[1])
         .map(|(a, b)| a.wrapping_add(*b))
         .collect();
-    let mut result = vec![0u64; out];
+    result.fill(0);
     let work = |result: &mut [u64], first: usize| {
         let of = |m: &'_ [u64]| -> std::ops::Range<usize> {
             debug_assert_eq!(m.len(), left);
@@ -49,7 +53,7 @@ pub fn product(
     };
     if out > 0 && inner > 0 {
         if threads <= 1 {
-            work(&mut result, 0);
+            work(result, 0);
         } else {
             let share = rows.div_ceil(threads);
             let pool = rayon::ThreadPoolBuilder::new()
@@ -64,8 +68,8 @@ pub fn product(
             });
         }
     }
-    pair.add_zero(&mut result);
-    Ok(result)
+    pair.add_zero(result);
+    Ok(())
 }
 
 /// Adds the product of `a` and `b` to `out`.
@@ -142,8 +146,9 @@ mod tests {
             let mut sum = vec![0u64; rows * columns];
             for i in 0..3 {
                 let next = (i + 1) % 3;
-                let part = product(
-                    &mut pair(i as u8), [&x[i], &x[next]], [&y[i], &y[next]], [rows, inner, columns], threads,
+                let mut part = vec![1; rows * columns];
+                product(
+                    &mut pair(i as u8), [&x[i], &x[next]], [&y[i], &y[next]], [rows, inner, columns], threads, &mut part,
                 ).unwrap();
                 for (s, p) in sum.iter_mut().zip(part) {
                     *s = s.wrapping_add(p);
@@ -165,8 +170,8 @@ mod tests {
     fn wrong_sizes_are_refused() {
         let mut pair = pair(0);
         let x: [&[u64]; 2] = [&[1, 2], &[3, 4]];
-        assert!(product(&mut pair, x, x, [1, 2, 1], 1).is_ok());
-        assert!(product(&mut pair, x, x, [1, 2, 2], 1).is_err());
-        assert!(product(&mut pair, x, x, [usize::MAX, 2, 1], 1).is_err());
+        assert!(product(&mut pair, x, x, [1, 2, 1], 1, &mut [0]).is_ok());
+        assert!(product(&mut pair, x, x, [1, 2, 2], 1, &mut [0; 2]).is_err());
+        assert!(product(&mut pair, x, x, [usize::MAX, 2, 1], 1, &mut [0]).is_err());
     }
 }

@@ -1,11 +1,12 @@
 //! Python face of the kernels of shared arrays.
 
+use atoll_arrays::scale::{self, Dealt, Drawn, Opened};
 use atoll_arrays::streams::{MOST_PLACES, Pair, Stream};
 use atoll_arrays::{matrix, network, planes, product};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::buffers::Words;
+use crate::buffers::{Words, new_words};
 use crate::circuit::long_words;
 use crate::refuse;
 
@@ -45,8 +46,8 @@ impl ArrayStreams {
             [x0.as_slice(), x1.as_slice()],
             [y0.as_slice(), y1.as_slice()],
         );
-        let out = py.detach(|| product::words(&mut self.0, x, y));
-        long_words(py, &out.map_err(refused)?)
+        let fill = |out: &mut [u64]| product::words(&mut self.0, x, y, out);
+        new_words(py, x[0].len(), fill, refused)
     }
 
     fn bit_products<'py>(
@@ -61,8 +62,8 @@ impl ArrayStreams {
             [x0.as_slice(), x1.as_slice()],
             [y0.as_slice(), y1.as_slice()],
         );
-        let out = py.detach(|| product::bits(&mut self.0, x, y));
-        long_words(py, &out.map_err(refused)?)
+        let fill = |out: &mut [u64]| product::bits(&mut self.0, x, y, out);
+        new_words(py, x[0].len(), fill, refused)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -80,17 +81,20 @@ impl ArrayStreams {
             [x0.as_slice(), x1.as_slice()],
             [y0.as_slice(), y1.as_slice()],
         );
-        let out = py.detach(|| matrix::product(&mut self.0, x, y, sizes, threads));
-        long_words(py, &out.map_err(refused)?)
+        let size = sizes[0].checked_mul(sizes[2]).unwrap_or(usize::MAX);
+        if size > atoll_arrays::MOST_WORDS {
+            return Err(refuse("E_TOO_LARGE", "a matrix is too large"));
+        }
+        let fill = |out: &mut [u64]| matrix::product(&mut self.0, x, y, sizes, threads, out);
+        new_words(py, size, fill, refused)
     }
 
     fn zeros<'py>(&mut self, py: Python<'py>, words: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let out = py.detach(|| {
-            let mut out = vec![0; words];
-            self.0.add_zero(&mut out);
-            out
-        });
-        long_words(py, &out)
+        let fill = |out: &mut [u64]| {
+            self.0.add_zero(out);
+            Ok(())
+        };
+        new_words(py, words, fill, refused)
     }
 
     fn before<'py>(&mut self, py: Python<'py>, words: usize) -> PyResult<Bound<'py, PyBytes>> {
@@ -99,6 +103,67 @@ impl ArrayStreams {
 
     fn after<'py>(&mut self, py: Python<'py>, words: usize) -> PyResult<Bound<'py, PyBytes>> {
         draw(py, &mut self.0.after, words)
+    }
+
+    /// What party 2 sends to party 1 beside its part, and its shares of quotients.
+    fn scale_deal<'py>(
+        &mut self,
+        py: Python<'py>,
+        words: usize,
+        shift: u32,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        arrays(py, words, |[high, top, own, after]| {
+            scale::deal(
+                &mut self.0,
+                shift,
+                Dealt {
+                    high,
+                    top,
+                    own,
+                    after,
+                },
+            )
+        })
+    }
+
+    /// Party 0's masked part, its share of the result, and its shares of the mask's quotients and highest bits.
+    fn scale_first<'py>(
+        &mut self,
+        py: Python<'py>,
+        part: Words,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let part = part.as_slice();
+        arrays(py, part.len(), |[masked, result, high, top]| {
+            scale::mask(
+                &mut self.0.before,
+                part,
+                Drawn {
+                    masked,
+                    result,
+                    mask: Some((high, top)),
+                },
+            )
+        })
+    }
+
+    /// Party 1's masked part, and its share of the result.
+    fn scale_second<'py>(
+        &mut self,
+        py: Python<'py>,
+        part: Words,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let part = part.as_slice();
+        arrays(py, part.len(), |[masked, result]| {
+            scale::mask(
+                &mut self.0.after,
+                part,
+                Drawn {
+                    masked,
+                    result,
+                    mask: None,
+                },
+            )
+        })
     }
 
     fn order_before<'py>(
@@ -118,13 +183,61 @@ impl ArrayStreams {
     }
 }
 
+/// Several arrays of so many words, made at once.
+fn arrays<'py, const N: usize>(
+    py: Python<'py>,
+    words: usize,
+    fill: impl FnOnce([&mut [u64]; N]) -> Result<(), atoll_arrays::Refusal> + Send,
+) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+    let mut all = vec![0u64; N * words];
+    py.detach(|| {
+        let mut rest = &mut all[..];
+        let parts = std::array::from_fn(|_| {
+            let (part, others) = std::mem::take(&mut rest).split_at_mut(words);
+            rest = others;
+            part
+        });
+        fill(parts)
+    })
+    .map_err(refused)?;
+    (0..N)
+        .map(|i| long_words(py, &all[i * words..(i + 1) * words]))
+        .collect()
+}
+
+/// The part of party 0 (`first`) or 1 of quotients, less the share that it drew.
+#[pyfunction]
+#[allow(clippy::too_many_arguments)]
+fn array_scale_part<'py>(
+    py: Python<'py>,
+    mine: Words,
+    other: Words,
+    third: Words,
+    high: Words,
+    top: Words,
+    result: Words,
+    shift: u32,
+    first: bool,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let opened = Opened {
+        sum: [mine.as_slice(), other.as_slice(), third.as_slice()],
+        mask: [high.as_slice(), top.as_slice()],
+        result: result.as_slice(),
+    };
+    new_words(
+        py,
+        mine.as_slice().len(),
+        |out| scale::part(opened, shift, first, out),
+        refused,
+    )
+}
+
 fn draw<'py>(py: Python<'py>, stream: &mut Stream, words: usize) -> PyResult<Bound<'py, PyBytes>> {
-    let out = py.detach(|| {
-        let mut out = vec![0; words];
-        stream.fill(&mut out);
-        out
-    });
-    long_words(py, &out)
+    let fill = |out: &mut [u64]| {
+        stream.fill(out);
+        Ok(())
+    };
+    new_words(py, words, fill, refused)
 }
 
 fn order<'py>(
@@ -190,6 +303,7 @@ fn array_layer(layer: usize, k: u32) -> PyResult<u32> {
 
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<ArrayStreams>()?;
+    m.add_function(wrap_pyfunction!(array_scale_part, m)?)?;
     m.add_function(wrap_pyfunction!(array_planes, m)?)?;
     m.add_function(wrap_pyfunction!(array_numbers, m)?)?;
     m.add_function(wrap_pyfunction!(array_switches, m)?)?;

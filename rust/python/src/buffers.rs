@@ -3,6 +3,7 @@
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::refuse;
 
@@ -34,4 +35,28 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Words {
         }
         Ok(Self(buffer))
     }
+}
+
+/// New bytes of so many words, made by `fill` without the interpreter's lock.
+pub(crate) fn new_words<'py, E: Send>(
+    py: Python<'py>,
+    words: usize,
+    fill: impl FnOnce(&mut [u64]) -> Result<(), E> + Send,
+    refused: impl FnOnce(E) -> PyErr,
+) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, 8 * words, |bytes| {
+        // SAFETY: every pattern of bits is a word.
+        let (before, inside, behind) = unsafe { bytes.align_to_mut::<u64>() };
+        let done = if before.is_empty() && behind.is_empty() {
+            py.detach(|| fill(inside))
+        } else {
+            let mut words = vec![0; words];
+            let done = py.detach(|| fill(&mut words));
+            for (slot, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+                *slot = word.to_ne_bytes();
+            }
+            done
+        };
+        done.map_err(refused)
+    })
 }

@@ -14,6 +14,7 @@ mod kept;
 mod keys;
 mod lookup;
 mod masks;
+mod one_shot;
 mod pir;
 mod psi;
 mod rows;
@@ -50,6 +51,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     kept::register(m)?;
     keys::register(m)?;
     lookup::register(m)?;
+    one_shot::register(m)?;
     psi::register(m)?;
     rows::register(m)?;
     select::register(m)?;
