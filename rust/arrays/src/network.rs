@@ -75,10 +75,8 @@ pub fn switches(order: &[u32]) -> Result<Vec<u64>, Refusal> {
         }
     }
     let mut takes: Vec<u32> = order.to_vec();
-    for place in order.len()..places {
-        takes.push(place as u32);
-        goes[place] = place as u32;
-    }
+    takes.extend(order.len() as u32..places as u32);
+    goes[order.len()..].copy_from_slice(&takes[order.len()..]);
     let mut layers = Layers {
         words: layer_words(k),
         k: k as usize,
