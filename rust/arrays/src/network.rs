@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(values, expected);
         for layer in made.chunks(layer_words(k)) {
             let used = (1usize << k) / 2;
-            if used % 64 > 0 {
+            if !used.is_multiple_of(64) {
                 assert_eq!(layer.last().unwrap() >> (used % 64), 0);
             }
         }
