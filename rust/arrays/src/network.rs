@@ -75,24 +75,30 @@ pub fn switches(order: &[u32]) -> Result<Vec<u64>, Refusal> {
         }
     }
     let mut takes: Vec<u32> = order.to_vec();
-    for place in order.len()..places {
-        takes.push(place as u32);
-        goes[place] = place as u32;
-    }
+    takes.extend(order.len() as u32..places as u32);
+    goes[order.len()..].copy_from_slice(&takes[order.len()..]);
     let mut layers = Layers {
         words: layer_words(k),
         k: k as usize,
         bits: vec![0; layer_words(k) * layers(k)],
     };
     if k > 0 {
-        let mut next = [vec![UNSET; places], vec![UNSET; places]];
-        let [next_takes, next_goes] = &mut next;
-        let orders = [&mut takes[..], &mut goes[..]];
-        layers.take_apart(0, k - 1, orders, [next_takes, next_goes]);
+        let mut walked = vec![0; places.div_ceil(128)];
+        layers.take_apart(0, k - 1, &mut takes, &mut goes, &mut walked);
     }
     Ok(layers.bits)
 }
 
+fn get(words: &[u64], at: usize) -> u64 {
+    words[at / 64] >> (at % 64) & 1
+}
+
+/// Adds a bit. There is no branch, as nobody can foretell it.
+fn set(words: &mut [u64], at: usize, bit: usize) {
+    words[at / 64] |= (bit as u64) << (at % 64);
+}
+
+/// All layers of a network of 2^k places, one after the other.
 struct Layers {
     words: usize,
     k: usize,
@@ -100,58 +106,75 @@ struct Layers {
 }
 
 impl Layers {
-    /// Adds a bit to a switch. There is no branch, as nobody can foretell it.
-    fn set(&mut self, layer: usize, switch: usize, bit: usize) {
-        self.bits[self.words * layer + switch / 64] |= (bit as u64) << (switch % 64);
+    /// The switches of one layer.
+    fn layer(&mut self, layer: usize) -> &mut [u64] {
+        &mut self.bits[self.words * layer..][..self.words]
     }
 
     /// All switches of the `2^(bit + 1)` places from `start` on, given what each of them takes and where each goes, counted
-    /// from `start`. `next` has as much room, for the same of both halves. One part is done to its end before the next
-    /// begins, so that small parts stay in the processor's cache.
+    /// from `start`; `walked` has a bit for each switch. One part is done to its end before the next begins, so that small
+    /// parts stay in the processor's cache.
     fn take_apart(
         &mut self,
         start: usize,
         bit: u32,
-        orders: [&mut [u32]; 2],
-        next: [&mut [u32]; 2],
+        takes: &mut [u32],
+        goes: &mut [u32],
+        walked: &mut [u64],
     ) {
-        let ([takes, goes], [next_takes, next_goes]) = (orders, next);
-        let front = self.k - 1 - bit as usize;
         let first = start / 2;
+        let front_layer = self.k - 1 - bit as usize;
         if bit == 0 {
-            return self.set(front, first, takes[0] as usize);
+            return set(self.layer(front_layer), first, takes[0] as usize);
         }
-        let back = self.k - 1 + bit as usize;
         let half = 1usize << bit;
         let below = half - 1;
-        next_takes[..half].fill(UNSET);
+        let [front, back] = {
+            let (before, behind) = self.bits.split_at_mut(self.words * (self.k - 1));
+            [
+                &mut before[self.words * front_layer..][..self.words],
+                &mut behind[self.words * bit as usize..][..self.words],
+            ]
+        };
+        walked[..half.div_ceil(64)].fill(0);
         for loop_start in 0..half {
-            if next_takes[loop_start] != UNSET {
+            if get(walked, loop_start) == 1 {
                 continue;
             }
-            // The first output of a loop comes through the lower half: with its own switch straight.
-            let mut output = loop_start;
+            // The first output of a loop comes through the lower half: with its own switch straight. From there the loop is
+            // walked both ways at once, as each step waits for memory. Both set a switch alike where they meet.
+            let (mut output, mut other) = (loop_start, loop_start);
             loop {
                 let input = takes[output] as usize;
-                next_takes[output & below] = (input & below) as u32;
-                next_goes[input & below] = (output & below) as u32;
-                self.set(back, first + (output & below), output >> bit);
-                self.set(front, first + (input & below), input >> bit);
-                // Its partner in front goes through the upper half, and the partner of where that goes through the lower.
-                let through = goes[input ^ half] as usize;
-                next_takes[through | half] = (input & below) as u32;
-                next_goes[input | half] = (through & below) as u32;
-                output = through ^ half;
-                if output == loop_start {
+                set(walked, output & below, 1);
+                set(back, first + (output & below), output >> bit);
+                set(front, first + (input & below), input >> bit);
+                // The partner of what goes through the upper half, in front and behind, goes through the lower.
+                let other_input = takes[other ^ half] as usize ^ half;
+                other = goes[other_input] as usize;
+                set(front, first + (other_input & below), other_input >> bit);
+                set(walked, other & below, 1);
+                set(back, first + (other & below), other >> bit);
+                output = goes[input ^ half] as usize ^ half;
+                if get(walked, output & below) == 1 {
                     break;
                 }
             }
         }
-        for (part, from) in [(0..half, start), (half..2 * half, start + half)] {
-            let orders = [&mut next_takes[part.clone()], &mut next_goes[part.clone()]];
-            let next = [&mut takes[part.clone()], &mut goes[part]];
-            self.take_apart(from, bit - 1, orders, next);
+        // What both halves take and where they go, with the switches that were set.
+        for (order, switches) in [(&mut *takes, back), (&mut *goes, front)] {
+            let (lower, upper) = order.split_at_mut(half);
+            for (switch, (lower, upper)) in (first..).zip(lower.iter_mut().zip(upper)) {
+                let crosses = 0u32.wrapping_sub(get(switches, switch) as u32);
+                let moved = (*lower ^ *upper) & crosses;
+                *lower = (*lower ^ moved) & below as u32;
+                *upper = (*upper ^ moved) & below as u32;
+            }
         }
+        let (lower_takes, upper_takes) = takes.split_at_mut(half);
+        let (lower_goes, upper_goes) = goes.split_at_mut(half);
+        self.take_apart(start, bit - 1, lower_takes, lower_goes, walked);
+        self.take_apart(start + half, bit - 1, upper_takes, upper_goes, walked);
     }
 }
 
@@ -186,7 +209,7 @@ mod tests {
         assert_eq!(values, expected);
         for layer in made.chunks(layer_words(k)) {
             let used = (1usize << k) / 2;
-            if used % 64 > 0 {
+            if !used.is_multiple_of(64) {
                 assert_eq!(layer.last().unwrap() >> (used % 64), 0);
             }
         }

@@ -94,7 +94,7 @@ impl Batch {
         }
         assert_eq!(self.choices.len(), count.div_ceil(64));
         even(ones(&self.choices), count);
-        if count % 64 > 0 {
+        if !count.is_multiple_of(64) {
             assert_eq!(self.choices.last().unwrap() >> (count % 64), 0);
         }
         // What was not chosen looks like nothing that was.
