@@ -62,3 +62,10 @@ def share(
     owner %= len(session.protocol.everybody)
     shape = np.shape(values)
     return session.share(mine(session, owner, values), owner, shape, low=low, high=high, **options)
+
+
+def uneven(parts: list[bytes]) -> float:
+    """How far bytes are from uniform: the sum of squares of their counts, in standard deviations from its mean."""
+    counts = np.bincount(np.frombuffer(b"".join(parts), np.uint8), minlength=256)
+    expected = counts.sum() / 256
+    return float((((counts - expected) ** 2 / expected).sum() - 255) / (2 * 255) ** 0.5)

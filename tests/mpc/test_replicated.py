@@ -11,7 +11,7 @@ from socket import create_server
 
 import numpy as np
 import pytest
-from mpc_parties import channels, mine, run
+from mpc_parties import channels, mine, run, uneven
 
 from atoll import mpc
 from atoll.crypto import arrays as kernel
@@ -111,13 +111,6 @@ def _captured(program):
     return {(i, j): [p for _, p in links[i][j].sent] for i in range(3) for j in links[i]}
 
 
-def _uniform(words):
-    """How far the bytes are from even, in standard deviations of the sum of squares."""
-    counts = np.bincount(np.frombuffer(b"".join(words), np.uint8), minlength=256)
-    expected = counts.sum() / 256
-    return (((counts - expected) ** 2 / expected).sum() - 255) / (2 * 255) ** 0.5
-
-
 def _seven(session):
     """The same number everywhere, so that what is not masked shows."""
     a = session.share(mine(session, 0, np.full(3000, 7.0)), 0, 3000, low=0, high=10, kind=real(16))
@@ -126,13 +119,13 @@ def _seven(session):
     session.open(total[:1], to=0)
 
 
-def test_whatever_crosses_is_uniform():
+def test_whatever_crosses_isuneven():
     captured = _captured(_seven)
     for pair, messages in captured.items():
         # The first message has the digest of the occasion, the last opens.
         body = [m for m in messages[1:] if len(m) > 64]
         assert len(b"".join(body)) > 40_000
-        assert _uniform(body) < 6, pair
+        assert uneven(body) < 6, pair
         assert np.full(4, 7 << 16, np.uint64).tobytes() not in b"".join(body)
 
 
@@ -150,7 +143,7 @@ def test_the_control_without_masks_is_caught(monkeypatch):
 
     monkeypatch.setattr("atoll.mpc.replicated.Streams", Bare)
     captured = _captured(_seven)
-    worst = max(_uniform([m for m in messages[1:] if len(m) > 64]) for messages in captured.values())
+    worst = max(uneven([m for m in messages[1:] if len(m) > 64]) for messages in captured.values())
     assert worst > 1000
     assert any(np.full(4, 7 << 16, np.uint64).tobytes() in b"".join(m) for m in captured.values())
 
