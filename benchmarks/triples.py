@@ -4,8 +4,8 @@
         [--matrices 100000x100x1,1000x1000x1000] [--repeats 3]
 
 One thread at each side. `cpu s` is that of both sides, `most cpu s` that of the busier one, `MB` what both send and
-`turns` how many messages follow upon each other where nothing else waits. `ns` is wall time for one triple, or one product of
-entries. Set-up is part of it, but not where a matrix is warm: there the left one is transformed before.
+`turns` how many messages follow upon each other where nothing else waits. `ns` is wall time for one triple, or one
+product of entries. Set-up is part of it, but not where a matrix is warm: there the left one is transformed before.
 """
 
 from __future__ import annotations
