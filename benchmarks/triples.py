@@ -3,7 +3,7 @@
     python benchmarks/triples.py [--bits 200000000] [--fields 2,4] [--thin 8388608] [--words 1000000]
         [--matrices 100000x100x1,1000x1000x1000] [--repeats 3]
 
-One thread at each side. `cpu s` is that of both sides, `most cpu s` that of the busier one, `MB` what both send,
+One thread at each side. `cpu s` is that of both sides, `most cpu s` that of the busier one, `MB` what both send and
 `turns` how many messages follow upon each other where nothing else waits. `ns` is wall time for one triple, or one
 product of entries. Set-up is part of it, but not where a matrix is warm: there the left one is transformed before.
 """

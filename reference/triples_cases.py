@@ -1,11 +1,11 @@
-"""The cases of `vectors/triples.json`: whole batches of bit triples on a rich link, and of word triples."""
+"""The cases of `vectors/triples.json`: bit triples on a rich link, word triples, products of matrices."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import Any
 
-from reference import bit_triples, word_triples
+from reference import bit_triples, matrix_products, word_triples
 from reference.bit_triples import ROLES, Session
 
 Json = dict[str, Any]
@@ -26,6 +26,30 @@ def message(data: bytes) -> Json:
 def side(seed: bytes, sent: list[bytes], made: list[list[int]]) -> Json:
     words = dict(zip("abc", ([f"{word:016x}" for word in part] for part in made), strict=True))
     return {"seed": seed.hex(), "messages": [message(data) for data in sent], **words}
+
+
+def matrix(rows: int, columns: int, factor: int) -> list[list[int]]:
+    """Words of all sizes."""
+    return [[(factor * (i * columns + j + 1)) ** 5 % 2**64 for j in range(columns)] for i in range(rows)]
+
+
+def hexed(rows: list[list[int]]) -> list[list[str]]:
+    return [[f"{word:016x}" for word in row] for row in rows]
+
+
+def product(rows: int, inner: int, columns: int) -> Json:
+    left, right = matrix(rows, inner, 0x1234567890ABCDEF), matrix(inner, columns, 0xFEDCBA0987654321)
+    found = matrix_products.run(sessions(0, "vectors", b"job"), left, right)
+    sides = [
+        {
+            "seed": seed.hex(),
+            "own": hexed(own),
+            "messages": [message(data) for data in sent],
+            "share": hexed(share),
+        }
+        for seed, own, (sent, share) in zip(SEEDS, (right, left), found, strict=True)
+    ]
+    return {"attempt": 0, "channel": "vectors", "context": b"job".hex(), "sides": sides}
 
 
 def triples() -> Json:
@@ -56,4 +80,4 @@ def triples() -> Json:
         "count": 5,
         "sides": [side(seed, *made) for seed, made in zip(SEEDS, found, strict=True)],
     }
-    return {"bits": bits, "words": [words]}
+    return {"bits": bits, "words": [words], "matrices": [product(3, 4, 2)]}

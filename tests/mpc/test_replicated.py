@@ -119,7 +119,7 @@ def _seven(session):
     session.open(total[:1], to=0)
 
 
-def test_whatever_crosses_isuneven():
+def test_whatever_crosses_is_uniform():
     captured = _captured(_seven)
     for pair, messages in captured.items():
         # The first message has the digest of the occasion, the last opens.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atoll.crypto.triples import BitTriples, Rich, WordTriples
+from atoll.crypto.triples import BitTriples, MatrixProduct, Rich, WordTriples
 from reference import vectors
 
 FILE = Path(__file__).resolve().parents[2] / "vectors" / "triples.json"
@@ -36,16 +36,49 @@ def make(kind: str, case: dict, side: int) -> BitTriples | WordTriples:
     return BitTriples(*arguments, context=context, source=Rich(case["field"]))
 
 
+def conversation(pair) -> list[list[dict]]:
+    sent: list[list[dict]] = [[], []]
+    while not all(machine.done for machine in pair):
+        for side, machine in enumerate(pair):
+            if message := machine.next_message():
+                sent[side].append(shown(message[0]))
+                pair[1 - side].receive(message[0])
+    return sent
+
+
+def read(rows: list[list[str]]) -> np.ndarray:
+    return np.array([[int(word, 16) for word in row] for row in rows], np.uint64)
+
+
+def test_the_machines_multiply_matrices_as_the_vectors_say():
+    for case in CASES["matrices"]:
+        right, left = (read(side["own"]) for side in case["sides"])
+        sizes = (*left.shape, right.shape[1])
+        pair = [
+            MatrixProduct(
+                ROLES[i],  # type: ignore[arg-type]
+                bytes.fromhex(side["seed"]),
+                case["attempt"],
+                case["channel"],
+                sizes,
+                (right, left)[i],
+                context=bytes.fromhex(case["context"]),
+            )
+            for i, side in enumerate(case["sides"])
+        ]
+        sent = conversation(pair)
+        shares = [machine.finish() for machine in pair]
+        for i, side in enumerate(case["sides"]):
+            assert sent[i] == side["messages"]
+            assert np.array_equal(shares[i], read(side["share"]))
+        assert np.array_equal(shares[0] + shares[1], left @ right)
+
+
 @pytest.mark.parametrize("kind", ["bits", "words"])
 def test_the_machines_send_and_make_what_the_vectors_say(kind):
     for case in CASES[kind]:
         pair = [make(kind, case, side) for side in range(2)]
-        sent: list[list[dict]] = [[], []]
-        while not all(machine.done for machine in pair):
-            for side, machine in enumerate(pair):
-                if message := machine.next_message():
-                    sent[side].append(shown(message[0]))
-                    pair[1 - side].receive(message[0])
+        sent = conversation(pair)
         for side, machine in enumerate(pair):
             expected, made = case["sides"][side], machine.finish()
             assert sent[side] == expected["messages"]

@@ -17,7 +17,7 @@ const HELLO: u8 = 0;
 const KEYS: u8 = 1;
 const BLOCK: u8 = 2;
 const ANSWER: u8 = 3;
-/// Columns of blocks that may be on their way without all answers.
+/// Groups of columns of blocks that may be on their way without all answers.
 const WINDOW: u64 = 2;
 /// Most blocks of a session: what counters tell apart.
 const MAX_BLOCKS: u64 = 1 << 40;
@@ -152,7 +152,8 @@ impl MatrixProduct {
     /// Whether another block would be one too many on its way.
     fn full(&self) -> bool {
         let [rows, inner, _] = self.plan.counts().map(|count| count as u64);
-        self.asked == self.blocks() || self.asked / inner - self.answered / rows >= WINDOW
+        self.asked == self.blocks()
+            || self.asked / inner - self.answered / rows >= WINDOW * self.plan.group() as u64
     }
 
     /// The next message, or `None` while the peer's must come first and at the end.
@@ -233,10 +234,10 @@ impl MatrixProduct {
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let [rows, inner, _] = self.plan.counts();
-        let full = self.full();
+        let (full, all) = (self.full(), self.blocks());
         match &mut self.side {
             Side::First { holder, .. } => {
-                // Answers come when a whole column of blocks is there.
+                // Answers come when whole columns of blocks are there.
                 let due = self.asked / inner as u64 * rows as u64;
                 if self.answered == due {
                     return Err(unasked());
@@ -261,14 +262,16 @@ impl MatrixProduct {
                 let body = session::body(bytes, BLOCK, POLYNOMIAL_LEN)?;
                 evaluator.take(self.first + self.asked, body)?;
                 self.asked += 1;
-                if self.asked.is_multiple_of(inner as u64) {
-                    let column = self.asked as usize / inner - 1;
+                let group = (inner * self.plan.group()) as u64;
+                if self.asked.is_multiple_of(group) || self.asked == all {
                     let made = self.workers.install(|| evaluator.answer(&[ANSWER]));
-                    for (row, (answer, mut masks)) in made.into_iter().enumerate() {
+                    let first = self.asked as usize / inner - made.len() / rows;
+                    for (at, (answer, mut masks)) in made.into_iter().enumerate() {
                         masks
                             .iter_mut()
                             .for_each(|mask| *mask = mask.wrapping_neg());
-                        self.plan.put([row, column], &masks, &mut self.out);
+                        let block = [at % rows, first + at / rows];
+                        self.plan.put(block, &masks, &mut self.out);
                         answers.push_back(answer);
                     }
                 }

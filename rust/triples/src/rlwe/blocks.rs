@@ -1,12 +1,15 @@
 //! Both sides' steps of a product of matrices: the holder encrypts blocks of the right one, the evaluator has the left one.
 
+use std::ops::Range;
+
 use atoll_primitives::stream::Stream;
 use rayon::prelude::*;
 use zeroize::Zeroize;
 
 use super::evaluate::{Key, Switch, read_keys, rounded};
 use super::holder::{Holder, Message, numbers, public};
-use super::matrix::{Decoder, Encoder, MATRIX_DROPPED, Plan};
+use super::matrix::{Decoder, Encoder, MATRIX_DROPPED, Plan, SUMS};
+use super::modulus::Modulus;
 use super::pack::unpack;
 use super::sample::Source;
 use super::simd::{self, TILE};
@@ -78,7 +81,7 @@ pub(crate) struct BlockEvaluator {
     /// Of each limb the transforms of the left matrix's blocks: by tiles, then rows of blocks, then blocks, so that sums are
     /// made in the order of memory.
     left: Vec<Vec<u64>>,
-    /// First and second parts of the ciphertexts of one column of blocks.
+    /// First and second parts of the ciphertexts of columns of blocks.
     right: Vec<[Limbs; 2]>,
     answers: u64,
 }
@@ -91,6 +94,24 @@ impl Drop for BlockEvaluator {
 
 /// An answer's bytes, and the masks of its entries.
 pub(crate) type Answer = (Vec<u8>, Vec<u64>);
+
+/// Sums of products of blocks in one tile, with both parts of ciphertexts.
+fn products(m: Modulus, left: &[[u64; TILE]], right: &[[&[u64; TILE]; 2]]) -> [[u64; TILE]; 2] {
+    let mut out = [[0; TILE]; 2];
+    for (left, right) in left
+        .chunks(simd::TOGETHER)
+        .zip(right.chunks(simd::TOGETHER))
+    {
+        for (part, out) in out.iter_mut().enumerate() {
+            let mut pairs = [(&left[0], &left[0]); simd::TOGETHER];
+            for (pair, (left, right)) in pairs.iter_mut().zip(left.iter().zip(right)) {
+                *pair = (left, right[part]);
+            }
+            simd::add_products(m, &pairs[..left.len()], out);
+        }
+    }
+    out
+}
 
 impl BlockEvaluator {
     /// From the other side's public key and the own matrix, row by row.
@@ -157,13 +178,43 @@ impl BlockEvaluator {
         Ok(())
     }
 
-    /// The answers of a column of blocks, whose encryptions were taken, after the bytes of `head`, and their masks.
+    /// The answers of columns of blocks, whose encryptions were taken, after the bytes of `head`, and their masks: a column
+    /// after the other.
     pub(crate) fn answer(&mut self, head: &[u8]) -> Vec<Answer> {
         let right = std::mem::take(&mut self.right);
         let [rows, inner, _] = self.plan.counts();
+        let columns = right.len() / inner;
+        let first = self.answers;
+        self.answers += (rows * columns) as u64;
+        let most = (SUMS / columns).max(1);
+        let mut out: Vec<Option<Answer>> = (0..rows * columns).map(|_| None).collect();
+        for start in (0..rows).step_by(most) {
+            let some = start..rows.min(start + most);
+            let sums = self.sums(&right, some.clone());
+            let tiles = SLOTS / TILE;
+            let made: Vec<(usize, Answer)> = (0..some.len() * columns)
+                .into_par_iter()
+                .map(|at| {
+                    let gather = |limb: usize, part: usize| {
+                        let tiles = sums[limb * tiles..(limb + 1) * tiles].iter();
+                        tiles.flat_map(|sums| sums[at][part]).collect()
+                    };
+                    let place = at % columns * rows + start + at / columns;
+                    (place, self.finish(first + place as u64, gather, head))
+                })
+                .collect();
+            for (place, answer) in made {
+                out[place] = Some(answer);
+            }
+        }
+        out.into_iter().flatten().collect()
+    }
+
+    /// Of each limb and tile the sums of some rows of blocks, with each column: what is multiplied stays near.
+    fn sums(&self, right: &[[Limbs; 2]], some: Range<usize>) -> Vec<Vec<[[u64; TILE]; 2]>> {
+        let [rows, inner, _] = self.plan.counts();
         let tiles = SLOTS / TILE;
-        // Of each limb and tile, all rows of blocks: what is multiplied stays near.
-        let sums: Vec<Vec<[[u64; TILE]; 2]>> = (0..LIMBS * tiles)
+        (0..LIMBS * tiles)
             .into_par_iter()
             .map(|task| {
                 let (limb, at) = (task / tiles, task % tiles);
@@ -172,37 +223,11 @@ impl BlockEvaluator {
                     .map(|parts| [0, 1].map(|part| &parts[part][limb].as_chunks::<TILE>().0[at]))
                     .collect();
                 let left = self.left[limb].as_chunks::<TILE>().0.chunks_exact(inner);
-                (left.skip(at * rows).take(rows))
-                    .map(|left| {
-                        let mut out = [[0; TILE]; 2];
-                        for (left, right) in left
-                            .chunks(simd::TOGETHER)
-                            .zip(right.chunks(simd::TOGETHER))
-                        {
-                            for (part, out) in out.iter_mut().enumerate() {
-                                let mut pairs = [(&left[0], &left[0]); simd::TOGETHER];
-                                let found = left.iter().zip(right);
-                                for (pair, (left, right)) in pairs.iter_mut().zip(found) {
-                                    *pair = (left, right[part]);
-                                }
-                                simd::add_products(m, &pairs[..left.len()], out);
-                            }
-                        }
-                        out
-                    })
-                    .collect()
-            })
-            .collect();
-        let first = self.answers;
-        self.answers += rows as u64;
-        (0..rows)
-            .into_par_iter()
-            .map(|row| {
-                let gather = |limb: usize, part: usize| {
-                    let tiles = sums[limb * tiles..(limb + 1) * tiles].iter();
-                    tiles.flat_map(|rows| rows[row][part]).collect()
-                };
-                self.finish(first + row as u64, gather, head)
+                let left = left.skip(at * rows + some.start).take(some.len());
+                left.flat_map(|left| {
+                    (right.chunks_exact(inner)).map(move |right| products(m, left, right))
+                })
+                .collect()
             })
             .collect()
     }

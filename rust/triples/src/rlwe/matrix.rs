@@ -13,6 +13,8 @@ pub(super) const MATRIX_DROPPED: [u32; 2] = [52, 44];
 const SECOND: usize = 10;
 /// Most entries of a matrix.
 pub(super) const MAX_ENTRIES: u64 = 1 << 26;
+/// Sums that are made together, 400 KB each.
+pub(super) const SUMS: usize = 512;
 /// Most bytes of the left matrix in transformed form.
 const MAX_ROOM: u64 = 1 << 30;
 
@@ -143,6 +145,20 @@ impl Plan {
             .ok_or_else(|| Refusal::new("E_FORMAT", "a matrix has no entry"))
     }
 
+    /// Any blocks that fit.
+    #[cfg(test)]
+    pub(super) fn of(sizes: [usize; 3], blocks: [usize; 3]) -> Self {
+        let ([rows, inner, columns], [row_block, inner_block, column_block]) = (sizes, blocks);
+        Self {
+            rows,
+            inner,
+            columns,
+            row_block,
+            inner_block,
+            column_block,
+        }
+    }
+
     /// Blocks of rows, of the inner size, and of columns.
     pub(crate) fn counts(&self) -> [usize; 3] {
         [
@@ -150,6 +166,11 @@ impl Plan {
             self.inner.div_ceil(self.inner_block),
             self.columns.div_ceil(self.column_block),
         ]
+    }
+
+    /// Columns of blocks that are multiplied together, so that the left matrix is read once for all of them.
+    pub(crate) fn group(&self) -> usize {
+        (SUMS / self.counts()[0]).clamp(1, 4)
     }
 
     /// Bytes of the answer of one block.

@@ -56,6 +56,58 @@ fn an_answer_opens_to_the_masked_sum_of_products() {
     }
 }
 
+#[test]
+fn matrices_of_many_blocks_are_multiplied_in_parts() {
+    // More rows of blocks than are added up together, with three columns of blocks at once.
+    for (sizes, blocks) in [
+        ([172, 3, 3], [1, 2, 1]),
+        ([40, 7, 11], [3, 7, 4]),
+        ([9, 33, 5], [2, 2, 2]),
+    ] {
+        let plan = Plan::of(sizes, blocks);
+        let [rows, inner, columns] = sizes;
+        let holder = Holder::new(&mut Stream::derive(b"rlwe", &[b"holder"]), 1);
+        let (left, right) = (words("left"), words("right"));
+        let (left, right) = (left.repeat(3), &right[..inner * columns]);
+        let left = &left[..rows * inner];
+        let mut randomness = Stream::derive(b"rlwe", &[b"e"]);
+        let mut evaluator =
+            BlockEvaluator::new(holder.keys(), &mut randomness, plan, left).unwrap();
+        let [row_blocks, inner_blocks, column_blocks] = plan.counts();
+        for number in 0..inner_blocks * column_blocks {
+            let block = [number % inner_blocks, number / inner_blocks];
+            let asked = holder.ask_block(number as u64, &plan, right, block, &[]);
+            evaluator.take(number as u64, &asked).unwrap();
+        }
+        let mut shares = [vec![0; rows * columns], vec![0; rows * columns]];
+        let answers = evaluator.answer(&[]);
+        assert_eq!(answers.len(), row_blocks * column_blocks);
+        for (at, (answer, masks)) in answers.iter().enumerate() {
+            let block = [at % row_blocks, at / row_blocks];
+            plan.put(
+                block,
+                &holder.open_block(&plan, answer).unwrap(),
+                &mut shares[0],
+            );
+            plan.put(block, masks, &mut shares[1]);
+        }
+        for row in 0..rows {
+            for column in 0..columns {
+                let sum = (0..inner).fold(0, |sum: u64, at| {
+                    let (x, y) = (left[row * inner + at], right[at * columns + column]);
+                    sum.wrapping_add(x.wrapping_mul(y))
+                });
+                let at = row * columns + column;
+                assert_eq!(
+                    shares[0][at].wrapping_sub(shares[1][at]),
+                    sum,
+                    "{row} {column}"
+                );
+            }
+        }
+    }
+}
+
 /// The noise of an answer is far from where it would be read wrongly, and looks like the flood alone.
 #[test]
 fn a_flooded_answer_has_the_flood_s_spread() {
