@@ -177,6 +177,10 @@ def query(
     consent_column: Annotated[
         str | None, typer.Option(help="Its column with digests of the data subjects' authorisations.")
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="CONDITION", help="Of the table the rows for which this holds: amount > 1000."),
+    ] = None,
     start: Annotated[int, typer.Option(min=1, help="The row of the file or table to begin with.")] = 1,
     out: Annotated[
         Path | None,
@@ -195,13 +199,15 @@ def query(
     if (file is not None) + (table is not None) + bool(key) != 1:
         text = "name keys, or a file of keys with --file, or a table of the node's with --table."
         raise AtollError("E_FORMAT", text, fault="caller")
-    if table is None and (column or consent_column):
-        raise AtollError("E_FORMAT", "--column and --consent-column go with --table.", fault="caller")
+    if table is None and (column or consent_column or where):
+        raise AtollError(
+            "E_FORMAT", "--column, --consent-column and --where go with --table.", fault="caller"
+        )
     if table is not None and consent is not None:
         raise AtollError(
             "E_FORMAT", "--consent goes with keys; a table has a --consent-column.", fault="caller"
         )
-    with here.client(*_CALLERS) as client:
+    with here.client(*(_CALLERS if where is None else ("analyst",))) as client:
         facts = client.lookups.get(name)
         values = [found["name"] for found in facts["values"]]
         with _counter(here, name) as count:
@@ -209,7 +215,13 @@ def query(
             if table is not None:
                 heads = ["row"]
                 lines = client.lookups.query_table(
-                    name, table, ask.split(column), consent=consent_column, start=start, progress=count
+                    name,
+                    table,
+                    ask.split(column),
+                    consent=consent_column,
+                    where=where,
+                    start=start,
+                    progress=count,
                 )
                 answers = (([str(one["row"])], one) for one in lines)
             else:
@@ -329,9 +341,9 @@ def _written(
         raise AtollError("E_FORMAT", f"{out}: {error.strerror}.", fault="caller") from None
     except AtollError as error:
         if count:
-            error.cure = (
-                f"{part} has what was answered before. {error.cure} Go on with --start {start + count}."
-            )
+            # Rows of a table may have been left out between those that were answered.
+            next_row = error.detail.get("row", start + count)
+            error.cure = f"{part} has what was answered before. {error.cure} Go on with --start {next_row}."
         elif not follows:
             part.unlink(missing_ok=True)
         raise
@@ -342,7 +354,8 @@ def _follows(part: Path, columns: list[str], start: int) -> bool:
     """Whether these answers go on after those of a request that broke off, which were charged: none is lost."""
     if not part.exists():
         return False
-    with part.open(newline="", encoding="utf-8") as source:
+    # A line that broke off amid a character is one that broke off.
+    with part.open(newline="", encoding="utf-8", errors="replace") as source:
         text = source.read()
     lines = list(csv.reader(text.splitlines()))
     if len(lines) < 2:  # it broke off before the first answer

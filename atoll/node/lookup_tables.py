@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from atoll.crypto.keys import key_digests
+from atoll.data.condition import rows_where
 from atoll.data.read import read
 from atoll.data.schema import Column
 from atoll.errors import AtollError
@@ -28,7 +29,13 @@ class TableLookups:
         self._lookups, self._tables = lookups, tables
 
     def query(
-        self, name: str, asset: str, columns: Sequence[str] | None, consent: str | None, start: int
+        self,
+        name: str,
+        asset: str,
+        columns: Sequence[str] | None,
+        consent: str | None,
+        start: int,
+        where: str | None = None,
     ) -> Iterator[Json]:
         """Reads the records of all keys of the newest version of a table, in requests as large as the lookup takes.
 
@@ -39,16 +46,17 @@ class TableLookups:
             consent: the column with digests of the data subjects' authorisations, where the lookup asks for them. The
                 first row of a key tells its own.
             start: the row to begin with, from 1: what stood before it was asked already.
+            where: a condition on the table's columns; rows for which it does not hold are no rows of this.
 
         Returns:
             First `asset`, `version`, `rows`, and the number of `keys` that are left to be asked. Then for each row
-            `row` and what `Lookups.query` says of its key, with `version` of the partner's table. A row without a key,
-            or with one that a step of normalisation cannot take, has an error and is no call. If the lookup ends
-            meanwhile, last `stopped`, the error, and `row`, which was not answered.
+            its place in the table as `row`, and what `Lookups.query` says of its key, with `version` of the partner's
+            table. A row without a key, or with one that a step of normalisation cannot take, has an error and is no
+            call. If the lookup ends meanwhile, last `stopped`, the error, and `row`, which was not answered.
 
         Raises:
             AtollError: before the first line: `E_NOT_FOUND`, `E_COLUMN`, `E_TYPE`, `E_STATE` for a live table,
-                `E_RANGE` for a start that is no row.
+                `E_RANGE` for a start that is no row, `E_FORMAT` for what is no condition.
         """
         found = self._lookups.serving(name)
         version = self._version(asset)
@@ -56,7 +64,8 @@ class TableLookups:
         self._check(found, asset, names, consent)
         if not 1 <= start <= max(version.rows, 1):
             raise AtollError("E_RANGE", f"{asset} has rows 1 to {version.rows}, not {start}", fault="caller")
-        keys = _Keys(found, version, names, consent, start - 1)
+        chosen = None if where is None else self._chosen(asset, version, where)
+        keys = _Keys(found, version, names, consent, start - 1, chosen)
         head = {"asset": asset, "version": version.digest, "rows": version.rows, "keys": keys.left}
         return self._lines(head, found, keys)
 
@@ -65,6 +74,10 @@ class TableLookups:
             text = f"{asset} is live: it has rows for jobs alone"
             raise AtollError("E_STATE", text, cure="Add it as a snapshot under another name.", fault="caller")
         return self._tables.version(asset)
+
+    def _chosen(self, asset: str, version: Version, where: str) -> npt.NDArray[np.bool_]:
+        columns = {column.name: column for column in map(Column.from_json, self._tables.schema(asset))}
+        return rows_where(version.data, columns, where, asset)
 
     def _check(self, found: LookupFacts, asset: str, names: list[str], consent: str | None) -> None:
         there = {column.name: column for column in map(Column.from_json, self._tables.schema(asset))}
@@ -130,19 +143,29 @@ class _Keys:
     """The keys of a table's rows from one on, each once, in the order in which they first stand there."""
 
     def __init__(
-        self, found: LookupFacts, version: Version, names: list[str], consent: str | None, first: int
+        self,
+        found: LookupFacts,
+        version: Version,
+        names: list[str],
+        consent: str | None,
+        first: int,
+        chosen: npt.NDArray[np.bool_] | None,
     ) -> None:
         of_lookup = [column.name for column in found.keys]
         steps = {name: steps for name, steps in found.steps.items() if steps}
         batches = (batch.rename_columns(of_lookup) for batch in read(version.data, names))
         keys = key_digests(batches, of_lookup, steps, on_invalid="no_key")
-        self._digests, self._first = keys.digests, first
+        self._digests = keys.digests
         self._rows: npt.NDArray[np.uint32] = np.frombuffer(keys.rows, "<u4")[first:]
+        self._numbers = np.arange(first + 1, first + 1 + len(self._rows))
+        if chosen is not None:
+            self._rows, self._numbers = self._rows[chosen[first:]], self._numbers[chosen[first:]]
         self._count = np.bincount(self._rows[self._rows != _NO_KEY], minlength=len(keys.digests) // 32)
         distinct, places = np.unique(self._rows, return_index=True)
         order = np.argsort(places)
         order = order[distinct[order] != _NO_KEY]
-        self._order, self._places = distinct[order], places[order]
+        # Where each key stands first, among the rows of the table from `first` on.
+        self._order, self._places = distinct[order], self._numbers[places[order]] - first - 1
         self._words = None if consent is None else _texts(version, consent).slice(first)
         self._most: int = found.parameters["maximum_keys"]
         self._asked = 0
@@ -154,8 +177,7 @@ class _Keys:
 
     def rows(self) -> Iterator[tuple[int, int]]:
         """The number of each row, from 1, and that of its key."""
-        for at, key in enumerate(self._rows, self._first + 1):
-            yield at, int(key)
+        yield from zip(self._numbers.tolist(), self._rows.tolist(), strict=True)
 
     def next_group(self) -> tuple[list[int], list[str | None]]:
         """The numbers of the next keys, as many as a request may have, and the authorisation that each names."""

@@ -57,7 +57,8 @@ class Actions:
         """The answers of the rows of an own table, and the error that ended them."""
         found: list[Json] = []
         try:
-            for answer in node.application.lookups.query_table(name, table, **how):
+            client = node.analyst if "where" in how else node.application
+            for answer in client.lookups.query_table(name, table, **how):
                 found.append(answer)
         except AtollError as error:
             if not found:
@@ -106,13 +107,15 @@ class RestActions(Actions):
         self, node: NodeProcess, name: str, table: str, **how: Any
     ) -> tuple[list[Json], AtollError | None]:
         body = {"table": table} | how
-        answer = self.driver._send(node, "application", "POST", f"/v1/query/{name}/table", body)
+        role, path = ("analyst", "rows") if "where" in how else ("application", "table")
+        answer = self.driver._send(node, role, "POST", f"/v1/query/{name}/{path}", body)
         assert answer.headers["content-type"] == "application/x-ndjson"
         head, *lines = [json.loads(line) for line in answer.text.splitlines()]
         assert set(head) == {"asset", "version", "rows", "keys"}
         if lines and "stopped" in lines[-1]:
             return lines[:-1], AtollError.from_problem(lines[-1]["stopped"])
-        assert len(lines) == head["rows"] - how.get("start", 1) + 1
+        if "where" not in how:
+            assert len(lines) == head["rows"] - how.get("start", 1) + 1
         return lines, None
 
 
@@ -175,11 +178,17 @@ class CliActions(Actions):
     def query_table(
         self, node: NodeProcess, name: str, table: str, **how: Any
     ) -> tuple[list[Json], AtollError | None]:
-        options = {"columns": "--column", "consent": "--consent-column", "start": "--start"}
+        options = {
+            "columns": "--column",
+            "consent": "--consent-column",
+            "where": "--where",
+            "start": "--start",
+        }
         words = ["--table", table]
         for option, value in how.items():
             words += [options[option], ",".join(value) if isinstance(value, list) else str(value)]
-        return self.driver.run(node, "application", "query", name, *words)["answers"], None
+        role = "analyst" if "where" in how else "application"
+        return self.driver.run(node, role, "query", name, *words)["answers"], None
 
 
 def actions(driver: Driver) -> Actions:

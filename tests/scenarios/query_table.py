@@ -147,6 +147,40 @@ def _(p: Play) -> None:
     assert {part["meters"]["calls"] for part in receipt["document"]["parties"].values()} == {4 + 2}
 
 
+@scenario("the keys of those rows of an own table for which a condition holds")
+def _(p: Play) -> None:
+    table = p.fresh(p.alice, {"who": ["s60", "s1", "s61", "s60", "s62"], "debt": ["5", "50", "60", "70", ""]})
+    with _standing(p, _both(p), maximum_keys=2) as (do, name):
+        how: Json = {"columns": ["who"], "where": "debt >= 50 AND who <> 's1'"}
+        answers, error = do.query_table(p.alice, name, table, **how)
+        later, _ = do.query_table(p.alice, name, table, **how, start=4)
+        none, _ = do.query_table(p.alice, name, table, columns=["who"], where="debt < 0")
+    assert error is None
+    assert [(answer["row"], answer["rows"]) for answer in answers] == [
+        (3, [{"income": 1}]),
+        (4, [{"income": 0}]),
+    ]
+    assert [answer["row"] for answer in later] == [4]
+    assert none == []
+    receipt = p.do.receipt(p.alice, p.kept["job"])
+    assert {part["meters"]["calls"] for part in receipt["document"]["parties"].values()} == {2 + 1}
+
+
+@scenario("a condition on a column that is not there", error="E_COLUMN", column="age")
+def _(p: Play) -> None:
+    _of_table(p, "loans", where="age > 3")
+
+
+@scenario("a condition that would read something else", error="E_FORMAT", text="not allowed")
+def _(p: Play) -> None:
+    _of_table(p, "loans", where="id IN (SELECT id FROM loans)")
+
+
+@scenario("a condition that does not fit a column's type", error="E_FORMAT", text="does not fit the types")
+def _(p: Play) -> None:
+    _of_table(p, "loans", where="id > 3 AND debt = 'much'")
+
+
 @scenario("the keys of an own table with its data subjects' authorisations", heavy=True)
 def _(p: Play) -> None:
     agreement = _both(p, consent={"mode": "presented", "issuers": [p.alice.identity]})

@@ -38,6 +38,12 @@ class TableQuery(BaseModel):
     start: int = 1
 
 
+class RowsQuery(TableQuery):
+    """As for a table, of those rows for which a condition on its columns holds."""
+
+    where: str
+
+
 @router.on("GET", "/lookups", *_READERS)
 def lookups(node: Here) -> list[dict[str, Any]]:
     """Lookups at partners that have not ended, newest first."""
@@ -61,8 +67,17 @@ def query_table(node: Here, lookup: str, body: TableQuery) -> StreamingResponse:
     """Reads the records of the keys of an own table, as lines of JSON: what is asked, a line for each row, and, if it
     ends early, why and before which row.
     """
-    found = node.table_lookups.query(lookup, body.table, body.columns, body.consent, body.start)
+    return _lines(node.table_lookups.query(lookup, body.table, body.columns, body.consent, body.start))
 
+
+@router.on("POST", "/query/{lookup}/rows", "analyst")
+def query_rows(node: Here, lookup: str, body: RowsQuery) -> StreamingResponse:
+    """As `/table`, for the rows of an own table for which a condition holds."""
+    found = node.table_lookups.query(lookup, body.table, body.columns, body.consent, body.start, body.where)
+    return _lines(found)
+
+
+def _lines(found: Iterator[dict[str, Any]]) -> StreamingResponse:
     def lines() -> Iterator[str]:
         for line in found:
             yield json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
