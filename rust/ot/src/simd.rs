@@ -227,8 +227,8 @@ fn collect_bits(input: &[Block], hashed: &[Block], first: usize, words: &mut [u6
     let groups = input.as_chunks::<LANES>().0.iter();
     for (at, (input, hashed)) in groups.zip(hashed.as_chunks::<LANES>().0).enumerate() {
         for ((word, input), hashed) in words.iter_mut().zip(input).zip(hashed) {
-            let [input, hashed] = [input, hashed].map(|b| u128::from_le_bytes((*b).into()) as u64);
-            *word |= ((input ^ hashed) & 1) << (first + at);
+            let sum = u128::from_le_bytes((*input).into()) ^ u128::from_le_bytes((*hashed).into());
+            *word |= (sum as u64 & 1) << (first + at);
         }
     }
 }
