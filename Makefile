@@ -28,7 +28,7 @@ PIP := $(VENV)/python -m pip --quiet
 SOURCES := pyproject.toml Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 CARGO_TEST := cargo test --workspace --exclude atoll-python --locked --release --quiet
 
-.PHONY: help demo test test-all check format reference bench bench-psi bench-query wheel lock setup setup-dev preflight clean FORCE
+.PHONY: help demo test test-all check format reference bench bench-psi bench-query bench-mpc wheel lock setup setup-dev preflight clean FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -42,6 +42,7 @@ help:
 	@echo 'make bench      measurements; see docs/performance.md'
 	@echo 'make bench-psi  the private join of two files, alone and beside a peer (ROWS=10000000)'
 	@echo 'make bench-query index PIR: what of the memory bandwidth its pass reaches'
+	@echo 'make bench-mpc  shared arrays of two and of three parties, beside a peer where it is installed'
 	@echo 'make wheel      an installable wheel in dist'
 	@echo 'make lock       locks requirements anew from pyproject.toml'
 	@echo 'make clean      removes .venv, target, dist and caches'
@@ -92,6 +93,16 @@ bench-psi: setup-dev
 
 bench-query: setup-dev
 	$(VENV)/python benchmarks/pir.py
+
+bench-mpc: setup-dev
+	@for parties in 3 2; do \
+		$(VENV)/python benchmarks/arrays.py --parties $$parties || exit; \
+		if test -x benchmarks/peers/.venv/bin/python; then \
+			$(VENV)/python benchmarks/peers/arrays.py --parties $$parties || exit; \
+		else \
+			echo 'No peer: python benchmarks/peers/run.py --install'; \
+		fi; \
+	done
 
 wheel: setup
 	$(VENV)/maturin build --release --locked --quiet --out dist

@@ -1,13 +1,16 @@
 """Lookups through two real nodes, TLS, policy and evidence on: set-up, single keys, batches, refresh, sustained load.
 
     python benchmarks/query.py [--rows 1048576] [--record 32] [--queries 300] [--batch 100] [--callers 1,4]
-                               [--rate 50] [--seconds 60]
+                               [--rate 50] [--seconds 60] [--no-hint]
 
 All through the asker's REST API, with keys of which half are in the table, drawn at random. `set-up` is from the
 request to the first answer, `refresh` from the owner's refresh of a file with one row in a hundred changed to the first
 answer of the new version. `cpu s` is that of both nodes, their workers and the callers, for all of a line; `cpu ms` for
 one key. `sustained` begins queries at `--rate` a second whether or not earlier ones have ended; its latencies count
 from when each was due. `grown MB` is by how much the processes of both sides grew meanwhile.
+
+With `--no-hint` the asker takes no hint. Each key costs the holder more: requests are fewer and smaller unless said
+otherwise, and none are begun at a given rate.
 """
 
 from __future__ import annotations
@@ -79,8 +82,8 @@ class Table:
 class Bench:
     """A lookup between two nodes, and what is measured of it."""
 
-    def __init__(self, net: Net, table: Table, record: int, report: Report) -> None:
-        self.net, self.table, self.record, self._report = net, table, record, report
+    def __init__(self, net: Net, table: Table, record: int, report: Report, hint: bool) -> None:
+        self.net, self.table, self.record, self._report, self.hint = net, table, record, report, hint
         self.meter_roots = [node.pid for node in net]
         self._clients: dict[int, Client] = {}
 
@@ -106,7 +109,7 @@ class Bench:
         agreement = self.net.agreement({"holder": {"table": uses}}, parties=["asker"], functions=["query"])
         request = requests.lookup(
             agreement, NAME, "table", purpose="test", on=["id"], record_bytes=self.record,
-            block_calls=1_000_000, block_seconds=86_400,
+            block_calls=1_000_000, block_seconds=86_400, hint=self.hint,
         )  # fmt: skip
         with Meter(self.meter_roots) as meter:
             self.net.asker.analyst.lookups.start(request)
@@ -195,25 +198,28 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--rows", type=numbers, default=[1 << 20])
     arguments.add_argument("--record", type=int, default=32, help="bytes of a record")
-    arguments.add_argument("--queries", type=int, default=300, help="requests of one key")
-    arguments.add_argument("--batch", type=int, default=100, help="keys of a larger request")
+    arguments.add_argument("--queries", type=int, help="requests of one key; 300, without a hint 40")
+    arguments.add_argument("--batch", type=int, help="keys of a larger request; 100, without a hint 16")
     arguments.add_argument("--callers", type=numbers, default=[1, 4])
     arguments.add_argument("--rate", type=float, default=50)
     arguments.add_argument("--seconds", type=float, default=60)
+    arguments.add_argument("--no-hint", dest="hint", action="store_false", help="the asker takes no hint")
     options = arguments.parse_args()
+    queries = options.queries or (300 if options.hint else 40)
+    batch = options.batch or (100 if options.hint else 16)
     report = Report("query", COLUMNS)
     for rows in options.rows:
         with (
             tempfile.TemporaryDirectory() as folder,
             nodes("asker", "holder", settings={"logs.level": "info"}, warm=False) as net,
         ):
-            bench = Bench(net, Table(Path(folder), rows), options.record, report)
+            bench = Bench(net, Table(Path(folder), rows), options.record, report, options.hint)
             bench.set_up()
             for callers in options.callers:
-                bench.requests("one key", options.queries, 1, callers)
-            bench.requests("batch", 5, options.batch, 1)
+                bench.requests("one key", queries, 1, callers)
+            bench.requests("batch", 5, batch, 1)
             bench.refresh()
-            if options.seconds:
+            if options.seconds and options.hint:
                 bench.sustained(options.rate, options.seconds)
 
 

@@ -11,6 +11,7 @@ from reference import ecdh_psi, index_pir, keys, pairwise_masks, star_psi, vole_
 from reference import ristretto255 as group
 from reference.circuit_cases import circuit
 from reference.hidden_totals_cases import hidden
+from reference.hintless import hintless
 from reference.lookup_totals_cases import lookup_totals
 from reference.row_tree_cases import row_tree
 from reference.sealed_lookup_cases import sealed_lookup
@@ -309,6 +310,7 @@ def star() -> dict[str, Any]:
 FILES = {
     "circuit_psi.json": circuit,
     "hidden_totals.json": hidden,
+    "hintless.json": hintless,
     "lookup_totals.json": lookup_totals,
     "star_psi.json": star,
     "vole_psi.json": vole,

@@ -71,26 +71,26 @@ def root_hermite(block: int) -> float:
     return float(inner ** (1 / (2 * (block - 1))))
 
 
-def primal(n: int, q: float, sigma: float, samples: int) -> float:
-    """log2 of the cost of the cheapest primal attack."""
+def primal(n: int, q: float, sigma: float, samples: int, ratio: float = 1.0) -> float:
+    """log2 of the cost of the cheapest primal attack; `ratio`: deviation of the noise by that of the secret."""
     for block in range(60, 2000):
         delta = math.log(root_hermite(block))
         left = math.log(sigma) + math.log(block) / 2
         for m in range(max(1, n // 4), min(samples, 4 * n), 8):
             dim = m + n + 1
-            if left <= (2 * block - dim - 1) * delta + m / dim * math.log(q):
+            if left <= (2 * block - dim - 1) * delta + (m * math.log(q) + n * math.log(ratio)) / dim:
                 return 0.292 * block
     raise ValueError("beyond the model")
 
 
-def dual(n: int, q: float, sigma: float, samples: int) -> float:
-    """log2 of the cost of the cheapest dual attack."""
+def dual(n: int, q: float, sigma: float, samples: int, ratio: float = 1.0) -> float:
+    """log2 of the cost of the cheapest dual attack; `ratio` as for `primal`."""
     best = math.inf
     for block in range(60, 1200, 2):
         delta = math.log(root_hermite(block))
         for m in range(max(1, n // 4), min(samples, 4 * n), 16):
             dim = m + n
-            tau = math.exp(dim * delta + n / dim * math.log(q)) * sigma / q
+            tau = math.exp(dim * delta + n / dim * math.log(q / ratio)) * sigma / q
             log_advantage = 2 - 2 * math.pi**2 * tau**2 / math.log(2)
             repeats = max(0.0, -2 * log_advantage - 0.2075 * block)
             best = min(best, 0.292 * block + repeats)

@@ -118,6 +118,34 @@ MUTATIONS = (
         "tests/wire/test_query_wire.py::test_neither_keys_nor_records_cross",
     ),
     Mutation(
+        "a difference of shared words opens without the triple's mask",
+        "mpc/additive.py",
+        "        d, e = yield from self._both_open(x_own - a, y_own - b, bits=False)\n",
+        "        d, e = yield from self._both_open(x_own - 0 * a, y_own - b, bits=False)\n",
+        "tests/mpc/test_additive.py::test_whatever_crosses_is_uniform",
+    ),
+    Mutation(
+        "a triple serves twice",
+        "mpc/supply.py",
+        "        self._arrays = tuple(a[c:] for a, c in zip(self._arrays, cuts, strict=True))\n",
+        "        self._arrays = tuple(a[0 * c:] for a, c in zip(self._arrays, cuts, strict=True))\n",
+        "tests/mpc/test_additive.py::test_nothing_that_is_made_ahead_serves_twice",
+    ),
+    Mutation(
+        "a party's part of a product is sent without its part of zero",
+        "crypto/arrays.py",
+        "            out = self._core.products(_flat(x[0]), _flat(x[1]), _flat(y[0]), _flat(y[1]))\n",
+        "            out = (x[0] * (y[0] + y[1]) + x[1] * y[0]).tobytes()\n",
+        "tests/mpc/test_replicated.py::test_whatever_crosses_is_uniform",
+    ),
+    Mutation(
+        "a message of shares of another length is taken",
+        "mpc/rounds.py",
+        "        if len(message) != _WORD * words:\n",
+        "        if len(message) % _WORD:\n",
+        "tests/mpc/test_replicated.py::test_a_message_of_another_length_is_refused_by_name",
+    ),
+    Mutation(
         "keys of a lookup are not held to the rate",
         "functions/query/host.py",
         "                self._context.admit(shown)\n",
@@ -130,6 +158,13 @@ MUTATIONS = (
         "            if local.version == known:\n",
         "            if self._version:\n",
         "tests/node/test_query.py::test_versions_change_under_load_and_every_answer_is_right",
+    ),
+    Mutation(
+        "a lookup without a hint is answered with the hint of a version that is over",
+        "functions/query/one_shot.py",
+        "            self._products.apply(delta)\n",
+        "            pass\n",
+        "tests/functions/test_query_one_shot.py::test_each_request_is_answered_from_one_version",
     ),
     Mutation(
         "keys of lookup totals are not held to quota and authorisation",

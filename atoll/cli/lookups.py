@@ -61,6 +61,13 @@ def start(
             help="Whether receipts state how many keys had a record; by default if the grant asks a price for hits.",
         ),
     ] = None,
+    hint: Annotated[
+        bool,
+        typer.Option(
+            "--hint/--no-hint",
+            help="Take a hint of the table once (up to 60 MB); without one, for a few keys, each costs more.",
+        ),
+    ] = True,
     yes: ask.Yes = False,
     wait: ask.Wait = True,
 ) -> None:
@@ -69,6 +76,7 @@ def start(
         agreement, name, table, purpose=purpose, on=ask.split(on) or [], values=ask.split(values), rows=rows,
         normalise=ask.mapping(normalise, "--normalise"), record_bytes=record_bytes, maximum_keys=maximum_keys,
         block_calls=block_calls, block_seconds=block_seconds, consent=consent, declare_hits=declare_hits,
+        hint=None if hint else False,
     )  # fmt: skip
     _begin(here, name, request, yes, wait)
 
@@ -137,7 +145,7 @@ def list_(here: Here) -> None:
         one | {key: ", ".join(column["name"] for column in one[key]) for key in ("keys", "values")}
         for one in found
     ]
-    columns = ["name", "kind", "partner", "asset", "keys", "values", "state", "ready", "job"]
+    columns = ["name", "kind", "hint", "partner", "asset", "keys", "values", "state", "ready", "job"]
     here.out(found, lambda: show.table(rows, columns, "no lookups"))
 
 

@@ -294,6 +294,7 @@ def lookup(
     block_seconds: int | None = None,
     consent: str | None = None,
     declare_hits: bool | None = None,
+    hint: bool | None = None,
     **options: Any,
 ) -> Json:
     """The request of a lookup: a standing service in which records of a partner's table are read by their keys.
@@ -308,16 +309,18 @@ def lookup(
         normalise: steps for each key column.
         rows: most rows of a key, 1 to 64; None for 1.
         record_bytes: room for the values of a key, 8 to 4096; None for a guess from their types, 32 bytes for a text.
-        maximum_keys: most keys in one request, up to 10,000; None for 1,000.
+        maximum_keys: most keys in one request, up to 10,000, or 64 without a hint; None for 1,000, or 16.
         block_calls, block_seconds: most keys, and seconds, that one receipt covers.
         consent: `none`, `attested` or `presented`; None for what the grants ask.
         declare_hits: whether receipts state how many keys had a record; None if the grants ask a price for hits.
+        hint: False for a few keys, of which each then takes more time and bytes; None takes a hint of the table once.
         options: `seconds`, `memory_bytes`, `expires_seconds`.
     """
     asset, party = split_party(table)
     given = {
         "party": party,
         "declare_hits": declare_hits,
+        "hint": hint,
         "values": None if values is None else _names(values),
         "normalise": {column: list(steps) for column, steps in normalise.items()} if normalise else None,
         "rows": rows,

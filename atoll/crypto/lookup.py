@@ -23,6 +23,11 @@ VERSION_BYTES: Final = 16
 SALT_BYTES: Final = 16
 PROOF_BYTES: Final = 64
 SECRET_BYTES: Final = 1408
+ENCRYPTION_KEYS_BYTES: Final = 168_992
+"""What an asker without a hint sends once: a seed, and 15 polynomials of 2048 words of 44 bits."""
+_ENCRYPTED_BYTES: Final = 33_824
+_BLOCK_ROWS: Final = 2048
+_BLOCK_BYTES: Final = 5120
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,17 @@ class Epoch:
     def answer_bytes(self) -> int:
         """Bytes of an answer."""
         return VERSION_BYTES + 4 * self.column_bytes
+
+    @property
+    def question_bytes(self) -> int:
+        """Bytes of a question without a hint: a query, and its secret in three polynomials."""
+        return self.query_bytes + _ENCRYPTED_BYTES
+
+    @property
+    def whole_answer_bytes(self) -> int:
+        """Bytes of an answer to a question: two for each byte of a column, and what unmasks 2048 of them."""
+        blocks = -(-self.column_bytes // _BLOCK_ROWS)
+        return VERSION_BYTES + blocks * _BLOCK_BYTES + 2 * self.column_bytes
 
     def delta_bytes(self, changes: int) -> int:
         """Bytes of the delta of so many changed cells: two versions, then for each its number and two contents."""
@@ -166,6 +182,39 @@ class Holder:
         return delta
 
 
+class Products:
+    """A holder's hint, which it multiplies with encrypted secrets itself: for an asker that takes no hint.
+
+    Args:
+        holder: whose table it is.
+        kept_bytes: memory up to which the hint is also kept ready for products; else they take half as long again.
+    """
+
+    def __init__(self, holder: Holder, kept_bytes: int) -> None:
+        self._holder = holder
+        with kernel_errors(step=STEP):
+            self._core = _core.LookupProducts(holder._core, holder.epoch.seed, kept_bytes)
+
+    def take_keys(self, keys: bytes) -> None:
+        """Takes the keys of the asker's encryption; `E_FORMAT` for bytes that are none."""
+        with kernel_errors(step=STEP):
+            self._core.take_keys(keys)
+
+    def apply(self, delta: bytes) -> None:
+        """Takes up what `Holder.update` gave."""
+        with kernel_errors(step=STEP):
+            self._core.apply(self._holder._core, delta)
+
+    def answer(self, questions: Sequence[bytes]) -> list[bytes]:
+        """Answers to questions, `Epoch.whole_answer_bytes` long.
+
+        Raises:
+            AtollError: `E_FORMAT` or `E_STATE` if one is malformed or of another version.
+        """
+        with kernel_errors(step=STEP):
+            return self._core.answer(self._holder._core, list(questions))
+
+
 class Asker:
     """Reads records of one epoch with its hint.
 
@@ -239,3 +288,54 @@ class Asker:
         """Brings the hint, and a table that was taken whole, to the next version; refused, they are as before."""
         with kernel_errors(step=STEP):
             self._core.apply(delta)
+
+
+class OneShotAsker:
+    """Reads records of one epoch without its hint, for 34 KB more a key and more of the holder's time.
+
+    Arguments and errors as of `Asker`.
+    """
+
+    def __init__(self, epoch: Epoch, seed: bytes, attempt: int, channel: str) -> None:
+        check_labels(seed, attempt)
+        with kernel_errors(step=STEP):
+            self._core = _core.LookupOneShot(
+                epoch.columns, epoch.cells, epoch.record_bytes, epoch.salt, epoch.public, epoch.version, epoch.seed,
+                seed, attempt, channel,
+            )  # fmt: skip
+
+    @property
+    def keys(self) -> bytes:
+        """The keys of its encryption, which the holder is sent once: `ENCRYPTION_KEYS_BYTES`."""
+        return self._core.keys()
+
+    def blind(self, digests: bytes, number: int) -> tuple[_core.LookupBlinded, bytes]:
+        """As `Asker.blind`."""
+        with kernel_errors(step=STEP):
+            return self._core.blind(digests, number)
+
+    def finish(
+        self, blinded: _core.LookupBlinded, evaluation: bytes, places: Sequence[int]
+    ) -> list[_core.LookupKey]:
+        """As `Asker.finish`."""
+        with kernel_errors(step=STEP):
+            return self._core.finish(blinded, evaluation, list(places))
+
+    def questions(self, keys: Sequence[_core.LookupKey]) -> list[bytes]:
+        """For each key the question for its column, each with a secret of its own: `Epoch.question_bytes`."""
+        with kernel_errors(step=STEP):
+            return self._core.questions(list(keys))
+
+    def open(self, key: _core.LookupKey, answer: bytes) -> bytes | None:
+        """The key's record; None if the table has none, or if the holder spoiled it.
+
+        Raises:
+            AtollError: `E_FORMAT` for a wrong length, `E_STATE` for another version.
+        """
+        with kernel_errors(step=STEP):
+            return self._core.open(key, answer)
+
+    def renew(self, version: bytes) -> None:
+        """Names the version of the table that is asked from now on, 16 bytes."""
+        with kernel_errors(step=STEP):
+            self._core.renew(version)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Final, Generic, Literal, Protocol, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,14 @@ from atoll.crypto.stream import check_labels, kernel_errors
 from atoll.errors import AtollError
 
 Role = Literal["first", "second"]
+Side = Literal["sender", "receiver"]
 Words = npt.NDArray[np.uint64]
+_Parts = TypeVar("_Parts", covariant=True)
+_Three = tuple[bytes, bytes, bytes]
 #: Most triples that are asked for at once.
 MAX_BITS: Final = 1 << 32
 MAX_WORDS: Final = 1 << 28
+MAX_TRANSFERS: Final = 1 << 28
 _STEP: Final = "triples"
 
 
@@ -57,17 +61,58 @@ class Triples:
     c: Words
 
 
-class _Kernel(Protocol):
+@dataclass(frozen=True)
+class Sent:
+    """What the sender of transfers has, one word of each a transfer.
+
+    Attributes:
+        zero: what the receiver gets where it chose 0.
+        one: the same where it chose 1.
+    """
+
+    zero: Words
+    one: Words
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the receiver of transfers has.
+
+    Attributes:
+        choices: packed uniform bits, the first in the lowest bit of the first word; unused bits are zero.
+        words: the sender's `one` where the choice is 1, its `zero` elsewhere.
+    """
+
+    choices: Words
+    words: Words
+
+
+class _Kernel(Protocol[_Parts]):
     def next_message(self) -> tuple[bytes, str, bool] | None: ...
     def receive(self, message: bytes) -> None: ...
     @property
     def done(self) -> bool: ...
     def progress(self) -> tuple[int, int]: ...
+    def finish(self) -> _Parts: ...
 
 
-class _Batches(_Kernel, Protocol):
-    def finish(self) -> tuple[bytes, bytes, bytes]: ...
+class _Batching(_Kernel[_Parts], Protocol[_Parts]):
     def again(self, count: int) -> None: ...
+
+
+class _Multiplying(_Kernel[bytes], Protocol):
+    def again(self, right: bytes | None) -> None: ...
+
+
+def _array(part: bytes) -> Words:
+    return np.frombuffer(part, "<u8")
+
+
+def _field(source: Rich | Thin) -> int | None:
+    field = source.field if isinstance(source, Rich) else None
+    if field is not None and not 2 <= field <= 8:
+        raise AtollError("E_FORMAT", f"The field of a rich link is 2 to 8, got {field}.")
+    return field
 
 
 def _check(seed: bytes, attempt: int, count: int, threads: int, most: int) -> None:
@@ -79,20 +124,20 @@ def _check(seed: bytes, attempt: int, count: int, threads: int, most: int) -> No
 
 def _check_count(count: int, most: int) -> None:
     if not 0 <= count <= most:
-        raise AtollError("E_FORMAT", f"Triples are made up to {most} at once, got {count}.")
+        raise AtollError("E_FORMAT", f"At most {most} are made at once, got {count}.")
 
 
-K = TypeVar("K", bound=_Kernel)
+_Core = TypeVar("_Core", bound=_Kernel[Any])
 
 
-class _Session(Generic[K]):
+class _Session(Generic[_Core]):
     """A machine of `atoll.protocols.driver` that does one thing after the other under the same keys.
 
     All bytes it sends follow from seed, attempt, channel and arguments, whatever the timing and the number of
     threads. It is driven by one thread at a time; `progress` may be read from another.
     """
 
-    def __init__(self, core: K) -> None:
+    def __init__(self, core: _Core) -> None:
         self._lock = threading.Lock()
         self._core = core
         self._progress = core.progress()
@@ -100,7 +145,7 @@ class _Session(Generic[K]):
     def next_message(self) -> tuple[bytes, str, bool] | None:
         """`(bytes, step, opens)` of the next message; `None` while the peer's comes first, and at the end.
 
-        `opens` is never true: shares open nothing.
+        `opens` is never true: what is random opens nothing.
         """
         with self._lock, kernel_errors(step=_STEP):
             message = self._core.next_message()
@@ -119,7 +164,7 @@ class _Session(Generic[K]):
 
     @property
     def done(self) -> bool:
-        """True when nothing is left to send or to receive of what was asked for."""
+        """True when nothing of this batch is left to send or to receive."""
         with self._lock:
             return self._core.done
 
@@ -128,19 +173,16 @@ class _Session(Generic[K]):
         return self._progress
 
 
-class _Triples(_Session[_Batches]):
-    """A session that makes batches of triples."""
+class _Batches(_Session[_Batching[_Parts]], Generic[_Parts]):
+    """A session that makes batches."""
 
-    def __init__(self, core: _Batches, most: int) -> None:
+    def __init__(self, core: _Batching[_Parts], most: int) -> None:
         super().__init__(core)
         self._most = most
 
-    def finish(self) -> Triples:
-        """The triples of this batch as read-only arrays, handed out once; `E_STATE` before the end and after it."""
+    def _finish(self) -> _Parts:
         with self._lock, kernel_errors(step=_STEP):
-            parts = self._core.finish()
-        a, b, c = (np.frombuffer(part, "<u8") for part in parts)
-        return Triples(a, b, c)
+            return self._core.finish()
 
     def again(self, count: int) -> None:
         """Begins another batch of the session, which needs no set-up: drive the machine again, then `finish`.
@@ -157,7 +199,14 @@ class _Triples(_Session[_Batches]):
             self._progress = self._core.progress()
 
 
-class BitTriples(_Triples):
+class _Products(_Batches[_Three]):
+    def finish(self) -> Triples:
+        """The triples of this batch as read-only arrays, handed out once; `E_STATE` before the end and after it."""
+        a, b, c = self._finish()
+        return Triples(_array(a), _array(b), _array(c))
+
+
+class BitTriples(_Products):
     """Bit triples by oblivious transfer (semi-honest): `(a0 ^ a1) & (b0 ^ b1) == c0 ^ c1`.
 
     Args:
@@ -187,15 +236,13 @@ class BitTriples(_Triples):
         threads: int = 1,
     ) -> None:
         _check(seed, attempt, count, threads, MAX_BITS)
-        field = source.field if isinstance(source, Rich) else None
-        if field is not None and not 2 <= field <= 8:
-            raise AtollError("E_FORMAT", f"The field of a rich link is 2 to 8, got {field}.")
+        field = _field(source)
         with kernel_errors(step=_STEP):
             core = _core.BitTriples(seed, attempt, channel, context, role, field, count, threads)
         super().__init__(core, MAX_BITS)
 
 
-class WordTriples(_Triples):
+class WordTriples(_Products):
     """Products of words under RLWE encryption (semi-honest): `(a0 + a1) * (b0 + b1) == c0 + c1` modulo 2^64.
 
     Made in groups of 8192, of which each takes 1.6 MB, most of it from the first side, and 12 ms of processor time.
@@ -230,9 +277,48 @@ class WordTriples(_Triples):
         super().__init__(core, MAX_WORDS)
 
 
-class _Products(_Kernel, Protocol):
-    def finish(self) -> bytes: ...
-    def again(self, right: bytes | None) -> None: ...
+class WordTransfers(_Batches[tuple[bytes, bytes]]):
+    """Random transfers of words in one direction (semi-honest): `words == where(choices, one, zero)`.
+
+    A transfer of a rich link takes `16 / field - 1/8` bytes, all from the receiver; one of a thin link 0.4 bits, two
+    thirds of them from the sender.
+
+    Args:
+        role: `sender` gets both words of each transfer, `receiver` chooses by random bits of its own.
+        seed: 32 secret bytes of this party's job.
+        attempt: number of the attempt, 0 to 2^32 - 1; a new attempt draws fresh randomness.
+        channel: name of the channel, a label of the randomness; the same on both sides.
+        count: transfers of the first batch, up to 2^28.
+        context: bytes that name what the session is for, the same on both sides.
+        source: how transfers are made, the same on both sides.
+        threads: worker threads, 1 to 1024.
+
+    Raises:
+        AtollError: `E_FORMAT` for arguments out of range.
+    """
+
+    def __init__(
+        self,
+        role: Side,
+        seed: bytes,
+        attempt: int,
+        channel: str,
+        count: int,
+        *,
+        context: bytes = b"",
+        source: Rich | Thin = Rich(),
+        threads: int = 1,
+    ) -> None:
+        _check(seed, attempt, count, threads, MAX_TRANSFERS)
+        with kernel_errors(step=_STEP):
+            core = _core.WordTransfers(seed, attempt, channel, context, role, _field(source), count, threads)
+        super().__init__(core, MAX_TRANSFERS)
+        self._sends = role == "sender"
+
+    def finish(self) -> Sent | Chosen:
+        """This side's part of the batch as read-only arrays, handed out once; `E_STATE` before the end and after it."""
+        left, right = self._finish()
+        return (Sent if self._sends else Chosen)(_array(left), _array(right))
 
 
 def _entries(matrix: Words, rows: int, columns: int) -> bytes:
@@ -260,7 +346,7 @@ def _check_sizes(*sizes: int) -> None:
         raise AtollError("E_FORMAT", f"Sizes of matrices are at least 1, got {sizes}.")
 
 
-class MatrixProduct(_Session[_Products]):
+class MatrixProduct(_Session[_Multiplying]):
     """Shares of a product of two matrices modulo 2^64, of which each side has one (semi-honest).
 
     The first side has the right matrix, the second the left one; for shared matrices both directions are run, and each

@@ -80,6 +80,7 @@ Assumption = Literal[
     "lpn-star",
     "lpn-permutation-star",
     "lwe-gap-dh-two-party",
+    "rlwe-gap-dh-two-party",
     "no-full-collusion",
     "transport",
 ]
@@ -87,7 +88,8 @@ Assumption = Literal[
 oracle; that learning parity with noise is hard in expand-convolute codes, with the computational Diffie-Hellman
 assumption in ristretto255 and a random oracle; the same, and AES under a public key as a random permutation;
 the one-more gap Diffie-Hellman assumption in ristretto255 with a random oracle; that learning with errors is
-hard, with the one before; for a star, that of `lpn-two-party` with Diffie-Hellman on Curve25519 and
+hard, with the one before; the same, and that ring learning with errors is hard, also where a key is encrypted under
+itself; for a star, that of `lpn-two-party` with Diffie-Hellman on Curve25519 and
 ristretto255, or that of `lpn-permutation-two-party` with it and AES as a pseudorandom function; that not all
 other holders collude with the receiver; TLS 1.3 between the two nodes."""
 

@@ -266,6 +266,12 @@ _ASSUMPTIONS: dict[Assumption, dict[Language, str]] = {
         "zh": "仅两方参与，无第三方；假设容错学习（LWE）问题困难，ristretto255 上的 one-more gap Diffie-Hellman "
         "问题困难，并采用随机预言模型",
     },
+    "rlwe-gap-dh-two-party": {
+        "en": "two parties, no third party; assumes that learning with errors is hard, also over rings and where a key "
+        "is encrypted under itself, one-more gap Diffie-Hellman in ristretto255, and a random oracle",
+        "zh": "仅两方参与，无第三方；假设容错学习（LWE）及环上容错学习（RLWE）问题困难（含以密钥加密其自身的情形），"
+        "ristretto255 上的 one-more gap Diffie-Hellman 问题困难，并采用随机预言模型",
+    },
     "transport": {
         "en": "the two nodes only; rests on TLS 1.3 between them",
         "zh": "仅涉及两个节点；依赖两者之间的 TLS 1.3",

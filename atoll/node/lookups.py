@@ -44,6 +44,8 @@ class LookupFacts:
         self.name: str = self.parameters["name"]
         self.totals = op["kind"] == lookup_totals.RULE.kind
         """Whether it gives totals over several partners, in place of one's records."""
+        self.hint = op["protocol"] == lookup.PROTOCOL.id
+        """Whether the asker keeps a hint of the table."""
         self.asset = item["asset"]
         self.hosts: list[str] = self.parameters["holders"] if self.totals else [item["party"]]
         facts = {column["name"]: column for column in item["columns"]}
@@ -144,6 +146,7 @@ class Lookups:
             "state": row.state,
             "ready": self._ready(row.id),
             "kind": "totals" if found.totals else "records",
+            "hint": found.hint,
             "partner": ", ".join(desk.names(desk.plan(row))[host] for host in found.hosts),
             "asset": found.asset,
             "keys": [{"name": column.name, "type": column.type} for column in found.keys],

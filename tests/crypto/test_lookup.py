@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atoll import AtollError
-from atoll.crypto.lookup import Asker, Holder
+from atoll.crypto.lookup import ENCRYPTION_KEYS_BYTES, Asker, Holder, OneShotAsker, Products
 
 SEEDS = (b"a" * 32, b"b" * 32)
 LENGTH = 12
@@ -361,3 +361,86 @@ def test_the_table_does_not_come_out_of_what_an_asker_holds() -> None:
         opened += both.asker.open(asked, state, answer) is not None
     assert opened == 0, "key 5 was removed"
     assert epoch.columns * epoch.cells > 300
+
+
+# Without a hint.
+
+
+class OneShot:
+    """Both sides without a hint."""
+
+    def __init__(self, table: dict, kept_bytes: int = 1 << 30) -> None:
+        self.holder = holder(table)
+        self.products = Products(self.holder, kept_bytes)
+        self.asker = OneShotAsker(self.holder.epoch, SEEDS[1], 0, "c")
+        self.products.take_keys(self.asker.keys)
+        self.number = 0
+
+    def keys(self, wanted) -> list:
+        self.number += 1
+        state, blinded = self.asker.blind(digests(wanted), self.number)
+        return self.asker.finish(
+            state, self.holder.evaluate(blinded, len(wanted), self.number), range(len(wanted))
+        )
+
+    def read(self, *wanted) -> list:
+        keys = self.keys(wanted)
+        answers = self.products.answer(self.asker.questions(keys))
+        return [self.asker.open(key, answer) for key, answer in zip(keys, answers, strict=True)]
+
+
+@pytest.mark.parametrize("kept_bytes", [1 << 30, 0])
+def test_hits_and_misses_without_a_hint(kept_bytes: int) -> None:
+    both = OneShot(TABLE, kept_bytes)
+    assert both.read(3, 499, 500, "3", 3) == [record(21), record(3493), None, None, record(21)]
+    delta = both.holder.update(version(1), digests([3]), digests([499, 500]), record(1) + record(2))
+    both.products.apply(delta)
+    with pytest.raises(AtollError) as caught:
+        both.read(3)
+    assert caught.value.code == "E_STATE"
+    both.asker.renew(version(1))
+    assert both.read(3, 499, 500, 4) == [None, record(1), record(2), record(28)]
+
+
+def test_lengths_without_a_hint_are_those_that_an_epoch_names() -> None:
+    both = OneShot(TABLE)
+    epoch = both.holder.epoch
+    questions = both.asker.questions(both.keys([1, 2]))
+    assert [len(one) for one in questions] == [epoch.question_bytes] * 2
+    assert {len(one) for one in both.products.answer(questions)} == {epoch.whole_answer_bytes}
+    assert both.asker._core.sizes() == (epoch.question_bytes, epoch.whole_answer_bytes)
+    assert len(both.asker.keys) == ENCRYPTION_KEYS_BYTES
+    # A secret of its own for each: no question is sent twice.
+    assert questions[0][-64:] != questions[1][-64:]
+    assert both.asker.questions(both.keys([1]))[0] != questions[0]
+
+
+def test_what_is_malformed_without_a_hint_is_refused() -> None:
+    both = OneShot(TABLE)
+    keys = both.keys([1])
+    (question,) = both.asker.questions(keys)
+    (answer,) = both.products.answer([question])
+    for bad, code in [
+        (question[:-1], "E_FORMAT"),
+        (question + b"x", "E_FORMAT"),
+        (b"x" + question[1:], "E_STATE"),
+        (question[:-11] + b"\xff" * 11, "E_FORMAT"),
+    ]:
+        with pytest.raises(AtollError) as caught:
+            both.products.answer([question, bad])
+        assert caught.value.code == code
+    for bad, code in [(answer[:-1], "E_FORMAT"), (b"x" + answer[1:], "E_STATE"), (b"", "E_FORMAT")]:
+        with pytest.raises(AtollError) as caught:
+            both.asker.open(keys[0], bad)
+        assert caught.value.code == code
+    for bad in (b"", both.asker.keys[:-1], both.asker.keys[:-11] + b"\xff" * 11):
+        with pytest.raises(AtollError) as caught:
+            both.products.take_keys(bad)
+        assert caught.value.code == "E_FORMAT"
+    with pytest.raises(AtollError) as caught:
+        Products(both.holder, 0).answer([question])
+    assert caught.value.code == "E_STATE"
+    with pytest.raises(AtollError) as caught:
+        both.products.apply(b"x" * 32)
+    assert caught.value.code == "E_STATE"
+    assert both.asker.open(keys[0], answer) == record(7)

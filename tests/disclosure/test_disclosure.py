@@ -159,6 +159,7 @@ def test_every_plan_says_what_a_cheating_party_can_do() -> None:
         w.totals_plan(),
         w.echo_plan(),
         w.lookup_plan(),
+        w.lookup_plan(hint=False),
         w.lookup_totals_plan(),
     ):
         assert "corruptible" in {s.what for s in w.derive(plan).disclosures}
@@ -175,7 +176,7 @@ def test_every_plan_says_what_a_cheating_party_can_do() -> None:
         }
         == QUALIFIERS
     )
-    assert len(get_args(Assumption)) == 9
+    assert len(get_args(Assumption)) == 10
 
 
 def test_a_join_secure_against_cheating_says_what_is_left_to_a_cheat() -> None:

@@ -23,6 +23,7 @@ from atoll.functions.context import Call, LocalInput, Outcome, Shown
 from atoll.functions.query.messages import SEALING
 from atoll.functions.query.records import decode_rows
 from atoll.functions.query.run import run
+from atoll.plan.operators import lookup
 from atoll.protocols.memory import MemoryChannel, pair
 
 ALICE, BOB = "alice", "bob"
@@ -78,6 +79,7 @@ class Lookup:
         table: bob's values by key.
         bend_alice, bend_bob: what changes the messages of a side that cheats.
         admit: what bob's node says of a call.
+        one_shot: whether alice takes no hint.
         parameters: of the plan.
     """
 
@@ -89,10 +91,12 @@ class Lookup:
         bend_alice: Change | None = None,
         bend_bob: Change | None = None,
         admit: Callable[[Shown | None], None] = lambda shown: None,
+        one_shot: bool = False,
         **parameters: Any,
     ) -> None:
         self._folder = folder
         self._admit = admit
+        self._protocol = (lookup.ONE_SHOT if one_shot else lookup.PROTOCOL).id
         self.parameters = {
             "name": "debts", "keys": ["k"], "values": ["v"], "rows": 1, "record_bytes": 16, "maximum_keys": 64,
             "maximum_bytes": 4096, "block_calls": 1000, "block_seconds": 3600, "consent": "none",
@@ -157,7 +161,10 @@ class Lookup:
             "operators": [
                 {"id": "n0", "kind": "read/v1", "inputs": ["in0"], "at": at, "parameters": {}},
                 {"id": "n1", "kind": "normalise/v1", "inputs": ["n0"], "at": at, "parameters": normal},
-                {"id": "n2", "kind": "lookup/v1", "inputs": ["n1"], "at": [ALICE, BOB], "parameters": self.parameters},
+                {
+                    "id": "n2", "kind": "lookup/v1", "inputs": ["n1"], "at": [ALICE, BOB],
+                    "protocol": self._protocol, "parameters": self.parameters,
+                },
             ],
         }  # fmt: skip
 

@@ -48,7 +48,9 @@ class Lookup:
         self.contents = {0: range(ROWS)}
         self.file = write(folder / f"{name}.csv", 0, range(ROWS))
         net.bob.steward.data.add(name, self.file)
-        how = {k: terms.pop(k) for k in ("block_calls", "block_seconds", "maximum_keys") if k in terms}
+        how = {
+            k: terms.pop(k) for k in ("block_calls", "block_seconds", "maximum_keys", "hint") if k in terms
+        }
         self.agreement = net.agreement(
             {"bob": {name: look("id", "worth")}}, parties=["alice"], functions=["query"], **terms
         )
@@ -120,8 +122,11 @@ class Load:
                 self.right += 1
 
 
-def test_versions_change_under_load_and_every_answer_is_right(net: Net, tmp_path: Path) -> None:
-    lookup = Lookup(net, tmp_path, "changing")
+@pytest.mark.parametrize("hint", [None, False], ids=["with a hint", "without"])
+def test_versions_change_under_load_and_every_answer_is_right(
+    net: Net, tmp_path: Path, hint: bool | None
+) -> None:
+    lookup = Lookup(net, tmp_path, "changing" if hint is None else "changing-no-hint", hint=hint)
     with Load(lookup) as load:
         for keys in (
             range(ROWS),  # other values
@@ -156,13 +161,21 @@ def test_a_version_that_does_not_fit_ends_the_lookup_rather_than_an_old_one_answ
 
 
 @pytest.mark.parametrize(
-    "who", ["the holder's worker", "the asker's worker", "the holder's node", "the asker's node"]
+    ("who", "hint"),
+    [
+        ("the holder's worker", None),
+        ("the asker's worker", None),
+        ("the holder's node", None),
+        ("the asker's node", None),
+        ("the holder's worker", False),
+        ("the asker's node", False),
+    ],
 )
 def test_a_kill_under_load_makes_no_wrong_answer(
-    net: Net, tmp_path: Path, kill_workers: Callable[[Any], int], who: str
+    net: Net, tmp_path: Path, kill_workers: Callable[[Any], int], who: str, hint: bool | None
 ) -> None:
-    name = "kill-" + "-".join(who.replace("'s", "").split()[1:])
-    lookup = Lookup(net, tmp_path, name, silence_seconds=3, block_calls=100, maximum_keys=10)
+    name = "kill-" + "-".join(who.replace("'s", "").split()[1:]) + ("" if hint is None else "-no-hint")
+    lookup = Lookup(net, tmp_path, name, silence_seconds=3, block_calls=100, maximum_keys=10, hint=hint)
     node = net.bob if "holder" in who else net.alice
     with Load(lookup) as load:
         until("reading goes on", lambda: load.right >= 5, 60)

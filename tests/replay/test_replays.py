@@ -268,10 +268,13 @@ def test_what_cannot_be_run_again_is_refused_by_name(net: Net, agreement: str, l
     assert unknown.value.code == "E_NOT_FOUND"
 
 
+@pytest.mark.parametrize("hint", [None, False], ids=["with a hint", "without"])
 @pytest.mark.parametrize("changes", [False, True])
-def test_a_lookup_comes_out_again_at_both(net: Net, look: Any, tmp_path: Path, changes: bool) -> None:
+def test_a_lookup_comes_out_again_at_both(
+    net: Net, look: Any, tmp_path: Path, changes: bool, hint: bool | None
+) -> None:
     """At its host as far as the table that it began with: later versions are not kept."""
-    name = f"worths{changes}".lower()
+    name = f"worths{changes}{hint}".lower()
     file = tmp_path / "worths.csv"
     file.write_text("id,worth\n" + "".join(f"k{i},{i}\n" for i in range(50)))
     net.bob.steward.data.add(name, file)
@@ -279,7 +282,9 @@ def test_a_lookup_comes_out_again_at_both(net: Net, look: Any, tmp_path: Path, c
     agreement = net.agreement(
         {"bob": {name: uses}}, parties=["alice"], functions=["query"], replay={"keep_days": 1}
     )
-    request = requests.lookup(agreement, name, name, purpose="test", on=["id"], block_calls=4, maximum_keys=4)
+    request = requests.lookup(
+        agreement, name, name, purpose="test", on=["id"], block_calls=4, maximum_keys=4, hint=hint
+    )
     service = net.alice.analyst.lookups.start(request)["job"]
 
     def found(*keys: str) -> list[bool]:

@@ -140,6 +140,7 @@ class CliActions(Actions):
             words += [f"--{option.replace('_', '-')}", str(request[option])] if option in request else []
         if "declare_hits" in request:
             words += ["--declare-hits" if request["declare_hits"] else "--no-declare-hits"]
+        words += ["--hint" if request["hint"] else "--no-hint"] if "hint" in request else []
         return dict(self.driver.run(node, "analyst", "lookup", *words))
 
     def list(self, node: NodeProcess) -> list[Json]:

@@ -82,6 +82,25 @@ def _(p: Play) -> None:
     assert any("sealed" in line for line in statement["en"])
 
 
+@scenario("a lookup without a hint gives the same, is listed as such, and states what it rests on")
+def _(p: Play) -> None:
+    with _standing(p, _both(p), hint=False) as (do, name):
+        assert do.query(p.alice, name, "s60", "s1", "s199") == [_hit(income=0), MISS, _hit(income=139)]
+        (listed,) = [one for one in do.list(p.alice) if one["name"] == name]
+        assert (listed["hint"], listed["maximum_keys"]) == (False, 16)
+        assert do.query(p.alice, name, "s1") == [MISS]
+    receipt = p.do.receipt(p.alice, p.kept["job"])
+    assert {part["meters"]["calls"] for part in receipt["document"]["parties"].values()} == {4}
+    statement = p.do.job(p.alice, p.kept["job"])["statement"]
+    assert any("also over rings" in line for line in statement["en"])
+    assert any("RLWE" in line for line in statement["zh"])
+
+
+@scenario("a lookup without a hint for many keys in a request", error="E_RANGE", text="64 keys")
+def _(p: Play) -> None:
+    actions(p.do).start(p.alice, _request(_both(p), hint=False, maximum_keys=65))
+
+
 @scenario("a lookup by normalised keys of several columns, with several rows of a key", heavy=True)
 def _(p: Play) -> None:
     table = p.fresh(

@@ -63,8 +63,19 @@ def lookup(net: Net) -> str:
     return "debts"
 
 
-def ask(net: Net, *keys: str) -> list[Any]:
-    found = net.bank.application.lookups.query("debts", keys)["answers"]
+@pytest.fixture(scope="module")
+def without_hint(net: Net, lookup: str) -> str:
+    """The same table, by a lookup that takes no hint."""
+    (job,) = [one["job"] for one in net.bank.analyst.lookups.list() if one["name"] == lookup]
+    agreement = net.bank.analyst.jobs.get(job).document["agreement"]
+    request = requests.lookup(agreement, "few", "debtors", purpose="test", on=["id"], hint=False)
+    net.bank.analyst.lookups.start(request)
+    ask(net, IDS[0], ABSENT[0], name="few")
+    return "few"
+
+
+def ask(net: Net, *keys: str, name: str = "debts") -> list[Any]:
+    found = net.bank.application.lookups.query(name, keys)["answers"]
     assert [a["found"] for a in found] == [key in IDS for key in keys]
     for node in net:
         until(f"{node.name} is quiet", lambda n=node: n.administrator.info()["waiting_messages"] == 0)
@@ -127,6 +138,27 @@ def test_hits_and_misses_have_the_same_messages_in_the_same_order(
     several = seen(*IDS[50:60])
     assert several == seen(*ABSENT[5:15])
     assert several == seen(*IDS[50:55], *ABSENT[5:10])
+
+
+def test_without_a_hint_neither_keys_nor_records_nor_hits_show(
+    net: Net, capture: Any, leaks: Any, without_hint: str
+) -> None:
+    """All questions and answers have one length, hit or miss."""
+    sent: dict[str, bytes] = {}
+    shapes = []
+    for number, keys in enumerate((IDS[10:18], ABSENT[:8])):
+        capture.take()
+        ask(net, *keys, name=without_hint)
+        later = capture.take()
+        shapes.append(
+            {name: len(data) for name, data in later.items() if "n2" in name and "labels" not in name}
+        )
+        sent |= {f"{number} {name}": data for name, data in later.items()}
+    assert shapes[0] == shapes[1] != {}
+    payload = b"".join(sent.values())
+    assert len(payload) > 16 * 33_824, "an encrypted secret for each key"
+    assert leaks([payload], [*IDS, *ABSENT, *NAMES, *DEBTS]) == []
+    assert not [d for d in digests(*IDS, *ABSENT) if d[:8] in payload]
 
 
 def test_an_asker_that_asks_much_takes_the_sealed_table_and_still_shows_nothing(

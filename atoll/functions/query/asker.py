@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
+from atoll.crypto.lookup import VERSION_BYTES, Epoch
 from atoll.crypto.lookup import Asker as Sealed
-from atoll.crypto.lookup import Epoch
 from atoll.crypto.stream import stream_bytes
 from atoll.crypto.wire import decode_body, encode_body
 from atoll.errors import AtollError
@@ -24,6 +25,16 @@ _LEAST_READY, _MOST_READY = 8, 16
 _LEAST_FETCHED, _TABLE_PART = 256, 4
 
 
+class Evaluated(Protocol):
+    """What blinds keys and takes evaluations in one epoch."""
+
+    def blind(self, digests: bytes, number: int) -> tuple[Any, bytes]:
+        """As `atoll.crypto.lookup.Asker.blind`."""
+
+    def finish(self, blinded: Any, evaluation: bytes, places: Sequence[int]) -> list[Any]:
+        """As `atoll.crypto.lookup.Asker.finish`."""
+
+
 class Asker:
     """Makes calls and closes blocks. The first block is open from the epoch on, another one from its first call."""
 
@@ -37,6 +48,7 @@ class Asker:
         self._block_calls: int = parameters["block_calls"]
         self._block_seconds: int = parameters["block_seconds"]
         self._declares: bool = parameters["declare_hits"]
+        self._keys: Evaluated | None = None
         self._sealed: Sealed | None = None
         self._epoch: Epoch | None = None
         self._version = b""
@@ -52,13 +64,16 @@ class Asker:
     def run(self) -> None:
         """Until the service stops."""
         self._begin()
-        # It holds nothing but what can be thrown away, so that it may end with the process.
-        threading.Thread(target=self._make_ready, daemon=True, name="lookup queries").start()
+        self._make_ready_ahead()
         try:
             self._serve()
         finally:
             self._stopping = True
             self._taken.set()
+
+    def _make_ready_ahead(self) -> None:
+        # It holds nothing but what can be thrown away, so that it may end with the process.
+        threading.Thread(target=self._make_ready, daemon=True, name="lookup queries").start()
 
     def _make_ready(self) -> None:
         """Makes queries ahead of need, while no key waits for one."""
@@ -101,25 +116,29 @@ class Asker:
     def _take_epoch(self, body: dict[str, Any]) -> None:
         epoch = self._peer.read_epoch(body, self._record_bytes)
         self._epochs += 1
-        name = f"{self._peer.step}/{self._epochs}"
-        hint = self._peer.read_pieces(self._hint_bytes(epoch))
+        self._keys = self._begun(epoch, f"{self._peer.step}/{self._epochs}")
+        self._epoch, self._version = epoch, epoch.version
+        self._fetched, self._kept = 0, False
+
+    def _begun(self, epoch: Epoch, name: str) -> Evaluated:
+        """What asks in this epoch, whose randomness bears that name."""
+        if epoch.hint_bytes > messages.MOST_HINT:
+            raise self._peer.wrong("a hint is longer than any table's")
+        # The hint as it comes and as it is kept, and the matrix.
+        self._check_memory(2 * epoch.hint_bytes + epoch.matrix_bytes)
+        hint = self._peer.read_pieces(epoch.hint_bytes)
         try:
             self._sealed = Sealed(epoch, hint, self._context.seed, self._context.attempt, name)
         except AtollError as error:
             raise self._peer.wrong(error.text) from None
-        self._epoch, self._version = epoch, epoch.version
-        self._fetched, self._kept = 0, False
+        return self._sealed
 
-    def _hint_bytes(self, epoch: Epoch) -> int:
-        if epoch.hint_bytes > messages.MOST_HINT:
-            raise self._peer.wrong("a hint is longer than any table's")
-        # The hint as it comes and as it is kept, and the matrix.
-        need, have = 2 * epoch.hint_bytes + epoch.matrix_bytes, self._context.memory_bytes
+    def _check_memory(self, need: int) -> None:
+        have = self._context.memory_bytes
         if need > have:
             text = f"the lookup takes {need >> 20} MiB of memory; the worker has {have >> 20} MiB"
             cure = "Raise jobs.memory_bytes, or the plan's memory_bytes where that is less."
             raise AtollError("E_MEMORY", text, step=self._peer.step, cure=cure)
-        return epoch.hint_bytes
 
     # Calls.
 
@@ -137,9 +156,9 @@ class Asker:
     def _look_up(
         self, digests: bytes, shown: list[Shown]
     ) -> tuple[list[bytes | None], list[dict[str, Any] | None]]:
-        assert self._sealed is not None  # the epoch came before the first call
+        assert self._keys is not None  # the epoch came before the first call
         self._groups += 1
-        blinded, message = self._sealed.blind(digests, self._groups)
+        blinded, message = self._keys.blind(digests, self._groups)
         calls: list[dict[str, Any]] = [
             {"salt": self._salt(), "commitment": word.commitment, "authorisation": word.envelope}
             for word in shown
@@ -185,8 +204,7 @@ class Asker:
         ]
 
     def _catch_up(self, body: dict[str, Any]) -> None:
-        """Brings the hint to the holder's version."""
-        assert self._sealed is not None
+        """Comes to the holder's version."""
         length, version = body["delta"], body["version"]
         if (
             type(length) is not int
@@ -194,6 +212,14 @@ class Asker:
             or not isinstance(version, bytes)
         ):
             raise self._peer.wrong("a delta has a length, and a version a name")
+        if len(version) != VERSION_BYTES:
+            raise self._peer.wrong(f"a version has {VERSION_BYTES} bytes")
+        self._move(version, length)
+        self._version = version
+
+    def _move(self, version: bytes, length: int) -> None:
+        """Brings the hint to that version, by a delta of so many bytes."""
+        assert self._sealed is not None
         if length:
             delta = self._peer.read_pieces(length)
             if delta[16:32] != version:
@@ -204,12 +230,11 @@ class Asker:
                 raise self._peer.wrong(error.text) from None
         elif version != self._version:
             raise self._peer.wrong("a version is another one, and nothing leads to it")
-        self._version = version
 
     def _finish(
         self, blinded: Any, digests: bytes, passed: list[int], evaluation: Any, elements: list[bytes]
     ) -> list[Any]:
-        assert self._sealed is not None
+        assert self._keys is not None
         if not isinstance(evaluation, bytes):
             raise self._peer.wrong("an evaluation is bytes")
         if not passed:
@@ -217,7 +242,7 @@ class Asker:
                 raise self._peer.wrong("an evaluation of calls that did not pass")
             return []
         try:
-            return self._sealed.finish(blinded, evaluation, passed)
+            return self._keys.finish(blinded, evaluation, passed)
         except AtollError as error:
             raise self._peer.wrong(error.text) from None
 

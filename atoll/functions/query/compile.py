@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from pydantic import Field
 from atoll.agreements import Asset, grants_to
 from atoll.agreements.terms import ConsentMode
 from atoll.crypto.document import Identifier, Name
+from atoll.crypto.lookup import ENCRYPTION_KEYS_BYTES
 from atoll.errors import AtollError
 from atoll.functions import compiling
 from atoll.functions.compiling import DEFAULT_CALIBRATION, Calibration, Json, clear_edge, operator
@@ -22,6 +24,13 @@ _TEXT_BYTES = 9
 # Bytes of a key's digest, and of a request beside its keys.
 _KEY_BYTES, _HEAD_BYTES = 32, 4096
 _HOUR_SECONDS, _MONTH_SECONDS = 3600, 31 * 86_400
+# Of a request; without a hint as many as share a pass over the table.
+_MAXIMUM_KEYS, _ONE_SHOT_KEYS = 1000, 16
+# Bytes of a sealed cell beside its record; cells for each key; rows of a table of which nothing is known.
+_SEAL_BYTES, _PADDING, _UNKNOWN_ROWS = 20, 1.5, 1 << 20
+# Without a hint: bytes of a question for each column and for a secret, of an answer for each byte of a column; the
+# holder's seconds for each byte of a column.
+_COLUMN_BYTES, _SECRET_BYTES, _ROW_BYTES, _ROW_SECONDS = 4, 33_840, 4.5, 30e-6
 
 
 class Request(compiling.Request):
@@ -32,7 +41,8 @@ class Request(compiling.Request):
     of a key. `record_bytes`: room for the values of a key, null for a guess from their types. `maximum_keys` in one
     request. `block_calls`, `block_seconds`: most keys and seconds of a receipt. `consent`: how each key shows the data
     subject's authorisation; null for what the grants ask. `declare_hits`: whether receipts state how many keys had a
-    record; null if the grants ask a price for hits.
+    record; null if the grants ask a price for hits. `hint`: whether the asker takes a hint of the table once, so that
+    each key costs little; without one it sends and waits more for each key, and asks for 64 at most in a request.
     """
 
     name: Identifier
@@ -43,11 +53,23 @@ class Request(compiling.Request):
     normalise: Annotated[dict[Name, Steps], Field(max_length=16)] = Field(default_factory=dict)
     rows: Annotated[int, Field(ge=1, le=64)] = 1
     record_bytes: Annotated[int, Field(ge=8, le=4096)] | None = None
-    maximum_keys: Annotated[int, Field(ge=1, le=lookup.MOST_KEYS)] = 1000
+    maximum_keys: Annotated[int, Field(ge=1, le=lookup.MOST_KEYS)] | None = None
     block_calls: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     block_seconds: Annotated[int, Field(ge=1, le=31 * 86400)] | None = None
     consent: ConsentMode | None = None
     declare_hits: bool | None = None
+    hint: bool = True
+
+
+def _maximum_keys(wanted: Request) -> int:
+    """Most keys of a request, as asked or by default."""
+    most = wanted.maximum_keys
+    if wanted.hint:
+        return _MAXIMUM_KEYS if most is None else most
+    if most is not None and most > lookup.MOST_ONE_SHOT_KEYS:
+        text = f"maximum_keys: without a hint a request has at most {lookup.MOST_ONE_SHOT_KEYS} keys."
+        raise AtollError("E_RANGE", text, cure="Ask for fewer at once, or take the hint.")
+    return _ONE_SHOT_KEYS if most is None else most
 
 
 def _record_bytes(asset: Asset, values: list[str], rows: int) -> int:
@@ -60,6 +82,15 @@ def _record_bytes(asset: Asset, values: list[str], rows: int) -> int:
             "E_RANGE", "values: a key's records take more than the 4096 bytes that they may take"
         )
     return max(8, found)
+
+
+def _one_shot(rows: int | None, record_bytes: int, keys: int) -> tuple[int, float]:
+    """Bytes of one request without a hint, with the asker's keys before it; and the holder's seconds."""
+    cells = _PADDING * (_UNKNOWN_ROWS if rows is None else max(rows, 100))
+    # Columns are about as many as each has bytes.
+    side = math.sqrt(cells * (_SEAL_BYTES + record_bytes))
+    each = _SECRET_BYTES + (_COLUMN_BYTES + _ROW_BYTES) * side
+    return ENCRYPTION_KEYS_BYTES + int(keys * each), keys * side * _ROW_SECONDS
 
 
 def compile(
@@ -92,7 +123,10 @@ def compile(
     declare = priced if wanted.declare_hits is None else wanted.declare_hits
     # Hits are declared in long blocks, since short ones tell of single keys.
     seconds_of_block = wanted.block_seconds or (_MONTH_SECONDS if declare else _HOUR_SECONDS)
-    block_calls = max(wanted.block_calls, wanted.maximum_keys)
+    maximum_keys = _maximum_keys(wanted)
+    block_calls = max(wanted.block_calls, maximum_keys)
+    record_bytes = wanted.record_bytes or _record_bytes(asset, values, wanted.rows)
+    protocol = lookup.PROTOCOL if wanted.hint else lookup.ONE_SHOT
     if declare and (seconds_of_block < lookup.DECLARED_SECONDS or block_calls < lookup.DECLARED_CALLS):
         least = (
             f"block_calls of {lookup.DECLARED_CALLS} and block_seconds of {lookup.DECLARED_SECONDS} seconds"
@@ -112,23 +146,27 @@ def compile(
             "keys": list(wanted.keys),
             "values": values,
             "rows": wanted.rows,
-            "record_bytes": wanted.record_bytes or _record_bytes(asset, values, wanted.rows),
-            "maximum_keys": wanted.maximum_keys,
-            "maximum_bytes": _HEAD_BYTES + _KEY_BYTES * wanted.maximum_keys,
+            "record_bytes": record_bytes,
+            "maximum_keys": maximum_keys,
+            "maximum_bytes": _HEAD_BYTES + _KEY_BYTES * maximum_keys,
             "block_calls": block_calls,
             "block_seconds": seconds_of_block,
             "consent": compiling.consent_mode(wanted.consent, grants),
             "declare_hits": declare,
         },
-        lookup.PROTOCOL.id,
-        lookup.PROTOCOL.security,
+        protocol.id,
+        protocol.security,
     )
     calibration = calibration.among([asset.host])
-    # The asker's hint is most of what travels, unless the table is small.
     rows = calibration.sizes.get((asset.host, asset.name))
-    total_bytes = 60_000_000 if rows is None else min(60_000_000, 6000 * max(rows, 100))
+    if wanted.hint:
+        # The asker's hint is most of what travels, unless the table is small.
+        total_bytes, work = 60_000_000 if rows is None else min(60_000_000, 6000 * max(rows, 100)), 0.0
+    else:
+        total_bytes, work = _one_shot(rows, record_bytes, maximum_keys)
     seconds = (
-        calibration.start_seconds
+        work
+        + calibration.start_seconds
         + total_bytes / calibration.bytes_per_second
         + (0 if rows is None else rows * 2 * calibration.key_seconds)
     )

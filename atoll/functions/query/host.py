@@ -97,7 +97,7 @@ class Host:
 
     def run(self) -> int:
         """The number of calls that were answered."""
-        hint = self._holder.hint()
+        hint = self._hint()
         # The sealed table is the first thing that leaves.
         self._open_block()
         self._announce(hint)
@@ -109,6 +109,10 @@ class Host:
             self._ended.set()
             watcher.join()
         return self.calls
+
+    def _hint(self) -> bytes:
+        """What goes with an epoch."""
+        return self._holder.hint()
 
     def _open_block(self) -> CallBook:
         self._context.before_open([self._peer.key])
@@ -166,7 +170,7 @@ class Host:
                 if error.code != "E_TOO_LARGE":
                     raise
         self._holder = self._seal(self._records)
-        self._announce(self._holder.hint())
+        self._announce(self._hint())
         return b""
 
     # Calls.

@@ -9,6 +9,11 @@
     host   table, and the columns
     asker  close, stop  and the host the same
 
+Without a hint there is none behind an epoch, no changes, and no table whole; the asker says once in each epoch, before
+its first queries:
+
+    asker  keys         of its encryption; queries and answers are longer then
+
 Large parts travel in pieces behind the message that says their length.
 """
 
@@ -25,6 +30,7 @@ from atoll.functions.messages import PIECE as _PIECE
 
 EPOCH, CALLS, EVALUATED = "epoch", "calls", "evaluated"
 QUERIES, ANSWERS, TABLE, CLOSE, STOP = "queries", "answers", "table", "close", "stop"
+KEYS = "keys"
 _EPOCH = {"columns", "cells", "record_bytes", "salt", "public", "version", "seed"}
 FIELDS: dict[str, set[str]] = {
     EPOCH: _EPOCH,
@@ -32,6 +38,7 @@ FIELDS: dict[str, set[str]] = {
     EVALUATED: {"errors", "evaluation", "version", "delta"},
     QUERIES: {"queries"},
     ANSWERS: {"answers"},
+    KEYS: {"keys"},
     TABLE: set(),
     CLOSE: set(),
     STOP: set(),

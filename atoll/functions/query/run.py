@@ -9,6 +9,7 @@ import pyarrow as pa
 from atoll.functions.context import Context, Outcome
 from atoll.functions.query.asker import Asker
 from atoll.functions.query.host import Host, Source
+from atoll.functions.query.one_shot import OneShotAsker, OneShotHost
 from atoll.plan.operators import lookup
 
 
@@ -28,14 +29,15 @@ def run(context: Context) -> Outcome:
             broken message; whatever channel and release raise.
     """
     op = next(op for op in context.plan["operators"] if op["kind"] == lookup.RULE.kind)
+    one_shot = op["protocol"] == lookup.ONE_SHOT.id
     if context.me == context.plan["asker"]:
         facts = {column["name"]: column["type"] for column in context.plan["inputs"][0]["columns"]}
         types = [facts[name] for name in op["parameters"]["values"]]
-        asker = Asker(context, op["parameters"], op["id"], op["at"][1], types)
+        side = OneShotAsker if one_shot else Asker
+        asker = side(context, op["parameters"], op["id"], op["at"][1], types)
         asker.run()
         table = pa.table({"calls": pa.array([asker.calls], pa.int64())})
         meters = {"calls": asker.calls} | ({"hits": asker.hits} if op["parameters"]["declare_hits"] else {})
         return Outcome(table, 1, meters, {"calls": asker.calls})
-    return Outcome(
-        meters={"calls": Host(context, op["parameters"], op["id"], _source(context.plan, op)).run()}
-    )
+    host = (OneShotHost if one_shot else Host)(context, op["parameters"], op["id"], _source(context.plan, op))
+    return Outcome(meters={"calls": host.run()})

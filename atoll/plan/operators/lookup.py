@@ -1,7 +1,7 @@
 """`lookup/v1`: a standing service in which the asker reads records of the host's table by their keys.
 
 The host does not learn which keys. The asker learns the named columns of the rows that have a key that it asks for, one
-call a key, and holds the rest of the table sealed.
+call a key, and may fetch the rest of the table sealed. Its protocol says whether it takes a hint of the table first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from atoll.plan.flow import Flow, Protocol, Rule, Uses, clear, wrong
 from atoll.plan.model import Edge, Operator, Plan
 
 PROTOCOL = Protocol("sealed-lookup/v1", "semi-honest", "lwe-gap-dh-two-party")
+ONE_SHOT = Protocol("sealed-lookup-one-shot/v1", "semi-honest", "rlwe-gap-dh-two-party")
+"""Without a hint: for few keys, of which each takes more of the host's time."""
 MOST_KEYS = 10_000
+MOST_ONE_SHOT_KEYS = 64
+"""Most keys in a request without a hint."""
 DECLARED_CALLS, DECLARED_SECONDS = 100, 86_400
 """Least block whose hits may be declared."""
 
@@ -56,6 +60,11 @@ class Parameters(Document):
         return self
 
 
+def chosen(op: Operator) -> Protocol:
+    """The protocol that the operator names; the checker has seen that the rule has it."""
+    return next(protocol for protocol in RULE.protocols if protocol.id == op.protocol)
+
+
 def derive(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], plan: Plan) -> Flow:
     """Records, in clear at the asker alone."""
     if len(sources) != 1 or sources[0].edge.type != "keys":
@@ -64,6 +73,8 @@ def derive(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], plan
     host = source.owner
     if host is None or host == plan.asker or op.at != (plan.asker, host):
         raise wrong(op.id, "stands at the asker and another party, the host, in order")
+    if op.protocol == ONE_SHOT.id and parameters.maximum_keys > MOST_ONE_SHOT_KEYS:
+        raise wrong(op.id, f"has more than {MOST_ONE_SHOT_KEYS} keys in a request without a hint")
     if parameters.keys != source.edge.columns:
         raise wrong(op.id, "names other key columns than it takes")
     unread = sorted(set(parameters.values) - set(source.delivers[host]))
@@ -91,6 +102,7 @@ def discloses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], p
     """To the asker records and the sealed table; to the host calls, presented authorisations, and declared hits."""
     asker, host = op.at
     (source,) = sources
+    protocol = chosen(op)
 
     def say(what: Kind, subject: str, owner: str | None, to: tuple[str, ...], facts: Facts) -> Statement:
         return Statement(
@@ -99,8 +111,8 @@ def discloses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], p
             what=what,
             to=tuple(sorted(to)),
             step=op.id,
-            security=PROTOCOL.security,
-            assumption=PROTOCOL.assumption,
+            security=protocol.security,
+            assumption=protocol.assumption,
             parameters=facts,
         )
 
@@ -118,4 +130,13 @@ def discloses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], p
     return [*out, say("corruptible", op.id, None, op.at, Facts())]
 
 
-RULE = Rule("lookup/v1", Parameters, derive, uses, discloses, function="query", protocol=PROTOCOL)
+RULE = Rule(
+    "lookup/v1",
+    Parameters,
+    derive,
+    uses,
+    discloses,
+    function="query",
+    protocol=PROTOCOL,
+    alternatives=(ONE_SHOT,),
+)

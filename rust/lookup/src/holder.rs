@@ -198,7 +198,17 @@ impl Holder {
     /// What an asker needs once, for the public matrix of `seed`.
     pub fn hint(&self, seed: &[u8; 32]) -> Result<Vec<u8>, Refusal> {
         let matrix = Matrix::expand(seed, self.shape.columns());
-        Ok(Hint::compute(&self.table, &matrix)?.encode())
+        Ok(self.hint_words(&matrix)?.encode())
+    }
+
+    /// The hint for a public matrix.
+    pub(crate) fn hint_words(&self, matrix: &Matrix) -> Result<Hint, Refusal> {
+        Hint::compute(&self.table, matrix)
+    }
+
+    /// The sealed table, and the threads of its holder.
+    pub(crate) fn parts(&self) -> (&Table, &rayon::ThreadPool) {
+        (&self.table, &self.workers)
     }
 
     /// Evaluates blinded keys, at most `granted`: 64 bytes of proof, then 32 bytes for each.

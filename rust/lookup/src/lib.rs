@@ -8,6 +8,7 @@
 pub mod asker;
 pub mod holder;
 pub mod kept;
+pub mod one_shot;
 pub mod seal;
 pub mod shape;
 
@@ -15,4 +16,5 @@ pub use asker::{Blinded, Key};
 pub use atoll_primitives::refusal::Refusal;
 pub use holder::Holder;
 pub use kept::Kept;
+pub use one_shot::{OneShot, Products, answer_bytes, question_bytes};
 pub use shape::Shape;

@@ -8,6 +8,7 @@ pub mod field;
 mod ggm;
 pub mod lpn;
 pub mod prg;
+mod rows;
 mod silent;
 mod simd;
 pub mod soft;
@@ -15,6 +16,7 @@ pub mod vole;
 pub mod wire;
 
 pub use atoll_primitives::refusal::Refusal;
+pub use prg::Counter;
 
 /// What a protocol step withstands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

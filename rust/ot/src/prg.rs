@@ -21,6 +21,7 @@ pub(crate) fn key(label: &str, context: &[u8; 16]) -> [u8; 16] {
 }
 
 /// The permutation of one key, many blocks at a time.
+#[derive(Clone)]
 pub(crate) struct Permutation(Aes128);
 
 impl Permutation {

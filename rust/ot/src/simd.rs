@@ -221,14 +221,44 @@ fn join_lanes(lows: &[[u64; LANES]], highs: &[[u64; LANES]], shift: u128, rows: 
     }
 }
 
+#[inline(always)]
+fn low(block: &Block) -> u64 {
+    u128::from_le_bytes((*block).into()) as u64
+}
+
 /// Bit 0 of each `input + hashed`, those of the i-th group of lanes to bit `first + i` of each lane's word.
 #[inline(always)]
 fn collect_bits(input: &[Block], hashed: &[Block], first: usize, words: &mut [u64; LANES]) {
     let groups = input.as_chunks::<LANES>().0.iter();
     for (at, (input, hashed)) in groups.zip(hashed.as_chunks::<LANES>().0).enumerate() {
         for ((word, input), hashed) in words.iter_mut().zip(input).zip(hashed) {
-            let sum = u128::from_le_bytes((*input).into()) ^ u128::from_le_bytes((*hashed).into());
-            *word |= (sum as u64 & 1) << (first + at);
+            *word |= ((low(input) ^ low(hashed)) & 1) << (first + at);
+        }
+    }
+}
+
+/// Adds `first + i + 64 l` to row i of lane l.
+#[inline(always)]
+fn tweak_rows(rows: &[Block], first: u64, out: &mut [Block]) {
+    let groups = rows.as_chunks::<LANES>().0.iter();
+    for (first, (rows, out)) in (first..).zip(groups.zip(out.as_chunks_mut::<LANES>().0)) {
+        for (tweak, (row, out)) in (first..).step_by(64).zip(rows.iter().zip(out)) {
+            let row = u128::from_le_bytes((*row).into());
+            *out = (row ^ u128::from(tweak)).to_le_bytes().into();
+        }
+    }
+}
+
+/// The low halves of `input + hashed`, row after row.
+#[inline(always)]
+fn low_halves(input: &[Block], hashed: &[Block], out: &mut [[u64; LANES]]) {
+    let groups = input.as_chunks::<LANES>().0.iter();
+    for (out, (input, hashed)) in out
+        .iter_mut()
+        .zip(groups.zip(hashed.as_chunks::<LANES>().0))
+    {
+        for (out, (input, hashed)) in out.iter_mut().zip(input.iter().zip(hashed)) {
+            *out = low(input) ^ low(hashed);
         }
     }
 }
@@ -236,8 +266,19 @@ fn collect_bits(input: &[Block], hashed: &[Block], first: usize, words: &mut [u6
 #[cfg(target_arch = "x86_64")]
 mod wide {
     use super::{
-        Block, LANES, add_four_rows, add_values, collect_bits, join_lanes, transpose_lanes,
+        Block, LANES, add_four_rows, add_values, collect_bits, join_lanes, low_halves,
+        transpose_lanes, tweak_rows,
     };
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn tweak_512(rows: &[Block], first: u64, out: &mut [Block]) {
+        tweak_rows(rows, first, out);
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn lows_512(input: &[Block], hashed: &[Block], out: &mut [[u64; LANES]]) {
+        low_halves(input, hashed, out);
+    }
 
     #[target_feature(enable = "avx512f")]
     pub(super) fn join_512(
@@ -319,6 +360,26 @@ pub(crate) fn collect(input: &[Block], hashed: &[Block], first: usize, words: &m
         return unsafe { wide::collect_512(input, hashed, first, words) };
     }
     collect_bits(input, hashed, first, words);
+}
+
+/// Adds `first + i + 64 l` to row i of lane l.
+pub(crate) fn tweak(rows: &[Block], first: u64, out: &mut [Block]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: the feature was found.
+        return unsafe { wide::tweak_512(rows, first, out) };
+    }
+    tweak_rows(rows, first, out);
+}
+
+/// The low halves of `input + hashed`, row after row.
+pub(crate) fn lows(input: &[Block], hashed: &[Block], out: &mut [[u64; LANES]]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: the feature was found.
+        return unsafe { wide::lows_512(input, hashed, out) };
+    }
+    low_halves(input, hashed, out);
 }
 
 /// Adds values to sums.
@@ -410,6 +471,19 @@ mod tests {
         for (at, (input, row)) in input.iter().zip(&rows_of[0]).enumerate() {
             let bit = words[0][at % LANES] >> (8 + at / LANES) & 1;
             assert_eq!(bit, u64::from((input[0] ^ row[0]) & 1));
+        }
+        let mut tweaked = [[Block::default(); 4 * LANES]; 2];
+        tweak_rows(&input, (1 << 39) - 1, &mut tweaked[0]);
+        tweak(&input, (1 << 39) - 1, &mut tweaked[1]);
+        assert_eq!(tweaked[0], tweaked[1]);
+        let mut halves = [[[0; LANES]; 4]; 2];
+        low_halves(&input, &tweaked[0], &mut halves[0]);
+        lows(&input, &tweaked[0], &mut halves[1]);
+        assert_eq!(halves[0], halves[1]);
+        for (i, row) in halves[0].iter().enumerate() {
+            for (lane, tweak) in row.iter().enumerate() {
+                assert_eq!(*tweak, (1 << 39) - 1 + (i + 64 * lane) as u64);
+            }
         }
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {

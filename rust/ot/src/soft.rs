@@ -1,4 +1,4 @@
-//! Random transfers of bits by SoftSpoken OT (Roy, CRYPTO 2022, eprint 2022/192), semi-honest: 128 base transfers once,
+//! Random transfers of bits or words by SoftSpoken OT (Roy, CRYPTO 2022, eprint 2022/192), semi-honest: 128 base transfers once,
 //! then `128 / k - 1` bits of one side's messages for each transfer, with fields of 2^k elements.
 //!
 //! The chooser holds all leaves of small trees, the other side all but one of each, which its delta names. With `r_x` the
@@ -6,7 +6,8 @@
 //! `w = sum (x + delta) r_x = delta u + v`. Corrections make `u` the same in all blocks; rows of all blocks are correlations
 //! `q = t + u delta` under a delta of 128 bits. A bit of `P(x) + x`, under a permutation of the session's own, breaks the
 //! correlation (correlation robustness, Guo, Katz, Wang & Yu, eprint 2019/074, section 7.2): rows are pseudo-random to the
-//! chooser, so that none is met twice, and no tweak is needed against a peer that follows the protocol.
+//! chooser, so that none is met twice, and no tweak is needed against a peer that follows the protocol. Words are 64 bits
+//! of the tweakable hash of section 7.4, under the number of the transfer in the session.
 
 use aes::Block;
 use atoll_primitives::stream::Stream;
@@ -17,14 +18,9 @@ use crate::Refusal;
 use crate::base::{self, CHOICES_LEN, COUNT, Key, REPLY_LEN};
 use crate::ggm::{self, Shape};
 use crate::prg::{Doubling, Permutation, key};
-use crate::simd::{self, LANES};
+pub use crate::rows::{TILE, WordBlock};
+use crate::{rows, simd};
 
-/// Blocks of 128 transfers that are made together; what each thread works on.
-pub const TILE: usize = 64;
-/// Blocks of 128 transfers that are transposed together.
-const TURN: usize = LANES / 2;
-/// Rows of each lane that are hashed together.
-const GROUP: usize = 4;
 /// Bytes of the sums of all levels.
 const SUMS_LEN: usize = COUNT * 32;
 /// Bytes of the chooser's set-up message.
@@ -129,47 +125,18 @@ fn counters(first: u64, count: usize) -> [Block; TILE] {
     out
 }
 
-/// Bit 0 of the hash of every row and of every row with `shift` added, from the columns of a tile.
-///
-/// Bits of 128 rows stand in one value, the first in the lowest place.
-fn hashes<const N: usize>(
-    permutation: &Permutation,
-    columns: &[[u128; TILE]],
-    shifts: [u128; N],
-    out: [&mut [u128]; N],
-) {
-    let blocks = out[0].len();
-    let mut halves = [[[0u64; LANES]; 64]; 2];
-    let mut found = [[0u64; LANES]; N];
-    let mut input = [Block::default(); GROUP * LANES];
-    let mut hashed = [Block::default(); GROUP * LANES];
-    let mut out = out;
-    for first in (0..blocks).step_by(TURN) {
-        let count = TURN.min(blocks - first);
-        for (half, columns) in halves.iter_mut().zip(columns.chunks_exact(64)) {
-            for (lanes, column) in half.iter_mut().zip(columns) {
-                let pairs = lanes.as_chunks_mut::<2>().0;
-                for (pair, value) in pairs.iter_mut().zip(&column[first..first + TURN]) {
-                    *pair = [*value as u64, (*value >> 64) as u64];
-                }
-            }
-            simd::transpose(half);
-        }
-        found.iter_mut().for_each(|words| words.fill(0));
-        for bit in (0..64).step_by(GROUP) {
-            for (shift, found) in shifts.iter().zip(&mut found) {
-                let lows = &halves[0][bit..bit + GROUP];
-                let highs = &halves[1][bit..bit + GROUP];
-                simd::join(lows, highs, *shift, &mut input);
-                permutation.apply(&input, &mut hashed);
-                simd::collect(&input, &hashed, bit, found);
-            }
-        }
-        for (out, found) in out.iter_mut().zip(&found) {
-            let pairs = found.as_chunks::<2>().0;
-            for (value, pair) in out[first..first + count].iter_mut().zip(pairs) {
-                *value = u128::from(pair[0]) | u128::from(pair[1]) << 64;
-            }
+/// The permutations that make bits and words of rows.
+struct Hashes {
+    bits: Permutation,
+    words: Permutation,
+}
+
+impl Hashes {
+    fn new(context: &[u8; 16]) -> Self {
+        let permutation = |label| Permutation::new(&key(label, context));
+        Self {
+            bits: permutation("atoll ot soft transfer"),
+            words: permutation("atoll ot soft words"),
         }
     }
 }
@@ -191,7 +158,7 @@ fn reserve(next: &mut u64, blocks: usize) -> Result<u64, Refusal> {
 pub struct Chooser {
     parameters: Parameters,
     fans: Vec<Fan>,
-    hash: Permutation,
+    hashes: Hashes,
     next: u64,
 }
 
@@ -240,11 +207,10 @@ impl Chooser {
             leaves.zeroize();
             spare.zeroize();
         }
-        let hash = Permutation::new(&key("atoll ot soft transfer", &parameters.context));
         let chooser = Self {
             parameters,
             fans,
-            hash,
+            hashes: Hashes::new(&parameters.context),
             next: 0,
         };
         Ok((chooser, answer))
@@ -255,20 +221,52 @@ impl Chooser {
     /// # Errors
     /// `E_TOO_LARGE` beyond [`MAX_BLOCKS`].
     pub fn extend(&mut self, blocks: usize, head: &[u8]) -> Result<(Chosen, Vec<u8>), Refusal> {
+        let hash = self.hashes.bits.clone();
+        let mut bits = vec![0; blocks];
+        let (choices, message) = self.extend_by(head, &mut bits, |columns, _, out| {
+            rows::bits(&hash, columns, [0], [out]);
+        })?;
+        Ok((Chosen { choices, bits }, message))
+    }
+
+    /// The same of words, which are written: as many blocks as there is room for. Returns the choices and the message.
+    /// Transfers of both kinds may follow each other in a session, in the same order on both sides.
+    ///
+    /// # Errors
+    /// `E_TOO_LARGE` beyond [`MAX_BLOCKS`].
+    pub fn extend_words(
+        &mut self,
+        head: &[u8],
+        words: &mut [WordBlock],
+    ) -> Result<(Vec<u128>, Vec<u8>), Refusal> {
+        let hash = self.hashes.words.clone();
+        self.extend_by(head, words, |columns, first, out| {
+            rows::words(&hash, columns, 128 * first, [0], [out]);
+        })
+    }
+
+    /// Choices and message, after `hash` has written what it makes of the columns of each tile and its first block.
+    fn extend_by<T: Send>(
+        &mut self,
+        head: &[u8],
+        out: &mut [T],
+        hash: impl Fn(&[[u128; TILE]], u64, &mut [T]) + Sync,
+    ) -> Result<(Vec<u128>, Vec<u8>), Refusal> {
+        let blocks = out.len();
         let start = reserve(&mut self.next, blocks)?;
         let mut message = vec![0u8; head.len() + self.parameters.length(blocks)];
         message[..head.len()].copy_from_slice(head);
         let mut choices = vec![0u128; blocks];
-        let mut bits = vec![0u128; blocks];
         let corrections = self.parameters.corrections();
         // Without corrections (which no field here has) chunks would have no bytes.
         (choices.par_chunks_mut(TILE))
-            .zip(bits.par_chunks_mut(TILE))
+            .zip(out.par_chunks_mut(TILE))
             .zip(message[head.len()..].par_chunks_mut(16 * TILE * corrections))
             .enumerate()
-            .for_each_init(columns, |columns, (tile, ((choices, bits), message))| {
+            .for_each_init(columns, |columns, (tile, ((choices, out), message))| {
                 let count = choices.len();
-                let counters = counters(start + (tile * TILE) as u64, count);
+                let first = start + (tile * TILE) as u64;
+                let counters = counters(first, count);
                 let mut sum = [0u128; TILE];
                 for (at, fan) in self.fans.iter().enumerate() {
                     fan.fold(&counters[..count], columns, &mut sum);
@@ -282,9 +280,9 @@ impl Chooser {
                         *out = (sum ^ choice).to_le_bytes();
                     }
                 }
-                hashes(&self.hash, columns, [0], [bits]);
+                hash(columns, first, out);
             });
-        Ok((Chosen { choices, bits }, message))
+        Ok((choices, message))
     }
 }
 
@@ -300,7 +298,7 @@ pub struct Sender {
     parameters: Parameters,
     delta: u128,
     fans: Vec<Fan>,
-    hash: Permutation,
+    hashes: Hashes,
     next: u64,
 }
 
@@ -396,7 +394,7 @@ impl Opening {
             parameters,
             delta,
             fans,
-            hash: Permutation::new(&key("atoll ot soft transfer", &parameters.context)),
+            hashes: Hashes::new(&parameters.context),
             next: 0,
         })
     }
@@ -408,21 +406,53 @@ impl Sender {
     /// # Errors
     /// `E_PROTOCOL` if the corrections have another length than is due, `E_TOO_LARGE` beyond [`MAX_BLOCKS`].
     pub fn extend(&mut self, blocks: usize, corrections: &[u8]) -> Result<Pairs, Refusal> {
+        let (hash, delta) = (self.hashes.bits.clone(), self.delta);
+        let mut zeros = vec![0; blocks];
+        let mut ones = vec![0; blocks];
+        self.extend_by(corrections, [&mut zeros, &mut ones], |columns, _, out| {
+            rows::bits(&hash, columns, [0, delta], out);
+        })?;
+        Ok(Pairs { zeros, ones })
+    }
+
+    /// The same of words, which are written: what the chooser gets where it chose 0, and where it chose 1. Both have room
+    /// for equally many blocks.
+    ///
+    /// # Errors
+    /// As [`extend`](Self::extend).
+    pub fn extend_words(
+        &mut self,
+        corrections: &[u8],
+        words: [&mut [WordBlock]; 2],
+    ) -> Result<(), Refusal> {
+        let (hash, delta) = (self.hashes.words.clone(), self.delta);
+        self.extend_by(corrections, words, |columns, first, out| {
+            rows::words(&hash, columns, 128 * first, [0, delta], out);
+        })
+    }
+
+    /// `hash` writes what it makes of the columns of each tile and its first block.
+    fn extend_by<T: Send>(
+        &mut self,
+        corrections: &[u8],
+        [zeros, ones]: [&mut [T]; 2],
+        hash: impl Fn(&[[u128; TILE]], u64, [&mut [T]; 2]) + Sync,
+    ) -> Result<(), Refusal> {
+        let blocks = zeros.len();
         if corrections.len() != self.parameters.length(blocks) {
             return Err(Refusal::protocol(
                 "corrections of transfers have another length than is due",
             ));
         }
         let start = reserve(&mut self.next, blocks)?;
-        let mut zeros = vec![0u128; blocks];
-        let mut ones = vec![0u128; blocks];
         (zeros.par_chunks_mut(TILE))
             .zip(ones.par_chunks_mut(TILE))
             .zip(corrections.par_chunks(16 * TILE * self.parameters.corrections()))
             .enumerate()
             .for_each_init(columns, |columns, (tile, ((zeros, ones), corrections))| {
                 let count = zeros.len();
-                let counters = counters(start + (tile * TILE) as u64, count);
+                let first = start + (tile * TILE) as u64;
+                let counters = counters(first, count);
                 let mut sum = [0u128; TILE];
                 for (at, fan) in self.fans.iter().enumerate() {
                     fan.fold(&counters[..count], columns, &mut sum);
@@ -439,8 +469,8 @@ impl Sender {
                         }
                     }
                 }
-                hashes(&self.hash, columns, [0, self.delta], [zeros, ones]);
+                hash(columns, first, [zeros, ones]);
             });
-        Ok(Pairs { zeros, ones })
+        Ok(())
     }
 }

@@ -72,6 +72,39 @@ fn every_field_makes_transfers_and_never_the_same_twice() {
 }
 
 #[test]
+fn every_field_transfers_words_that_no_other_transfer_has() {
+    for field in 1..=8 {
+        let (mut sender, mut chooser) = session(field);
+        let mut seen: Vec<u64> = Vec::new();
+        for blocks in [1, 7, 64, 65, 200] {
+            let room = || vec![[0; 128]; blocks];
+            let (mut words, mut zeros, mut ones) = (room(), room(), room());
+            let (choices, corrections) = chooser.extend_words(&[7], &mut words).unwrap();
+            assert_eq!(corrections[0], 7);
+            sender
+                .extend_words(&corrections[1..], [&mut zeros, &mut ones])
+                .unwrap();
+            let (zeros, ones) = (zeros.as_flattened(), ones.as_flattened());
+            for (i, word) in words.as_flattened().iter().enumerate() {
+                let choice = choices[i / 128] >> (i % 128) & 1;
+                assert_eq!([zeros[i], ones[i]][choice as usize], *word);
+            }
+            seen.extend(zeros.iter().chain(ones));
+            // Bits in between take numbers of their own.
+            let (chosen, corrections) = chooser.extend(3, &[]).unwrap();
+            assert_eq!(wrong(&sender.extend(3, &corrections).unwrap(), &chosen), 0);
+        }
+        let count = seen.len();
+        let bits: u32 = seen.iter().map(|word| word.count_ones()).sum();
+        let all = 64.0 * count as f64;
+        assert!((f64::from(bits) - all / 2.0).abs() < 2.5 * all.sqrt());
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), count);
+    }
+}
+
+#[test]
 fn threads_change_no_byte() {
     let made = |threads| {
         let pool = rayon::ThreadPoolBuilder::new()

@@ -9,25 +9,68 @@ use crate::parameters::{N, SCALE_BITS};
 use crate::products::products;
 use crate::{Hint, Matrix, Refusal, Version, noise};
 
-/// All of a query but its column, made ahead of need: most of the work does not depend on the column.
-pub struct Prepared {
+/// All of a query but its column: its secret, and what hides the column.
+pub struct Masked {
     version: Version,
     secret: Zeroizing<Vec<u32>>,
     /// Matrix times secret, and noise.
     mask: Zeroizing<Vec<u32>>,
-    /// Hint times secret.
-    pad: Zeroizing<Vec<u32>>,
 }
 
-impl std::fmt::Debug for Prepared {
+impl std::fmt::Debug for Masked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Prepared")
+        f.write_str("Masked")
     }
 }
 
-impl Prepared {
+/// A uniform secret, as queries have whose asker keeps the hint.
+pub fn uniform(stream: &mut Stream, secret: &mut [u32]) {
+    secret.fill_with(|| u32::from_le_bytes(stream.bytes()));
+}
+
+impl Masked {
+    /// One for each stream, with secret (as `draw` fills it: `uniform`, or `noise::fill` for a short one) and noise from
+    /// its next bytes. The matrix is read once for all.
+    ///
+    /// A stream must never be begun again: two queries under one secret differ where their columns do.
+    pub fn prepare(
+        matrix: &Matrix,
+        version: &Version,
+        streams: &mut [Stream],
+        draw: fn(&mut Stream, &mut [u32]),
+    ) -> Vec<Self> {
+        let mut found: Vec<Self> = streams
+            .iter_mut()
+            .map(|stream| {
+                let mut secret = Zeroizing::new(vec![0; N]);
+                draw(stream, &mut secret);
+                let mut mask = Zeroizing::new(vec![0; matrix.columns()]);
+                noise::fill(stream, &mut mask);
+                Self {
+                    version: *version,
+                    secret,
+                    mask,
+                }
+            })
+            .collect();
+        let secrets: Vec<&[u32]> = found.iter().map(|one| one.secret.as_slice()).collect();
+        let mut masks = products(matrix.words(), &secrets);
+        for (one, mask) in found.iter_mut().zip(&mut masks) {
+            for (word, product) in one.mask.iter_mut().zip(mask.iter()) {
+                *word = word.wrapping_add(*product);
+            }
+            mask.zeroize();
+        }
+        found
+    }
+
+    /// The secret, `N` words.
+    pub fn secret(&self) -> &[u32] {
+        &self.secret
+    }
+
     /// The query for `column`; `E_RANGE` outside the table. The time does not depend on the column.
-    pub fn query(mut self, column: usize) -> Result<(QueryState, Vec<u8>), Refusal> {
+    pub fn query(mut self, column: usize) -> Result<Vec<u8>, Refusal> {
         if column >= self.mask.len() {
             return Err(Refusal::new(
                 "E_RANGE",
@@ -38,12 +81,34 @@ impl Prepared {
             let chosen = u32::from((j as u64).ct_eq(&(column as u64)).unwrap_u8());
             *word = word.wrapping_add(chosen << SCALE_BITS);
         }
-        let query = encode(&self.version, &self.mask);
+        Ok(encode(&self.version, &self.mask))
+    }
+}
+
+/// A query but for its column, made ahead of need with what opens its answer: most work does not depend on the column.
+#[derive(Debug)]
+pub struct Prepared {
+    masked: Masked,
+    pad: Pad,
+}
+
+/// Hint times secret.
+struct Pad(Zeroizing<Vec<u32>>);
+
+impl std::fmt::Debug for Pad {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pad")
+    }
+}
+
+impl Prepared {
+    /// The query for `column`; `E_RANGE` outside the table. The time does not depend on the column.
+    pub fn query(self, column: usize) -> Result<(QueryState, Vec<u8>), Refusal> {
         let state = QueryState {
-            version: self.version,
-            pad: self.pad,
+            version: self.masked.version,
+            pad: self.pad.0,
         };
-        Ok((state, query))
+        Ok((state, self.masked.query(column)?))
     }
 }
 
@@ -83,41 +148,23 @@ impl<'a> Client<'a> {
     /// Matrix and hint are read once for all of them. A stream must never be begun again: two queries under one
     /// secret differ where their columns do.
     pub fn prepare(&self, streams: &mut [Stream]) -> Vec<Prepared> {
-        let columns = self.matrix.columns();
-        let mut found: Vec<Prepared> = streams
-            .iter_mut()
-            .map(|stream| {
-                let mut secret = Zeroizing::new(vec![0; N]);
-                secret.fill_with(|| u32::from_le_bytes(stream.bytes()));
-                let mut mask = Zeroizing::new(vec![0; columns]);
-                noise::fill(stream, &mut mask);
-                Prepared {
-                    version: *self.hint.version(),
-                    secret,
-                    mask,
-                    pad: Zeroizing::default(),
-                }
-            })
-            .collect();
-        let secrets: Vec<&[u32]> = found.iter().map(|one| one.secret.as_slice()).collect();
-        let mut masks = products(self.matrix.words(), &secrets);
-        for (one, mask) in found.iter_mut().zip(&mut masks) {
-            for (word, product) in one.mask.iter_mut().zip(mask.iter()) {
-                *word = word.wrapping_add(*product);
-            }
-            mask.zeroize();
-        }
+        let masked = Masked::prepare(self.matrix, self.hint.version(), streams, uniform);
+        let with_pad = |masked| Prepared {
+            masked,
+            pad: Pad(Zeroizing::default()),
+        };
+        let mut found: Vec<Prepared> = masked.into_iter().map(with_pad).collect();
         self.renew(&mut found);
         found
     }
 
     /// Brings what was prepared with an earlier version of the hint to this one.
     pub fn renew(&self, prepared: &mut [Prepared]) {
-        let secrets: Vec<&[u32]> = prepared.iter().map(|one| one.secret.as_slice()).collect();
+        let secrets: Vec<&[u32]> = prepared.iter().map(|one| one.masked.secret()).collect();
         let pads = products(self.hint.words(), &secrets);
         for (one, pad) in prepared.iter_mut().zip(pads) {
-            one.pad = Zeroizing::new(pad);
-            one.version = *self.hint.version();
+            one.pad = Pad(Zeroizing::new(pad));
+            one.masked.version = *self.hint.version();
         }
     }
 

@@ -99,7 +99,7 @@ impl Hint {
     }
 
     /// `N` words for each byte of the column.
-    pub(crate) fn words(&self) -> &[u32] {
+    pub fn words(&self) -> &[u32] {
         &self.words
     }
 

@@ -15,7 +15,7 @@ pub mod products;
 pub mod table;
 
 pub use atoll_primitives::refusal::Refusal;
-pub use client::{Client, Prepared, QueryState};
+pub use client::{Client, Masked, Prepared, QueryState};
 pub use hint::{Hint, Matrix};
 pub use kernel::Path;
 pub use layout::Layout;

@@ -129,6 +129,15 @@ impl Table {
     ///
     /// `E_FORMAT` for a wrong length, `E_STATE` for another version or for changes that are not published.
     pub fn answer(&self, queries: &[&[u8]]) -> Result<Vec<Vec<u8>>, Refusal> {
+        let answers = self.answer_words(queries)?;
+        Ok(answers
+            .iter()
+            .map(|words| encode(&self.version, words))
+            .collect())
+    }
+
+    /// As `answer`, the words alone.
+    pub fn answer_words(&self, queries: &[&[u8]]) -> Result<Vec<Vec<u32>>, Refusal> {
         self.check_published()?;
         let split = queries
             .iter()
@@ -140,11 +149,7 @@ impl Table {
                 )?))
             })
             .collect::<Result<Vec<_>, Refusal>>()?;
-        let answers = self.products(Path::best(), &split);
-        Ok(answers
-            .iter()
-            .map(|words| encode(&self.version, words))
-            .collect())
+        Ok(self.products(Path::best(), &split))
     }
 
     /// The matrix of cells times each vector of `columns` words: `column_bytes` words each.

@@ -5,6 +5,8 @@
 
 use pyo3::prelude::*;
 
+mod arrays;
+mod buffers;
 mod canonical;
 mod circuit;
 mod confine;
@@ -12,6 +14,7 @@ mod kept;
 mod keys;
 mod lookup;
 mod masks;
+mod one_shot;
 mod pir;
 mod psi;
 mod rows;
@@ -39,6 +42,7 @@ pub(crate) fn refuse(code: &str, text: impl Into<String>) -> PyErr {
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("CoreError", m.py().get_type::<CoreError>())?;
     m.add("VERSION", env!("CARGO_PKG_VERSION"))?;
+    arrays::register(m)?;
     canonical::register(m)?;
     circuit::register(m)?;
     confine::register(m)?;
@@ -47,6 +51,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     kept::register(m)?;
     keys::register(m)?;
     lookup::register(m)?;
+    one_shot::register(m)?;
     psi::register(m)?;
     rows::register(m)?;
     select::register(m)?;

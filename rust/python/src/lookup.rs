@@ -34,7 +34,7 @@ fn stream(seed: &[u8], attempt: u32, channel: &str, step: &str) -> PyResult<Stre
 }
 
 #[pyclass(module = "atoll._core")]
-struct LookupHolder(Holder);
+pub(crate) struct LookupHolder(pub(crate) Holder);
 
 #[pymethods]
 impl LookupHolder {
@@ -147,26 +147,85 @@ impl LookupHolder {
 }
 
 #[pyclass(module = "atoll._core")]
-struct LookupBlinded(Option<Blinded>);
+pub(crate) struct LookupBlinded(Option<Blinded>);
 
 #[pyclass(module = "atoll._core", frozen)]
-struct LookupKey(Key);
+pub(crate) struct LookupKey(pub(crate) Key);
+
+/// What an asker blinds keys and takes evaluations with, in one epoch.
+pub(crate) struct Evaluated {
+    pub(crate) shape: Shape,
+    salt: [u8; 16],
+    public: [u8; 32],
+    seed: Secret<32>,
+    attempt: u32,
+    channel: String,
+}
+
+impl Evaluated {
+    pub(crate) fn new(
+        shape: Shape,
+        salt: &[u8],
+        public: &[u8],
+        seed: &[u8],
+        attempt: u32,
+        channel: String,
+    ) -> PyResult<Self> {
+        Ok(Self {
+            shape,
+            salt: salt
+                .try_into()
+                .map_err(|_| refuse("E_FORMAT", "a salt has 16 bytes"))?,
+            public: fixed("the public key", public)?,
+            seed: Secret::new(fixed("seed", seed)?),
+            attempt,
+            channel,
+        })
+    }
+
+    pub(crate) fn stream(&self, step: &str) -> Stream {
+        Stream::new(&self.seed, self.attempt, &self.channel, step)
+    }
+
+    pub(crate) fn blind<'py>(
+        &self,
+        py: Python<'py>,
+        digests: &[u8],
+        number: u64,
+    ) -> PyResult<(LookupBlinded, Bound<'py, PyBytes>)> {
+        let mut stream = self.stream(&format!("sealed-lookup/blind/{number}"));
+        let blinded = Blinded::new(digests, &mut stream).map_err(refused)?;
+        let message = PyBytes::new(py, &blinded.message());
+        Ok((LookupBlinded(Some(blinded)), message))
+    }
+
+    pub(crate) fn finish(
+        &self,
+        py: Python<'_>,
+        blinded: &mut LookupBlinded,
+        evaluation: &PyBackedBytes,
+        places: &[usize],
+    ) -> PyResult<Vec<LookupKey>> {
+        let used = || refuse("E_STATE", "these keys were evaluated before");
+        let blinded = blinded.0.take().ok_or_else(used)?;
+        let blinded = blinded.select(places).map_err(refused)?;
+        let keys = py
+            .detach(|| blinded.finish(evaluation, &self.public, &self.salt, &self.shape))
+            .map_err(refused)?;
+        Ok(keys.into_iter().map(LookupKey).collect())
+    }
+}
 
 /// A panic of another thread leaves nothing half-done here that another one could take for whole.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Locks are taken in the order of the fields.
 #[pyclass(module = "atoll._core", frozen)]
 struct LookupAsker {
-    shape: Shape,
-    salt: [u8; 16],
-    public: [u8; 32],
+    keys: Evaluated,
     matrix: Matrix,
-    seed: Secret<32>,
-    attempt: u32,
-    channel: String,
     /// Queries that were begun, which number their streams; whoever makes some holds it.
     begun: Mutex<u64>,
     hint: RwLock<Hint>,
@@ -177,10 +236,6 @@ struct LookupAsker {
 }
 
 impl LookupAsker {
-    fn stream(&self, step: &str) -> Stream {
-        Stream::new(&self.seed, self.attempt, &self.channel, step)
-    }
-
     fn hint(&self) -> RwLockReadGuard<'_, Hint> {
         self.hint.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,7 +249,7 @@ impl LookupAsker {
         }
         let missing = most.saturating_sub(ready) as u64;
         let mut streams: Vec<Stream> = (*begun..*begun + missing)
-            .map(|number| self.stream(&format!("sealed-lookup/query/{number}")))
+            .map(|number| self.keys.stream(&format!("sealed-lookup/query/{number}")))
             .collect();
         *begun += missing;
         let hint = self.hint();
@@ -226,19 +281,12 @@ impl LookupAsker {
         let layout = shape.layout().map_err(refused)?;
         let (named, matrix) = (version(named)?, fixed("the seed of the matrix", matrix)?);
         Ok(Self {
-            salt: salt
-                .try_into()
-                .map_err(|_| refuse("E_FORMAT", "a salt has 16 bytes"))?,
-            public: fixed("the public key", public)?,
+            keys: Evaluated::new(shape, salt, public, seed, attempt, channel)?,
             begun: Mutex::new(0),
             hint: RwLock::new(Hint::parse(&hint, layout, named).map_err(refused)?),
             ready: Mutex::default(),
             kept: Mutex::default(),
             matrix: py.detach(|| Matrix::expand(&matrix, columns)),
-            seed: Secret::new(fixed("seed", seed)?),
-            attempt,
-            channel,
-            shape,
         })
     }
 
@@ -248,10 +296,7 @@ impl LookupAsker {
         digests: &[u8],
         number: u64,
     ) -> PyResult<(LookupBlinded, Bound<'py, PyBytes>)> {
-        let mut stream = self.stream(&format!("sealed-lookup/blind/{number}"));
-        let blinded = Blinded::new(digests, &mut stream).map_err(refused)?;
-        let message = PyBytes::new(py, &blinded.message());
-        Ok((LookupBlinded(Some(blinded)), message))
+        self.keys.blind(py, digests, number)
     }
 
     fn finish(
@@ -261,13 +306,7 @@ impl LookupAsker {
         evaluation: PyBackedBytes,
         places: Vec<usize>,
     ) -> PyResult<Vec<LookupKey>> {
-        let used = || refuse("E_STATE", "these keys were evaluated before");
-        let blinded = blinded.0.take().ok_or_else(used)?;
-        let blinded = blinded.select(&places).map_err(refused)?;
-        let keys = py
-            .detach(|| blinded.finish(&evaluation, &self.public, &self.salt, &self.shape))
-            .map_err(refused)?;
-        Ok(keys.into_iter().map(LookupKey).collect())
+        self.keys.finish(py, blinded, &evaluation, &places)
     }
 
     fn prepare(&self, py: Python<'_>, least: usize, most: usize) -> PyResult<()> {
@@ -324,7 +363,7 @@ impl LookupAsker {
     fn keep(&self, py: Python<'_>, table: PyBackedBytes) -> PyResult<()> {
         let keep = || {
             let hint = self.hint();
-            let kept = Kept::new(&self.shape, *hint.version(), table.to_vec())?;
+            let kept = Kept::new(&self.keys.shape, *hint.version(), table.to_vec())?;
             *locked(&self.kept) = Some(kept);
             Ok(())
         };

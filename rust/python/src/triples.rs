@@ -3,6 +3,7 @@
 use atoll_primitives::stream::Secret;
 use atoll_triples::bits::{BitTriples as Machine, Source};
 use atoll_triples::matrices::{MatrixProduct as MatrixMachine, Plan};
+use atoll_triples::transfers::{self, Transfers, WordTransfers as TransferMachine};
 use atoll_triples::words::WordTriples as WordMachine;
 use atoll_triples::{Outgoing, Role, Session};
 use pyo3::prelude::*;
@@ -28,7 +29,7 @@ fn session(
     attempt: u32,
     channel: String,
     context: Vec<u8>,
-    role: &str,
+    role: Role,
     threads: usize,
 ) -> PyResult<Session> {
     Ok(Session {
@@ -36,7 +37,7 @@ fn session(
         attempt,
         channel,
         context,
-        role: Role::parse(role).map_err(refused)?,
+        role,
         threads,
     })
 }
@@ -63,6 +64,7 @@ impl BitTriples {
         count: u64,
         threads: usize,
     ) -> PyResult<Self> {
+        let role = Role::parse(role).map_err(refused)?;
         let session = session(seed, attempt, channel, context, role, threads)?;
         let source = field.map_or(Source::Thin, |field| Source::Rich { field });
         py.detach(|| Machine::new(session, source, count))
@@ -119,6 +121,7 @@ impl WordTriples {
         count: u64,
         threads: usize,
     ) -> PyResult<Self> {
+        let role = Role::parse(role).map_err(refused)?;
         let session = session(seed, attempt, channel, context, role, threads)?;
         py.detach(|| WordMachine::new(session, count))
             .map(Self)
@@ -158,6 +161,67 @@ impl WordTriples {
 }
 
 #[pyclass(module = "atoll._core")]
+struct WordTransfers(TransferMachine);
+
+#[pymethods]
+impl WordTransfers {
+    #[new]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        py: Python<'_>,
+        seed: &[u8],
+        attempt: u32,
+        channel: String,
+        context: Vec<u8>,
+        role: &str,
+        field: Option<u32>,
+        count: u64,
+        threads: usize,
+    ) -> PyResult<Self> {
+        let role = transfers::role(role).map_err(refused)?;
+        let session = session(seed, attempt, channel, context, role, threads)?;
+        let source = field.map_or(Source::Thin, |field| Source::Rich { field });
+        py.detach(|| TransferMachine::new(session, source, count))
+            .map(Self)
+            .map_err(refused)
+    }
+
+    fn next_message<'py>(&mut self, py: Python<'py>) -> PyResult<Sent<'py>> {
+        let message = py.detach(|| self.0.next_message()).map_err(refused)?;
+        Ok(sent(py, message))
+    }
+
+    fn receive(&mut self, py: Python<'_>, message: PyBackedBytes) -> PyResult<()> {
+        py.detach(|| self.0.receive(&message)).map_err(refused)
+    }
+
+    #[getter]
+    fn done(&self) -> bool {
+        self.0.done()
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        self.0.progress()
+    }
+
+    /// Words of zeros and of ones at the sender, choices and words at the receiver.
+    fn finish<'py>(
+        &mut self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+        let (left, right) = match py.detach(|| self.0.finish()).map_err(refused)? {
+            Transfers::Sent { zeros, ones } => (zeros, ones),
+            Transfers::Chosen { choices, words } => (choices, words),
+        };
+        Ok((long_words(py, &left)?, long_words(py, &right)?))
+    }
+
+    fn again(&mut self, py: Python<'_>, count: u64) -> PyResult<()> {
+        py.detach(|| self.0.again(count)).map_err(refused)
+    }
+}
+
+#[pyclass(module = "atoll._core")]
 struct MatrixProduct(MatrixMachine);
 
 fn entries(words: &[u8]) -> PyResult<Vec<u64>> {
@@ -182,6 +246,7 @@ impl MatrixProduct {
         own: PyBackedBytes,
         threads: usize,
     ) -> PyResult<Self> {
+        let role = Role::parse(role).map_err(refused)?;
         let session = session(seed, attempt, channel, context, role, threads)?;
         let (rows, inner, columns) = sizes;
         let plan = Plan::new(rows, inner, columns).map_err(refused)?;
@@ -228,6 +293,7 @@ fn matrix_bytes(rows: usize, inner: usize, columns: usize) -> PyResult<u64> {
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<BitTriples>()?;
     m.add_class::<WordTriples>()?;
+    m.add_class::<WordTransfers>()?;
     m.add_class::<MatrixProduct>()?;
     m.add_function(wrap_pyfunction!(matrix_bytes, m)?)
 }

@@ -3,14 +3,14 @@
 //! Each side chooses in random transfers with its a, and sends in others with its b, the sum of both bits: what is chosen
 //! plus the first bit of the pair is a share of `a0 b1`, and of `a1 b0`. Nothing more is sent than the transfers need.
 
+use crate::machine::{Face, Machine, Work};
 use crate::rich::Rich;
-use crate::session::{self, Outgoing, Session, failed, unfinished};
+use crate::session::{Outgoing, Session};
 use crate::thin::Thin;
 use crate::{Refusal, Role};
 
 /// Most triples that are asked for at once.
 pub const MAX_COUNT: u64 = 1 << 32;
-const HELLO: u8 = 0;
 
 /// How the transfers are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,16 @@ pub enum Source {
     },
     /// By silent transfers: below one bit a triple, and more work.
     Thin,
+}
+
+impl Source {
+    /// What both sides agree on.
+    pub(crate) fn number(self) -> u64 {
+        match self {
+            Self::Rich { field } => u64::from(field),
+            Self::Thin => 0,
+        }
+    }
 }
 
 /// One side's triples, the first in the lowest bit; unused bits are zero.
@@ -65,23 +75,14 @@ enum Transfers {
     Thin(Box<Thin>),
 }
 
-/// One party's machine; it makes as many batches as are asked for, one after the other.
-pub struct BitTriples {
+/// What a machine of bit triples does behind its hello.
+pub struct BitWork {
     transfers: Transfers,
-    workers: rayon::ThreadPool,
-    binding: [u8; 32],
-    greeted: bool,
-    met: bool,
     count: u64,
-    taken: bool,
-    failed: bool,
 }
 
-impl std::fmt::Debug for BitTriples {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("BitTriples")
-    }
-}
+/// One party's machine; it makes as many batches as are asked for, one after the other.
+pub type BitTriples = Machine<BitWork>;
 
 impl BitTriples {
     /// A session at its beginning, and its first batch of `count` triples.
@@ -90,148 +91,74 @@ impl BitTriples {
     /// `E_FORMAT` for a field, count or number of threads out of range.
     pub fn new(session: Session, source: Source, count: u64) -> Result<Self, Refusal> {
         let workers = session.pool()?;
-        let number = match source {
-            Source::Rich { field } => u64::from(field),
-            Source::Thin => 0,
-        };
-        let binding = session.binding("bits", &[number]);
+        let binding = session.binding("bits", &[source.number()]);
         let transfers = match source {
             Source::Rich { field } => {
                 Transfers::Rich(Box::new(Rich::new(&session, &binding, field)?))
             }
             Source::Thin => Transfers::Thin(Box::new(Thin::new(session, binding))),
         };
-        let mut machine = Self {
+        let work = BitWork {
             transfers,
-            workers,
-            binding,
-            greeted: false,
-            met: false,
             count: 0,
-            taken: true,
-            failed: false,
         };
-        machine.begin(count)?;
-        Ok(machine)
+        let face = Face {
+            kind: "bits",
+            most: MAX_COUNT,
+            beyond: "triples are made up to 2^32 at once",
+            hellos: [binding.to_vec(), binding.to_vec()],
+        };
+        Self::start(work, face, workers, count)
     }
+}
+
+impl Work for BitWork {
+    type Out = Bits;
 
     fn begin(&mut self, count: u64) -> Result<(), Refusal> {
-        if count > MAX_COUNT {
-            return Err(Refusal::new(
-                "E_FORMAT",
-                format!("triples are made up to 2^32 at once, got {count}"),
-            ));
-        }
+        self.count = count;
         match &mut self.transfers {
-            Transfers::Rich(transfers) => transfers.begin(count)?,
+            Transfers::Rich(transfers) => transfers.begin(count),
             Transfers::Thin(transfers) => transfers.begin(count)?,
         }
-        (self.count, self.taken) = (count, false);
         Ok(())
     }
 
-    /// Begins another batch of the session, after the one before was taken by [`finish`](Self::finish).
-    ///
-    /// # Errors
-    /// `E_STATE` before that, `E_FORMAT` for a count out of range, `E_TOO_LARGE` beyond 2^39 triples of a session.
-    pub fn again(&mut self, count: u64) -> Result<(), Refusal> {
-        if self.failed {
-            return Err(failed());
+    fn next_message(&mut self, workers: &rayon::ThreadPool) -> Result<Option<Outgoing>, Refusal> {
+        match &mut self.transfers {
+            Transfers::Rich(transfers) => workers.install(|| transfers.next_message()),
+            Transfers::Thin(transfers) => transfers.next_message(workers),
         }
-        if !self.taken {
-            return Err(unfinished());
-        }
-        self.begin(count)
     }
 
-    /// The next message, or `None` while the peer's must come first and at the end.
-    ///
-    /// # Errors
-    /// `E_STATE` after a refusal, `E_MEMORY` if threads cannot start.
-    pub fn next_message(&mut self) -> Result<Option<Outgoing>, Refusal> {
-        if self.failed {
-            return Err(failed());
+    fn receive(&mut self, bytes: &[u8], workers: &rayon::ThreadPool) -> Result<(), Refusal> {
+        match &mut self.transfers {
+            Transfers::Rich(transfers) => workers.install(|| transfers.receive(bytes)),
+            Transfers::Thin(transfers) => transfers.receive(bytes, workers),
         }
-        if !self.greeted {
-            self.greeted = true;
-            return Ok(Some(Outgoing {
-                bytes: [&[HELLO], &self.binding[..]].concat(),
-                step: "triples/bits/hello".into(),
-            }));
-        }
-        let transfers = &mut self.transfers;
-        let sent = match transfers {
-            Transfers::Rich(transfers) => self.workers.install(|| transfers.next_message()),
-            Transfers::Thin(transfers) => transfers.next_message(&self.workers),
-        };
-        self.failed = sent.is_err();
-        sent
     }
 
-    /// Takes the peer's next message. After a refusal the machine is of no more use.
-    ///
-    /// # Errors
-    /// `E_PROTOCOL` for a message that breaks the protocol, `E_STATE` after a refusal.
-    pub fn receive(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        if self.failed {
-            return Err(failed());
+    fn done(&self) -> bool {
+        match &self.transfers {
+            Transfers::Rich(transfers) => transfers.done(),
+            Transfers::Thin(transfers) => transfers.done(),
         }
-        let taken = if self.met {
-            match &mut self.transfers {
-                Transfers::Rich(transfers) => self.workers.install(|| transfers.receive(bytes)),
-                Transfers::Thin(transfers) => transfers.receive(bytes, &self.workers),
-            }
-        } else {
-            self.meet(bytes)
-        };
-        self.failed = taken.is_err();
-        taken
     }
 
-    fn meet(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        if *session::body(bytes, HELLO, 32)? != self.binding {
-            return Err(Refusal::protocol(
-                "the peer makes triples with other parameters",
-            ));
-        }
-        self.met = true;
-        Ok(())
-    }
-
-    /// True when nothing of this batch is left to send or to receive.
-    pub fn done(&self) -> bool {
-        !self.failed
-            && self.greeted
-            && self.met
-            && match &self.transfers {
-                Transfers::Rich(transfers) => transfers.done(),
-                Transfers::Thin(transfers) => transfers.done(),
-            }
-    }
-
-    /// Messages of this batch that went by, and all of them; set-up not counted.
-    pub fn progress(&self) -> (u64, u64) {
+    fn progress(&self) -> (u64, u64) {
         match &self.transfers {
             Transfers::Rich(transfers) => transfers.progress(),
             Transfers::Thin(transfers) => transfers.progress(),
         }
     }
 
-    /// The triples of this batch, which are handed out once.
-    ///
-    /// # Errors
-    /// `E_STATE` before the end and after it.
-    pub fn finish(&mut self) -> Result<Bits, Refusal> {
-        if !self.done() || self.taken {
-            return Err(unfinished());
-        }
-        self.taken = true;
+    fn take(&mut self) -> Bits {
         let mut out = match &mut self.transfers {
             Transfers::Rich(transfers) => transfers.take(),
             Transfers::Thin(transfers) => transfers.take(),
         };
         out.close(self.count);
-        Ok(out)
+        out
     }
 }
 

@@ -1,0 +1,333 @@
+"""Additive shares of two parties without any third, of whom each may be curious (docs/protocols/additive-shares.md).
+
+x = x0 + x1 modulo 2^64, or under exclusive or; party i holds x_i. Semi-honest. Products use up triples (Beaver, CRYPTO
+1991), bits that become words use up transfers, both made by the parties themselves (`atoll.mpc.supply`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from atoll.crypto.arrays import (
+    KEY_BYTES,
+    MOST_PLACES,
+    Streams,
+    layer_shape,
+    layers,
+    matrix_product,
+    planes,
+    switches,
+)
+from atoll.crypto.stream import check_labels, stream_bytes
+from atoll.crypto.suite import digest, digest_bytes
+from atoll.crypto.triples import MatrixProduct, Rich, Thin, matrix_bytes
+from atoll.errors import AtollError
+from atoll.mpc.rounds import STEP, U64, Exchange, Links, Step, nothing, together
+from atoll.mpc.setting import Occasion
+from atoll.mpc.shares import Shares, unpack
+from atoll.mpc.supply import Supply
+
+PROTOCOL: Final = "additive-shares/v1"
+SECURITY: Final = "semi-honest"
+PARTIES: Final = 2
+BIAS_BITS: Final = 62
+_DIGEST_WORDS: Final = 4
+_KEY_WORDS: Final = KEY_BYTES // 8
+
+
+MOST_ENTRIES: Final = 1 << 26
+"""Entries of a matrix that is multiplied under encryption at once."""
+_TRIPLE_BYTES: Final = 230
+_KEYS_BYTES: Final = 200_000
+
+
+def by_triples(rows: int, inner: int, columns: int) -> bool:
+    """Whether a product of matrices of these sizes takes triples: where that sends less."""
+    count = rows * inner * columns
+    return count < 1 << 16 and _TRIPLE_BYTES * count < 2 * (matrix_bytes(rows, inner, columns) + _KEYS_BYTES)
+
+
+def row_blocks(rows: int, inner: int) -> list[tuple[int, int]]:
+    """First row and number of rows of each part of a left matrix that is multiplied at once."""
+    count = max(1, MOST_ENTRIES // inner)
+    return [(start, min(count, rows - start)) for start in range(0, rows, count)]
+
+
+class Additive:
+    """One party's side of the computation on additive shares. Every method is a step; both parties take the same.
+
+    Args:
+        links: the channel to the other party; `links.me` is this party's number, 0 or 1.
+        occasion: what the parties agreed on, and this party's seed.
+        source: how transfers are made: `Rich` for links with room, `Thin` for those without.
+        threads: threads that make what is used up.
+
+    Raises:
+        AtollError: `E_PROTOCOL` if the other means another occasion or source; whatever the channel raises.
+    """
+
+    def __init__(self, links: Links, occasion: Occasion, source: Rich | Thin, threads: int = 1) -> None:
+        check_labels(occasion.seed, occasion.attempt)
+        self.links = links
+        self.me = links.me
+        self.other = 1 - links.me
+        self._occasion, self._matrices = occasion, 0
+        self._own = Streams(*[self._key(occasion, f"{PROTOCOL}/order")] * 2)
+        self._common = links.run(self._begin(occasion, source))
+        self.supply = Supply(links, occasion, source, threads)
+
+    def _key(self, occasion: Occasion, step: str) -> bytes:
+        return stream_bytes(occasion.seed, occasion.attempt, occasion.channel, step, KEY_BYTES)
+
+    def _begin(self, occasion: Occasion, source: Rich | Thin) -> Step[Streams]:
+        length = len(occasion.context).to_bytes(8, "big")
+        hello = digest_bytes(digest(f"atoll {PROTOCOL} {source}\n".encode() + length + occasion.context))
+        about, key = np.frombuffer(hello, np.uint64), self._key(occasion, f"{PROTOCOL}/key")
+        mine = np.concatenate([about, np.frombuffer(key, np.uint64)]) if self.me == 0 else about
+        expected = _DIGEST_WORDS + (_KEY_WORDS if self.me == 1 else 0)
+        got = (yield Exchange({self.other: mine}, {self.other: expected}))[self.other]
+        if got[:_DIGEST_WORDS].tobytes() != hello:
+            name = self.links.name(self.other)
+            raise AtollError("E_PROTOCOL", f"{name} means another computation.", party=name, step=STEP)
+        key = key if self.me == 0 else got[_DIGEST_WORDS:].tobytes()
+        return Streams(key, key)
+
+    @property
+    def everybody(self) -> tuple[int, ...]:
+        """Both."""
+        return tuple(range(PARTIES))
+
+    def public(self, words: U64) -> Shares:
+        """Shares of words that both know."""
+        return Shares(words if self.me == 0 else np.zeros(words.shape, np.uint64))
+
+    # Into shares and out of them.
+
+    def share(
+        self, owner: int, words: U64 | None, shape: tuple[int, ...], *, bits: bool = False
+    ) -> Step[Shares]:
+        """Shares of what `owner` alone has: the other's is drawn from the common stream, and nothing is sent."""
+        drawn = self._common.before(shape)
+        if self.me != owner:
+            return nothing(Shares(drawn))
+        assert words is not None
+        return nothing(Shares(words ^ drawn if bits else words - drawn))
+
+    def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[U64 | None]:
+        """The values, for the parties in `to`; `None` for the other."""
+        (own,) = shares
+        send = {self.other: own} if self.other in to else {}
+        expect = {self.other: own.size} if self.me in to else {}
+        got = yield Exchange(send, expect)
+        if self.me not in to:
+            return None
+        missing = got[self.other].reshape(own.shape)
+        return own ^ missing if bits else own + missing
+
+    # Products.
+
+    def product(self, x: Shares, y: Shares) -> Step[Shares]:
+        """Products element by element, each of one triple: x - a and y - b are seen by both."""
+        a, b, c = (w.reshape(x.shape) for w in self.supply.words(x.size))
+        (x_own,), (y_own,) = x, y
+        d, e = yield from self._both_open(x_own - a, y_own - b, bits=False)
+        out = c + d * b + e * a
+        return Shares(out + d * e if self.me == 0 else out)
+
+    def both(self, x: Shares, y: Shares) -> Step[Shares]:
+        """Bits that are set in both, each of one triple."""
+        a, b, c = (w.reshape(x.shape) for w in self.supply.bits(x.size))
+        (x_own,), (y_own,) = x, y
+        d, e = yield from self._both_open(x_own ^ a, y_own ^ b, bits=True)
+        out = c ^ (d & b) ^ (e & a)
+        return Shares(out ^ (d & e) if self.me == 0 else out)
+
+    def _both_open(self, x: U64, y: U64, *, bits: bool) -> Step[tuple[U64, U64]]:
+        mine = np.concatenate([x.reshape(-1), y.reshape(-1)])
+        got = (yield Exchange({self.other: mine}, {self.other: mine.size}))[self.other]
+        both = mine ^ got if bits else mine + got
+        return both[: x.size].reshape(x.shape), both[x.size :].reshape(y.shape)
+
+    def matrix_product(self, x: Shares, y: Shares, threads: int = 1) -> Step[Shares]:
+        """The product of matrices: each multiplies its own shares, and the cross terms come under encryption.
+
+        Small ones take a triple for each product of two elements, which is less to send.
+        """
+        (rows, inner), columns = x.shape, y.shape[1]
+        (x_own,), (y_own,) = x, y
+        if not rows * inner * columns:
+            return Shares(np.zeros((rows, columns), np.uint64))
+        if by_triples(rows, inner, columns):
+            wide = (rows, columns, inner)
+            left = Shares(np.broadcast_to(x_own[:, None, :], wide))
+            right = Shares(np.broadcast_to(y_own.T[None, :, :], wide))
+            products = yield from self.product(left, right)
+            return products.changed(lambda w: w.sum(2, dtype=np.uint64))
+        out = matrix_product(x_own, y_own, threads)
+        for holder in range(PARTIES):
+            # The holder of the left matrix multiplies what the other encrypts.
+            parts = [
+                self._cross(holder, x_own[start : start + count], y_own, threads)
+                for start, count in row_blocks(rows, inner)
+            ]
+            out = out + np.concatenate(parts)
+        return Shares(out)
+
+    def _cross(self, holder: int, left: U64, right: U64, threads: int) -> U64:
+        """This party's share of the holder's left matrix times the other's right one."""
+        self._matrices += 1
+        occasion, sizes = self._occasion, (*left.shape, right.shape[1])
+        machine = MatrixProduct(
+            "second" if self.me == holder else "first",
+            occasion.seed,
+            occasion.attempt,
+            f"{occasion.channel}/matrix/{self._matrices}",
+            sizes,
+            left if self.me == holder else right,
+            context=occasion.context,
+            threads=threads,
+        )
+        self.links.drive(machine)
+        return machine.finish()
+
+    def scaled(self, x: Shares, shift: int) -> Step[Shares]:
+        """Signed numbers from -2^62 to 2^62 - 1 divided by 2^shift, and rounded down or up.
+
+        After a constant was added 0 <= x < 2^63, and x0 + x1 passes 2^64 just if either has its highest bit: one
+        product of a bit each. Rounded up with probability of the fraction that is cut off.
+        """
+        (own,) = x
+        if self.me == 0:
+            own = own + np.uint64(1 << BIAS_BITS)
+        top = (own >> np.uint64(63)).reshape(-1)
+        product = yield from self._times(0, top)
+        passed = (top - product).reshape(own.shape)
+        out = (own >> np.uint64(shift)) - (passed << np.uint64(64 - shift))
+        # Both shares are rounded down, so that 1 or nothing is missing.
+        known = 1 - (1 << (BIAS_BITS - shift)) if self.me == 0 else 0
+        return Shares(out + np.uint64(known % 2**64))
+
+    def scaled_product(self, x: Shares, y: Shares, shift: int) -> Step[Shares]:
+        """Products, as `scaled`."""
+        product = yield from self.product(x, y)
+        return (yield from self.scaled(product, shift))
+
+    def scaled_matrix_product(self, x: Shares, y: Shares, shift: int, threads: int = 1) -> Step[Shares]:
+        """The product of matrices, as `scaled`."""
+        product = yield from self.matrix_product(x, y, threads)
+        return (yield from self.scaled(product, shift))
+
+    # From words to bits and back.
+
+    def addends(self, x: Shares, bits: int = 64, *, negated: bool = False) -> Step[tuple[Shares, Shares]]:
+        """Planes of bits of two numbers that add up to x, or differ by x if `negated`: the shares themselves."""
+        (own,) = x.reshape(-1)
+        nowhere = np.zeros((bits, -(-x.size // 64)), np.uint64)
+        mine = planes(-own if negated and self.me == 1 else own, bits)
+        pair = (mine, nowhere) if self.me == 0 else (nowhere, mine)
+        return nothing((Shares(pair[0]), Shares(pair[1])))
+
+    def words(self, b: Shares, count: int) -> Step[Shares]:
+        """Words of 0 or 1 from the first `count` bits of planes: b0 + b1 - 2 b0 b1."""
+        own = unpack(b.words[0], count)
+        product = yield from self._times(0, own)
+        return Shares(own - np.uint64(2) * product)
+
+    def chosen(self, b: Shares, x: Shares) -> Step[Shares]:
+        """Words where their bit is set, else 0: x_i (b_i ^ b_j) = x_i b_i + b_j x_i (1 - 2 b_i), for both i."""
+        bit, (own,) = unpack(b.words[0], x.size), x
+        given = own - np.uint64(2) * own * bit
+        pair = [self._times(sender, given if self.me == sender else bit) for sender in range(PARTIES)]
+        first, second = yield from together(*pair)
+        return Shares(own * bit + first + second)
+
+    def _times(self, sender: int, mine: U64) -> Step[U64]:
+        """Shares of the sender's words times the other's bits (words of 0 or 1), each by one transfer."""
+        count = mine.size
+        filled = -(-count // 64) * 64
+        if self.me == sender:
+            zero, one = (w[:count] for w in self.supply.sent(filled))
+            got = yield Exchange(expect={self.other: filled // 64})
+            turned = unpack(got[self.other], count).astype(np.bool_)
+            # What the other has if its bit is 0, and what if it is 1.
+            if_zero, if_one = np.where(turned, one, zero), np.where(turned, zero, one)
+            yield Exchange({self.other: if_zero - if_one + mine})
+            return -if_zero
+        choices, words = self.supply.chosen(filled)
+        padded = np.zeros(filled, np.uint64)
+        padded[:count] = mine
+        turn = np.packbits(padded.astype(np.bool_), bitorder="little").view(np.uint64) ^ choices
+        yield Exchange({self.other: turn})
+        got = yield Exchange(expect={self.other: count})
+        return words[:count] + got[self.other] * mine
+
+    # Orders.
+
+    def shuffle(self, columns: Shares) -> Step[Shares]:
+        """Rows of shape (rows, columns) in an order that neither party knows: each in turn applies one of its own.
+
+        By a network of switches (Benes 1964) whose bits that party knows; a switch uses up a transfer for each column.
+        """
+        places = columns.shape[0]
+        if places > MOST_PLACES:
+            raise AtollError("E_TOO_LARGE", f"At most {MOST_PLACES:,} rows are shuffled.", step=STEP)
+        for owner in range(PARTIES):
+            columns = yield from self._permuted(owner, columns)
+        return columns
+
+    def _permuted(self, owner: int, columns: Shares) -> Step[Shares]:
+        """Rows in an order that `owner` draws."""
+        (x,) = columns
+        rows, width = x.shape
+        levels = max(0, rows - 1).bit_length()
+        if not levels or not width:
+            return columns
+        places, turns = 1 << levels, layers(levels)
+        # Rows that are added stay behind the others.
+        x = np.concatenate([x, np.zeros((places - rows, width), np.uint64)])
+        each = places // 2 * width
+        filled = -(-turns * each // 64) * 64
+        if self.me == owner:
+            crossing = [unpack(layer, places // 2) for layer in switches(self._own.order_before(rows)).bits]
+            bits = np.zeros(filled, np.uint64)
+            bits[: turns * each] = np.repeat(np.concatenate(crossing), width)
+            choices, words = self.supply.chosen(filled)
+            turn = np.packbits(bits.astype(np.bool_), bitorder="little").view(np.uint64) ^ choices
+            yield Exchange({self.other: turn})
+            for layer in range(turns):
+                place = slice(layer * each, (layer + 1) * each)
+                got = yield Exchange(expect={self.other: each})
+                gap = _gaps(x, layer, levels)
+                x = _crossed(x, layer, levels, (gap + got[self.other]) * bits[place] + words[place])
+        else:
+            zero, one = self.supply.sent(filled)
+            got = yield Exchange(expect={self.other: filled // 64})
+            turned = unpack(got[self.other], filled).astype(np.bool_)
+            if_zero, if_one = np.where(turned, one, zero), np.where(turned, zero, one)
+            for layer in range(turns):
+                place = slice(layer * each, (layer + 1) * each)
+                gap = _gaps(x, layer, levels)
+                yield Exchange({self.other: if_zero[place] - if_one[place] + gap})
+                x = _crossed(x, layer, levels, -if_zero[place])
+        return Shares(x[:rows])
+
+
+def _pairs(x: U64, layer: int, levels: int) -> U64:
+    """Rows as (blocks, 2, rows of a block, columns): a layer's switches join both places of the second axis."""
+    return x.reshape(*layer_shape(layer, levels), x.shape[1])
+
+
+def _gaps(x: U64, layer: int, levels: int) -> U64:
+    """For each switch of a layer and column the one place less the other."""
+    pairs = _pairs(x, layer, levels)
+    return (pairs[:, 1] - pairs[:, 0]).reshape(-1)
+
+
+def _crossed(x: U64, layer: int, levels: int, moved: U64) -> U64:
+    """Rows after a layer: `moved` is added to the first place of each switch, and taken from the second."""
+    pairs = _pairs(x, layer, levels)
+    change = moved.reshape(pairs[:, 0].shape)
+    return np.stack([pairs[:, 0] + change, pairs[:, 1] - change], axis=1).reshape(x.shape)
