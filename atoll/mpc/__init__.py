@@ -5,6 +5,7 @@ from atoll.mpc import functions  # noqa: F401 (gives the arrays NumPy's function
 from atoll.mpc.approximate import sigmoid
 from atoll.mpc.array import SharedArray
 from atoll.mpc.cost import Cost, estimate
+from atoll.mpc.joining import Given, Joined, hidden_join
 from atoll.mpc.kinds import BOOLEAN, Kind, decimal, real
 from atoll.mpc.session import Session
 from atoll.mpc.sorting import compacted, group_sums, ordered, public_group_sums, segmented_cumsum, shuffled
@@ -12,6 +13,8 @@ from atoll.mpc.sorting import compacted, group_sums, ordered, public_group_sums,
 __all__ = [
     "BOOLEAN",
     "Cost",
+    "Given",
+    "Joined",
     "Kind",
     "Rich",
     "Session",
@@ -21,6 +24,7 @@ __all__ = [
     "decimal",
     "estimate",
     "group_sums",
+    "hidden_join",
     "ordered",
     "public_group_sums",
     "real",

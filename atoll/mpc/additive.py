@@ -7,6 +7,7 @@ x = x0 + x1 modulo 2^64, or under exclusive or; party i holds x_i. Semi-honest. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -21,6 +22,8 @@ from atoll.crypto.arrays import (
     planes,
     switches,
 )
+from atoll.crypto.circuit import CircuitPsi, HiddenShares, HiddenSide
+from atoll.crypto.keys import DIGEST_BYTES
 from atoll.crypto.stream import check_labels, stream_bytes
 from atoll.crypto.suite import digest, digest_bytes
 from atoll.crypto.triples import MatrixProduct, Rich, Thin, matrix_bytes
@@ -74,7 +77,7 @@ class Additive:
         self.links = links
         self.me = links.me
         self.other = 1 - links.me
-        self._occasion, self._matrices = occasion, 0
+        self._occasion, self._threads, self._matrices, self._joins = occasion, threads, 0, 0
         self._own = Streams(*[self._key(occasion, f"{PROTOCOL}/order")] * 2)
         self._common = links.run(self._begin(occasion, source))
         self.supply = Supply(links, occasion, source, threads)
@@ -263,6 +266,27 @@ class Additive:
         yield Exchange({self.other: turn})
         got = yield Exchange(expect={self.other: count})
         return words[:count] + got[self.other] * mine
+
+    # Joins.
+
+    def hidden_join(self, side: HiddenSide) -> HiddenShares:
+        """Shares of who matched and of both sides' words; rows are filled up to their declared number."""
+        self._joins += 1
+        occasion = self._occasion
+        label = f"{occasion.channel}/join/{self._joins}"
+        items = side.placer_items if side.role == "placer" else side.mapper_items
+        missing = items - len(side.digests) // DIGEST_BYTES
+        words = side.placer_words if side.role == "placer" else side.mapper_words
+        fill = stream_bytes(occasion.seed, occasion.attempt, label, "rows", DIGEST_BYTES * missing)
+        filled = replace(
+            side,
+            digests=side.digests + fill,
+            payload=side.payload + bytes(8 * words * missing),
+            context=occasion.context,
+        )
+        machine = CircuitPsi(occasion.seed, occasion.attempt, label, filled, threads=self._threads)
+        self.links.drive(machine)
+        return machine.shares()
 
     # Orders.
 

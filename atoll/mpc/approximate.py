@@ -119,7 +119,10 @@ def _room(x: SharedArray, bits: int, what: str) -> None:
 
 @ufunc(np.divide)
 def _divide(x: Operand, y: Operand) -> SharedArray:
-    """x / y: off by 2^-24 of the quotient, 2 units, and what a change of x by 2 units makes. y is not zero."""
+    """x / y: off by 2^-24 of the quotient, 2 units, and what a change of x by 2 units makes. y is not zero.
+
+    Integers are divided with as many bits after the point, up to 20, as their bounds leave room for.
+    """
     if isinstance(y, Public):
         if isinstance(x, Public):
             raise AtollError("E_FORMAT", "A shared array belongs there.", step=STEP)
@@ -129,11 +132,11 @@ def _divide(x: Operand, y: Operand) -> SharedArray:
         inverse = 1 / (y.words.view(np.int64) / np.float64(y.kind.unit))
         left = _real(x)
         return op.multiply(left, Public(inverse, left.kind))
-    divisor = _real(y)
-    kind = divisor.kind
+    kind = _quotient_kind(x, y)
+    divisor = op.as_kind(y, kind)
+    assert isinstance(divisor, SharedArray)
     if isinstance(x, Public):
         x = op.add(op.multiply(divisor, Public(0, kind)), Public(x.values, kind))
-        x = op.within(x, Bounds(x.bounds.low, x.bounds.high))
     dividend = op.as_kind(x, kind)
     assert isinstance(dividend, SharedArray)
     if divisor.bounds.low < 0:
@@ -144,6 +147,16 @@ def _divide(x: Operand, y: Operand) -> SharedArray:
         quotient = _quotient(dividend, positive)
         return op.select(below, op.negative(quotient), quotient)
     return _quotient(dividend, divisor)
+
+
+def _quotient_kind(x: Operand, y: SharedArray) -> Kind:
+    """The real kind in which x is divided by y: that of an operand, else as many bits as bounds leave room for."""
+    reals = [o.kind.places for o in (x, y) if o.kind.base == 2]
+    if reals:
+        return real(max(reals))
+    whole = [max(1, o.bounds.largest // o.kind.unit).bit_length() for o in (x, y)]
+    room = min(61 - WORK_BITS - 2 - whole[0], (60 - sum(whole)) // 2)
+    return real(max(1, min(REAL_BITS, room)))
 
 
 def _quotient(x: SharedArray, y: SharedArray) -> SharedArray:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from atoll.crypto.circuit import HiddenShares, HiddenSide, circuit_sizes
 from atoll.crypto.triples import Rich, Thin, matrix_bytes
 from atoll.errors import AtollError
 from atoll.mpc.additive import by_triples, row_blocks
@@ -27,6 +28,7 @@ _PRODUCT_NS, _BITS_NS, _SCALED_NS, _TURN_NS, _WORDS_NS, _PLANES_NS = 40.0, 20.0,
 _MULTIPLY_NS: Final = 1.9
 _BIT_TRIPLE_NS, _WORD_TRIPLE_NS, _TRANSFER_NS = 40.0, 3000.0, 40.0
 _THIN_TIMES: Final = 10
+_CORRELATION_NS: Final = 660.0
 _BYTE_NS: Final = 1.0
 _ROUND_NS: Final = 60_000.0
 _STEP_NS: Final = 40_000.0
@@ -275,6 +277,15 @@ class _Paper:
         self._meter.add(2 * (filled // 64 + x.size), 2 * _WORDS_NS * x.size)
         yield from self._rounds(2)
         return self._result(x.shape)
+
+    def hidden_join(self, side: HiddenSide) -> HiddenShares:
+        sizes = circuit_sizes(
+            side.placer_items, side.mapper_items, side.multiplicity, side.placer_words, side.mapper_words
+        )
+        self._meter.sent += sizes.placer_bytes + sizes.mapper_bytes
+        self._meter.ns += _CORRELATION_NS * sizes.values
+        words = side.placer_words + side.mapper_words
+        return HiddenShares(sizes.bins, bytes(-(-sizes.bins // 8)), bytes(8 * sizes.bins * words), None)
 
     def shuffle(self, columns: Shares) -> Step[Shares]:
         rows, width = columns.shape

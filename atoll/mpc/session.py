@@ -136,7 +136,7 @@ class Session(Program):
         size = int(np.prod(shape, dtype=object))
         if not 0 <= size <= MOST_ELEMENTS or owner not in self.protocol.everybody:
             raise AtollError("E_FORMAT", f"{name} has no shape or owner that a session can have.", step=STEP)
-        bounds = Bounds(0, 1) if kind == BOOLEAN else _bounds(low, high, kind, name)
+        bounds = Bounds(0, 1) if kind == BOOLEAN else declared_bounds(low, high, kind, name)
         words = None
         if owner == self.me:
             words = encode(values, kind, bounds, name)
@@ -222,7 +222,8 @@ def _needed(wanted: Sequence[Deferred]) -> list[Deferred]:
     return order
 
 
-def _bounds(low: Any, high: Any, kind: Kind, name: str) -> Bounds:
+def declared_bounds(low: Any, high: Any, kind: Kind, name: str) -> Bounds:
+    """What an owner declares of an input, in units; `E_RANGE` if it is missing or does not fit."""
     if low is None or high is None:
         raise AtollError("E_RANGE", f"{name} needs bounds: the least and the largest number.", step=STEP)
     bounds = Bounds(units_of(low, kind, f"low of {name}"), units_of(high, kind, f"high of {name}"))
