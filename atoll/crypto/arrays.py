@@ -79,11 +79,15 @@ class Streams:
         """The next words in common with the party after."""
         return _array(self._core.after(_size(shape)), shape)
 
-    def scale_deal(self, shape: tuple[int, ...], shift: int) -> tuple[U64, ...]:
-        """Party 2 of a division by 2^shift: quotients and highest bits of masks, less party 0's shares of them, and its
-        two shares of the result."""
+    def scale_deal(self, part: U64, shift: int) -> tuple[U64, U64, U64]:
+        """Party 2 of a division by 2^shift: what it sends to party 1, and its two shares of the result.
+
+        It sends one array of three times the length: its part, then the masks' quotients and highest bits, less party
+        0's shares of them.
+        """
         with kernel_errors(step=STEP):
-            return _arrays(self._core.scale_deal(_size(shape), shift), shape)
+            sent, own, after = self._core.scale_deal(_flat(part), shift)
+        return _array(sent, (3 * part.size,)), _array(own, part.shape), _array(after, part.shape)
 
     def scale_first(self, part: U64) -> tuple[U64, ...]:
         """Party 0: its masked part, the share of the result that it has in common with party 2, and its shares of the
@@ -105,6 +109,12 @@ class Streams:
         """A uniform permutation in common with the party after."""
         with kernel_errors(step=STEP):
             return np.frombuffer(self._core.order_after(places), np.uint32)
+
+
+def keep_memory() -> None:
+    """Has the process keep up to 256 MB that arrays gave back, for those that follow: memory that is new to a process
+    costs as much as what is computed on it. Only with glibc; arrays above 32 MB are given back as before."""
+    _core.array_keep_memory()
 
 
 def matrix_product(x: U64, y: U64, threads: int = 1) -> U64:

@@ -32,6 +32,7 @@ from atoll.mpc.rounds import STEP, U64, Exchange, Links, Step, nothing, together
 from atoll.mpc.setting import Occasion
 from atoll.mpc.shares import Shares, unpack
 from atoll.mpc.supply import Supply
+from atoll.protocols.driver import Several
 
 PROTOCOL: Final = "additive-shares/v1"
 SECURITY: Final = "semi-honest"
@@ -160,30 +161,30 @@ class Additive:
         Small ones take a triple for each product of two elements, which is less to send.
         """
         (rows, inner), columns = x.shape, y.shape[1]
-        (x_own,), (y_own,) = x, y
+        (left_own,), (right_own,) = x, y
         if not rows * inner * columns:
             return Shares(np.zeros((rows, columns), np.uint64))
         if by_triples(rows, inner, columns):
             wide = (rows, columns, inner)
-            left = Shares(np.broadcast_to(x_own[:, None, :], wide))
-            right = Shares(np.broadcast_to(y_own.T[None, :, :], wide))
-            products = yield from self.product(left, right)
+            wide_left = Shares(np.broadcast_to(left_own[:, None, :], wide))
+            wide_right = Shares(np.broadcast_to(right_own.T[None, :, :], wide))
+            products = yield from self.product(wide_left, wide_right)
             return products.changed(lambda w: w.sum(2, dtype=np.uint64))
-        out = matrix_product(x_own, y_own, threads)
-        for holder in range(PARTIES):
-            # The holder of the left matrix multiplies what the other encrypts.
-            parts = [
-                self._cross(holder, x_own[start : start + count], y_own, threads)
-                for start, count in row_blocks(rows, inner)
-            ]
-            out = out + np.concatenate(parts)
-        return Shares(out)
+        parts = []
+        for start, count in row_blocks(rows, inner):
+            block = left_own[start : start + count]
+            # The holder of a left matrix multiplies what the other encrypts; both directions at once.
+            pair = [self._cross(holder, block, right_own, threads) for holder in range(PARTIES)]
+            self.links.drive(Several(pair))
+            first, second = (machine.finish() for machine in pair)
+            parts.append(matrix_product(block, right_own, threads) + first + second)
+        return Shares(np.concatenate(parts))
 
-    def _cross(self, holder: int, left: U64, right: U64, threads: int) -> U64:
-        """This party's share of the holder's left matrix times the other's right one."""
+    def _cross(self, holder: int, left: U64, right: U64, threads: int) -> MatrixProduct:
+        """This party's side of the holder's left matrix times the other's right one."""
         self._matrices += 1
         occasion, sizes = self._occasion, (*left.shape, right.shape[1])
-        machine = MatrixProduct(
+        return MatrixProduct(
             "second" if self.me == holder else "first",
             occasion.seed,
             occasion.attempt,
@@ -193,8 +194,6 @@ class Additive:
             context=occasion.context,
             threads=threads,
         )
-        self.links.drive(machine)
-        return machine.finish()
 
     def scaled(self, x: Shares, shift: int) -> Step[Shares]:
         """Signed numbers from -2^62 to 2^62 - 1 divided by 2^shift, and rounded down or up.

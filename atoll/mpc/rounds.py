@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -156,7 +156,7 @@ class Links:
         sizes, pieces = deque(_sizes(expect.get(party, 0))), []
         while out or sizes:
             if out and channel.writable():
-                channel.send(out.popleft().tobytes(), step)
+                channel.send(_as_bytes(out.popleft()), step)
             elif sizes and channel.readable():
                 pieces.append(self._checked(channel.recv(), party, sizes.popleft(), step))
             else:
@@ -173,7 +173,7 @@ class Links:
 
     def _send(self, party: int, words: U64, step: str) -> None:
         for piece in _pieces(words):
-            self._channels[party].send(piece.tobytes(), step)
+            self._channels[party].send(_as_bytes(piece), step)
 
     def _receive(self, party: int, count: int, step: str) -> U64:
         channel = self._channels[party]
@@ -203,6 +203,11 @@ class Links:
 def _pieces(words: U64) -> list[U64]:
     flat = np.ascontiguousarray(words).reshape(-1)
     return [flat[start : start + PIECE_WORDS] for start in range(0, flat.size, PIECE_WORDS)]
+
+
+def _as_bytes(words: U64) -> bytes:
+    """The words where they are: nobody writes to them any more, and a channel copies what it keeps."""
+    return cast(bytes, words.data.cast("B"))
 
 
 def _sizes(count: int) -> list[int]:

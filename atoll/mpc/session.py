@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from atoll.crypto.arrays import keep_memory
 from atoll.crypto.triples import Rich, Thin
 from atoll.errors import AtollError
 from atoll.mpc.additive import Additive
@@ -71,6 +72,7 @@ class Session(Program):
             )
         if source is not None and parties != 2:
             raise AtollError("E_FORMAT", "Three parties make no transfers: leave `source` out.")
+        keep_memory()
         links = Links(me, channels, names)
         occasion = Occasion(context, os.urandom(32) if seed is None else seed, attempt)
         if parties == 2:

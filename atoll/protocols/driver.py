@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
+
+from atoll.errors import AtollError
 
 
 class Channel(Protocol):
@@ -75,6 +77,46 @@ class Renamed:
     def progress(self) -> tuple[int, int]:
         """The machine's progress."""
         return self._machine.progress()
+
+
+class Several:
+    """Machines side by side on one channel, so that one side works at one while the other works at the next.
+
+    Each message begins with the number of its machine, from 0.
+
+    Args:
+        machines: at most 256, the same in the same order on both sides.
+    """
+
+    def __init__(self, machines: Sequence[Machine]) -> None:
+        self._machines, self._next = machines, 0
+
+    def next_message(self) -> tuple[bytes, str, bool] | None:
+        """The next message of a machine that has one, in turns."""
+        for offset in range(len(self._machines)):
+            number = (self._next + offset) % len(self._machines)
+            message = self._machines[number].next_message()
+            if message is not None:
+                self._next = number + 1
+                payload, step, opens = message
+                return bytes([number]) + payload, step, opens
+        return None
+
+    def receive(self, message: bytes) -> None:
+        """Hands a message to its machine; `E_PROTOCOL` if there is none of that number."""
+        if not message or message[0] >= len(self._machines):
+            raise AtollError("E_PROTOCOL", "A message names no run that there is.")
+        self._machines[message[0]].receive(message[1:])
+
+    @property
+    def done(self) -> bool:
+        """Whether all are done."""
+        return all(machine.done for machine in self._machines)
+
+    def progress(self) -> tuple[int, int]:
+        """Progress of all."""
+        done, total = zip(*(machine.progress() for machine in self._machines), strict=True)
+        return sum(done), sum(total)
 
 
 def drive(

@@ -51,8 +51,9 @@ class MemoryChannel:
         with self._changed:
             if self._state["closed"]:
                 raise AtollError("E_PEER_SILENT", "The channel is closed.", step=step)
-            self._out.queue.append(payload)
-            self.sent.append((step, payload))
+            kept = bytes(payload)
+            self._out.queue.append(kept)
+            self.sent.append((step, kept))
             self._changed.notify_all()
 
     def recv(self) -> bytes:

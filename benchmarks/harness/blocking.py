@@ -6,7 +6,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from harness.tcp import TcpChannel
 
@@ -30,7 +30,7 @@ class BlockingChannel:
         self.sent += _HEAD + len(payload)
         head = len(payload).to_bytes(_HEAD, "big")
         if len(payload) < 1 << 14:
-            self._sock.sendall(head + payload)
+            self._sock.sendall(head + bytes(payload))
         else:
             self._sock.sendall(head)
             self._sock.sendall(payload)
@@ -42,7 +42,7 @@ class BlockingChannel:
             if not got:
                 raise ConnectionError("the other end closed the connection")
             at += got
-        return bytes(body)
+        return cast(bytes, body)
 
     def recv(self) -> bytes:
         """The next message."""

@@ -40,7 +40,9 @@ def theirs(name: str, size: int, repeats: int, parties: int, folder: Path) -> li
         "operation": name,
         "size": size,
         "repeats": repeats,
+        "shares": str(folder),
     }
+    run([[str(PYTHON), str(PARTY), json.dumps({**task, "rank": -1})]], folder, quiet=True)
     commands = [[str(PYTHON), str(PARTY), json.dumps({**task, "rank": rank})] for rank in range(parties)]
     group = run(commands, folder, quiet=True)
     rows = []

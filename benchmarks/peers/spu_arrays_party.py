@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 STARTED = time.perf_counter()
@@ -42,8 +43,47 @@ def _program(name: str, size: int) -> tuple[Any, list[Any]]:
     return programs[name]
 
 
+def _write(file: Path, parts: list[bytes]) -> None:
+    file.write_bytes(b"".join(len(part).to_bytes(8, "big") + part for part in parts))
+
+
+def _read(file: Path) -> list[bytes]:
+    data, parts = file.read_bytes(), []
+    while data:
+        size = int.from_bytes(data[:8], "big")
+        parts.append(data[8 : 8 + size])
+        data = data[8 + size :]
+    return parts
+
+
+def _config(protocol: str) -> Any:
+    from spu import libspu
+
+    config = libspu.RuntimeConfig(
+        protocol=getattr(libspu.ProtocolKind, protocol), field=libspu.FieldType.FM64
+    )
+    config.fxp_fraction_bits = 18
+    return config
+
+
+def _share(task: dict[str, Any]) -> None:
+    """Every party's shares of the inputs, into files of a folder."""
+    import spu
+    from spu import libspu
+
+    parties = len(task["addresses"])
+    io = spu.Io(parties, _config(task["protocol"]))
+    for number, value in enumerate(_program(task["operation"], task["size"])[1]):
+        for rank, share in enumerate(io.make_shares(value, libspu.Visibility.VIS_SECRET)):
+            _write(Path(task["shares"]) / f"x{number}-{rank}", [share.meta, *share.share_chunks])
+    print("\nRESULT " + json.dumps({"started": STARTED, "closed": time.perf_counter()}), flush=True)
+
+
 def main() -> None:
     task = json.loads(sys.argv[1])
+    if task["rank"] < 0:
+        _share(task)
+        return
     import spu
     from spu import libspu
     from spu.utils import frontend
@@ -58,11 +98,7 @@ def main() -> None:
     for number, address in enumerate(task["addresses"]):
         line.add_party(f"party{number}", address)
     link = libspu.link.create_brpc(line, task["rank"])
-    config = libspu.RuntimeConfig(
-        protocol=getattr(libspu.ProtocolKind, task["protocol"]), field=libspu.FieldType.FM64
-    )
-    config.fxp_fraction_bits = 18
-    runtime = spu.Runtime(link, config)
+    runtime = spu.Runtime(link, _config(task["protocol"]))
     program, inputs = _program(task["operation"], task["size"])
     names = [f"x{i}" for i in range(len(inputs))]
     secret = libspu.Visibility.VIS_SECRET
@@ -75,10 +111,10 @@ def main() -> None:
         [secret] * len(inputs),
         lambda out: [f"y{i}" for i in range(len(out))],
     )
-    io = spu.Io(len(task["addresses"]), config)
-    for name, value in zip(names, inputs, strict=True):
-        # Each party makes shares of its own: what they add up to means nothing, and the work is the same.
-        runtime.set_var(name, io.make_shares(value, secret)[task["rank"]])
+    for name in names:
+        share = libspu.Share()
+        share.meta, *share.share_chunks = _read(Path(task["shares"]) / f"{name}-{task['rank']}")
+        runtime.set_var(name, share)
     runs = []
     for turn in range(task["repeats"] + 1):
         link.barrier()

@@ -144,7 +144,7 @@ class Changed:
 
     def send(self, payload, step):
         if self.count == self.at:
-            payload = self.change(payload)
+            payload = self.change(bytes(payload))
         self.count += 1
         self.channel.send(payload, step)
 
@@ -178,7 +178,7 @@ def test_a_flipped_bit_corrupts_and_is_not_detected():
 
         def send(self, payload, step):
             if self.armed and len(payload) == 1600:
-                payload, self.armed = bytes([payload[0] ^ 1]) + payload[1:], False
+                payload, self.armed = bytes([payload[0] ^ 1]) + bytes(payload[1:]), False
                 self.count = -1
             self.channel.send(payload, step)
 

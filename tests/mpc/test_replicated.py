@@ -29,7 +29,7 @@ class Changed:
 
     def send(self, payload, step):
         if self.count == self.at:
-            payload = self.change(payload)
+            payload = self.change(bytes(payload))
         self.count += 1
         self.channel.send(payload, step)
 

@@ -6,7 +6,7 @@ use atoll_arrays::{matrix, network, planes, product};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::buffers::{Words, new_words};
+use crate::buffers::{Words, array_keep_memory, new_words};
 use crate::circuit::long_words;
 use crate::refuse;
 
@@ -105,14 +105,21 @@ impl ArrayStreams {
         draw(py, &mut self.0.after, words)
     }
 
-    /// What party 2 sends to party 1 beside its part, and its shares of quotients.
+    /// Party 2: what it sends to party 1, its part first; and its two shares of quotients.
     fn scale_deal<'py>(
         &mut self,
         py: Python<'py>,
-        words: usize,
+        part: Words,
         shift: u32,
     ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        arrays(py, words, |[high, top, own, after]| {
+        let part = part.as_slice();
+        let size = part.len();
+        let (mut own, mut after) = (vec![0; size], vec![0; size]);
+        let fill = |out: &mut [u64]| {
+            let (first, masks) = out.split_at_mut(size);
+            first.copy_from_slice(part);
+            let (high, top) = masks.split_at_mut(size);
+            let (own, after) = (&mut own[..], &mut after[..]);
             scale::deal(
                 &mut self.0,
                 shift,
@@ -123,7 +130,9 @@ impl ArrayStreams {
                     after,
                 },
             )
-        })
+        };
+        let sent = new_words(py, 3 * size, fill, refused)?;
+        Ok(vec![sent, long_words(py, &own)?, long_words(py, &after)?])
     }
 
     /// Party 0's masked part, its share of the result, and its shares of the mask's quotients and highest bits.
@@ -327,6 +336,7 @@ pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<ArrayStreams>()?;
     m.add_function(wrap_pyfunction!(array_scale_part, m)?)?;
     m.add_function(wrap_pyfunction!(array_planes, m)?)?;
+    m.add_function(wrap_pyfunction!(array_keep_memory, m)?)?;
     m.add_function(wrap_pyfunction!(array_matrix_product, m)?)?;
     m.add_function(wrap_pyfunction!(array_numbers, m)?)?;
     m.add_function(wrap_pyfunction!(array_switches, m)?)?;

@@ -60,3 +60,21 @@ pub(crate) fn new_words<'py, E: Send>(
         done.map_err(refused)
     })
 }
+
+/// Memory that the process may keep for the next arrays once it is free.
+const KEPT_BYTES: i32 = 256 << 20;
+/// Arrays from here on are given back to the system at once: glibc takes no larger bound.
+const LARGE_BYTES: i32 = 32 << 20;
+
+/// Has the allocator keep what is freed, up to a bound: an array that is new to the process costs as much in page faults as
+/// is computed on it. Only where glibc allocates.
+#[pyfunction]
+pub(crate) fn array_keep_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: sets numbers of the allocator; any are valid, and those out of range are refused.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
+        libc::mallopt(libc::M_TOP_PAD, 2 * LARGE_BYTES);
+    }
+}
