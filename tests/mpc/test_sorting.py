@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mpc_parties import run, share
+from mpc_parties import channels, run, share
 
 from atoll import mpc
 from atoll.errors import AtollError
 from atoll.mpc import BOOLEAN, decimal, sorting
-from atoll.mpc.rounds import Exchange
 
 
 def shared(session, values, low, high, owner=0, name="x", kind=None):
@@ -233,6 +232,14 @@ def test_a_party_alone_never_knows_a_shuffle():
     assert sorted(drawn) == [(me, name) for me in range(3) for name in ("order_after", "order_before")]
 
 
-def test_exchanges_without_words_cost_no_message():
-    assert Exchange().send == {}
-    assert Exchange().expect == {}
+def test_empty_arrays_cost_no_message():
+    links = channels()
+
+    def party(session):
+        x = shared(session, np.array([], int), 0, 5)
+        return session.open(x * x, x < 3, np.sort(x))
+
+    for product, less, ascending in run(party, links=links):
+        assert product.size == less.size == ascending.size == 0
+    # The beginning alone was sent.
+    assert {len(channel.sent) for ends in links for channel in ends.values()} == {1}
