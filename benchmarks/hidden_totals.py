@@ -1,10 +1,12 @@
 """Count and sums over a hidden intersection by the protocol alone: two processes, files in, everything counted.
 
     python benchmarks/hidden_totals.py [--rows 100000,1000000] [--repeats 3] [--threads 1] [--bucket 1048576]
+                                       [--shape 100mbit,10ms]
 
 Ids of 18 digits, half of which overlap, one value on each side. Wall time runs from the start of the first process to
 the last result; CPU is that of both over their whole life. `run` columns are the protocol's alone: CPU of each
-side, and how far its memory rose above what it had before. No node, no TLS, no receipt.
+side, and how far its memory rose above what it had before. No node, no TLS, no receipt. `--shape` runs both parties in
+network namespaces with a link of that rate and delay a direction (root, Linux).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 
 from harness.parties import free_ports, run
 from harness.report import Report, Row, numbers, parser
+from harness.shape import Link, shaped
 from psi import files
 
 from atoll.protocols import hidden_totals, hidden_totals_cost
@@ -27,7 +30,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def measure(rows: int, inputs: list[Path], folder: Path, threads: int, bucket: int) -> Row:
+def measure(rows: int, inputs: list[Path], folder: Path, threads: int, bucket: int, link: Link) -> Row:
     """One run, its count checked."""
     terms = {
         "placer_items": rows,
@@ -38,7 +41,7 @@ def measure(rows: int, inputs: list[Path], folder: Path, threads: int, bucket: i
         "minimum": 100,
         "receivers": "both",
     }
-    address = ["127.0.0.1", free_ports(1)[0]]
+    address = [link.host, free_ports(1)[0]]
     commands = []
     for rank in range(2):
         task = {
@@ -49,7 +52,7 @@ def measure(rows: int, inputs: list[Path], folder: Path, threads: int, bucket: i
             "threads": threads,
             "bucket": bucket,
         }
-        commands.append([sys.executable, str(PARTY), json.dumps(task)])
+        commands.append([*link.prefixes[rank], sys.executable, str(PARTY), json.dumps(task)])
     pair = run(commands, folder)
     one, other = (life.result for life in pair.lives)
     assert one["found"] == other["found"], (one, other)
@@ -78,15 +81,16 @@ def main() -> None:
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--threads", type=int, default=1, help="threads of each party")
     arguments.add_argument("--bucket", type=int, default=hidden_totals.BUCKET_ITEMS, help="rows of a bucket")
+    arguments.add_argument("--shape", default=None, help="RATE,DELAY of the link, such as 100mbit,10ms")
     options = arguments.parse_args()
     report = Report("hidden_totals", COLUMNS)
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as work, shaped(options.shape) as link:
         folder = Path(work)
         for rows in options.rows:
             inputs = files(rows, folder)
 
             def once(_: int, rows: int = rows, inputs: list[Path] = inputs) -> Row:
-                return measure(rows, inputs, folder, options.threads, options.bucket)
+                return measure(rows, inputs, folder, options.threads, options.bucket, link)
 
             report.repeat(options.repeats, once)
 
