@@ -176,7 +176,7 @@ def ordered(keys: SharedArray | Sequence[SharedArray], *payload: SharedArray) ->
         payload: arrays with as many rows, of one or two dimensions.
 
     Returns:
-        The keys, then the payload. Takes about 100 rounds for 100,000 rows, and 25 comparisons a row.
+        The keys, then the payload. Takes about 180 rounds for 100,000 rows, and 38 comparisons a row.
     """
     several = [keys] if isinstance(keys, SharedArray) else list(keys)
     columns, count = _columns([*several, *payload])

@@ -17,17 +17,24 @@ from atoll.mpc.setting import Occasion
 BATCH_BITS: Final = 1 << 22
 BATCH_WORDS: Final = 1 << 13
 BATCH_TRANSFERS: Final = 1 << 17
-MOST_AT_ONCE: Final = 1 << 25
-"""Of one kind in one batch, which bounds the memory that making them takes."""
+# In one batch, which bounds the memory that making them takes: 100 MB of triples, 270 MB of transfers.
+MOST_BITS: Final = 1 << 28
+MOST_WORDS: Final = 1 << 22
+MOST_TRANSFERS: Final = 1 << 24
 
 
 class _Stock:
     """Arrays of one length each, of which the first elements are taken; some count in words of 64."""
 
     def __init__(
-        self, links: Links, machine: Callable[[int], Any], parts: Callable[[Any], tuple[U64, ...]], batch: int
+        self,
+        links: Links,
+        machine: Callable[[int], Any],
+        parts: Callable[[Any], tuple[U64, ...]],
+        batch: int,
+        most: int,
     ) -> None:
-        self._links, self._new, self._parts, self._batch = links, machine, parts, batch
+        self._links, self._new, self._parts, self._batch, self._most = links, machine, parts, batch, most
         self._machine: Any = None
         self._arrays: tuple[U64, ...] = ()
         self.made = self.used = 0
@@ -47,9 +54,7 @@ class _Stock:
     def prepare(self, count: int) -> None:
         """Has at least so many ready."""
         while (missing := count - (self.made - self.used)) > 0:
-            self._make(
-                min(max(missing, self._batch), MOST_AT_ONCE * (64 if self._batch == BATCH_BITS else 1))
-            )
+            self._make(min(max(missing, self._batch), self._most))
 
     def take(self, count: int, widths: tuple[int, ...]) -> tuple[U64, ...]:
         """The next `count`; an array has one word for `widths` of them."""
@@ -87,12 +92,14 @@ class Supply:
             lambda n: BitTriples(role, *labels, f"{channel}/bits", n, source=source, **options),
             triples,
             BATCH_BITS,
+            MOST_BITS,
         )
         self._words = _Stock(
             links,
             lambda n: WordTriples(role, *labels, f"{channel}/words", n, **options),
             triples,
             BATCH_WORDS,
+            MOST_WORDS,
         )
 
         def transfers(sender: int) -> _Stock:
@@ -109,6 +116,7 @@ class Supply:
                 ),
                 parts,
                 BATCH_TRANSFERS,
+                MOST_TRANSFERS,
             )  # fmt: skip
 
         self._transfers = [transfers(0), transfers(1)]
