@@ -12,7 +12,7 @@ from atoll.cli.app import app
 from atoll.cli.context import READERS, Here, command
 from atoll.cli.groups import group
 from atoll.cli.terms import read_document
-from atoll.client import Job, requests
+from atoll.client import Job, requests, statistics
 from atoll.errors import AtollError
 
 job = group("job", "Jobs: list, show, approve, cancel, results, receipts.")
@@ -62,8 +62,10 @@ def join(
     aggregate: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="count|left.COLUMN|right.COLUMN",
-            help="Only totals of what matches: count, and sum and mean of these columns. Nobody learns which rows.",
+            metavar="count|left.COLUMN|right.COLUMN|STATISTIC",
+            help="Only totals of what matches: count, and sum and mean of these columns; or statistics such as "
+            "variance(left.A), stddev(right.B), covariance(left.A,right.B), correlation(left.A,right.B), "
+            "histogram(right.B,10,20) by cuts or codes. Nobody learns which rows.",
         ),
     ] = None,
     repeated: Annotated[
@@ -103,12 +105,16 @@ def join(
             "--right-select": right_select, "--protocol": protocol, "--security": security, "--variant": variant,
         }  # fmt: skip
         _alone("--aggregate", rows)
-        request = requests.join_totals(
-            agreement, left, right, purpose=purpose, on=ask.split(on), left_on=ask.split(left_on),
-            right_on=ask.split(right_on), receivers=to, normalise=ask.mapping(normalise, "--normalise"),
-            left_rows=left_rows, right_rows=right_rows, seconds=seconds, shape=_shape(every), **bounds,
-            **_added(ask.split(aggregate) or []),
-        )  # fmt: skip
+        wanted: dict[str, Any] = {
+            "purpose": purpose, "on": ask.split(on), "left_on": ask.split(left_on), "right_on": ask.split(right_on),
+            "receivers": to, "normalise": ask.mapping(normalise, "--normalise"), "left_rows": left_rows,
+            "right_rows": right_rows, "seconds": seconds, "shape": _shape(every), **bounds,
+        }  # fmt: skip
+        names = statistics.split(aggregate)
+        if any(map(statistics.is_statistic, names)):
+            request = requests.join_statistics(agreement, left, right, statistics=names, **wanted)
+        else:
+            request = requests.join_totals(agreement, left, right, **wanted, **_added(names))
         ask.run(here, request, how)
         return
     _alone(

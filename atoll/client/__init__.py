@@ -140,6 +140,18 @@ class Client:
         """
         return self.jobs.ask(requests.join(agreement, left, right, **how))
 
+    def join_statistics(self, agreement: Any, left: requests.Table, right: requests.Table, **how: Any) -> Job:
+        """Asks for statistics over the rows that two tables have in common, which nobody learns; arguments as in
+        `atoll.client.requests.join_statistics`.
+
+            node.join_statistics(
+                agreement, "loans@bank", "taxes@tax office", on="id", purpose="p",
+                statistics=["variance(right.income)", "correlation(left.debt, right.income)",
+                            "histogram(right.age, 30, 45, 65)"],
+            )
+        """
+        return self.jobs.ask(requests.join_statistics(agreement, left, right, **how))
+
     def join_totals(self, agreement: Any, left: requests.Table, right: requests.Table, **how: Any) -> Job:
         """Asks for count, sums and means over the rows that two tables have in common, without anybody learning which;
         arguments as in `atoll.client.requests.join_totals`.

@@ -19,6 +19,14 @@ DISCLOSED: dict[str, tuple[str, ...]] = {
     "intersect": ("size", "membership", "intersection_size"),
     # Sums of the partner's own columns are left out: with chosen values they tell which of its rows match.
     "join_totals": ("size", "matched_count", "matched_sum", "too_few_matched"),
+    "join_statistics": (
+        "size",
+        "matched_count",
+        "matched_sum",
+        "matched_moments",
+        "matched_histogram",
+        "too_few_matched",
+    ),
     "totals": ("sum", "count", "participation", "small_group_exists"),
     "echo": ("call", "value"),
     "script": ("outcome",),

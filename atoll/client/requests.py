@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from atoll.client import statistics as asked_statistics
 from atoll.errors import AtollError
 
 Json = dict[str, Any]
@@ -162,17 +163,70 @@ def join_totals(
         if values:
             sides[name]["values"] = _names(values)
     body = _common(agreement, purpose, options) | {"function": "join_totals"} | sides
-    body["receivers"] = _receivers(receivers)
-    given = {
-        "repeated": repeated,
-        "multiplicity": multiplicity,
-        "minimum_group": minimum_group,
-        "maximum_rows": maximum_rows,
-    }
-    body |= {name: value for name, value in given.items() if value is not None}
+    bounds = (repeated, multiplicity, minimum_group, maximum_rows)
+    return body | _hidden(receivers, bounds, normalise)
+
+
+def _hidden(
+    receivers: str | Sequence[str],
+    bounds: tuple[str | None, int | None, int | None, int | None],
+    normalise: Mapping[str, Sequence[str]] | None,
+) -> Json:
+    """What requests about a hidden join have in common."""
+    names = ("repeated", "multiplicity", "minimum_group", "maximum_rows")
+    body: Json = {"receivers": _receivers(receivers)}
+    body |= {name: value for name, value in zip(names, bounds, strict=True) if value is not None}
     if normalise:
         body["normalise"] = {name: list(steps) for name, steps in normalise.items()}
     return body
+
+
+def join_statistics(
+    agreement: Any,
+    left: Table,
+    right: Table,
+    *,
+    statistics: str | Sequence[str | Mapping[str, Any]],
+    purpose: str,
+    on: Names | None = None,
+    left_on: Names | None = None,
+    right_on: Names | None = None,
+    receivers: str | Sequence[str] = "me",
+    repeated: str | None = None,
+    multiplicity: int | None = None,
+    minimum_group: int | None = None,
+    maximum_rows: int | None = None,
+    normalise: Mapping[str, Sequence[str]] | None = None,
+    left_rows: int | None = None,
+    right_rows: int | None = None,
+    **options: Any,
+) -> Json:
+    """The request of statistics over the rows that two tables have in common, which nobody learns.
+
+    Args:
+        agreement, left, right, purpose, on, left_on, right_on, receivers, repeated, multiplicity, maximum_rows,
+        normalise,
+            left_rows, right_rows, options: as for `join_totals`.
+        statistics: such as `mean(left.debt)`, `variance(right.income)`, `stddev(...)`, `covariance(left.a, right.b)`,
+            `correlation(left.a, left.b)`, `histogram(right.age, 30, 45)` by cuts, `histogram(left.sector, retail,
+            micro)` by codes, `histogram(left.sector)` by those that the agreement declares; or mappings with statistic,
+            columns, cuts, codes. Variances and covariances are those of a sample.
+        minimum_group: fewest matched keys for which anything opens, and least number that a histogram shows; None for
+        what
+            the grants ask.
+    """
+    wanted = [statistics] if isinstance(statistics, str) else list(statistics)
+    asked: list[Json] = []
+    for one in wanted:
+        asked += asked_statistics.parse(one) if isinstance(one, str) else [dict(one)]
+    sides = {
+        "left": _side(left, left_on if left_on is not None else on, None, left_rows, "left"),
+        "right": _side(right, right_on if right_on is not None else on, None, right_rows, "right"),
+    }
+    body = _common(agreement, purpose, options) | {"function": "join_statistics"} | sides
+    body["statistics"] = asked
+    bounds = (repeated, multiplicity, minimum_group, maximum_rows)
+    return body | _hidden(receivers, bounds, normalise)
 
 
 def _receivers(receivers: str | Sequence[str]) -> str | list[str]:

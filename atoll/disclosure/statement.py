@@ -21,6 +21,8 @@ Kind = Literal[
     "multiplicity",
     "matched_count",
     "matched_sum",
+    "matched_moments",
+    "matched_histogram",
     "own_matched_sum",
     "too_few_matched",
     "linkable",
@@ -81,17 +83,18 @@ Assumption = Literal[
     "lpn-permutation-star",
     "lwe-gap-dh-two-party",
     "rlwe-gap-dh-two-party",
+    "rlwe-lpn-permutation-two-party",
     "no-full-collusion",
     "transport",
 ]
 """What the security of a step rests on: the decisional Diffie-Hellman assumption in ristretto255 with a random
 oracle; that learning parity with noise is hard in expand-convolute codes, with the computational Diffie-Hellman
-assumption in ristretto255 and a random oracle; the same, and AES under a public key as a random permutation;
-the one-more gap Diffie-Hellman assumption in ristretto255 with a random oracle; that learning with errors is
-hard, with the one before; the same, and that ring learning with errors is hard, also where a key is encrypted under
-itself; for a star, that of `lpn-two-party` with Diffie-Hellman on Curve25519 and
-ristretto255, or that of `lpn-permutation-two-party` with it and AES as a pseudorandom function; that not all
-other holders collude with the receiver; TLS 1.3 between the two nodes."""
+assumption in ristretto255 and a random oracle; the same, and AES under a public key as a random permutation; the
+one-more gap Diffie-Hellman assumption in ristretto255 with a random oracle; that learning with errors is hard, with
+the one before; the same, and that ring learning with errors is hard, also where a key is encrypted under itself; that
+of `lpn-permutation-two-party`, and that ring learning with errors is hard; for a star, that of `lpn-two-party` with
+Diffie-Hellman on Curve25519 and ristretto255, or that of `lpn-permutation-two-party` with it and AES as a
+pseudorandom function; that not all other holders collude with the receiver; TLS 1.3 between the two nodes."""
 
 
 class Parameters(Document):
@@ -122,6 +125,8 @@ PARAMETERS: dict[Kind, frozenset[str]] = {
     "multiplicity": frozenset({"columns"}),
     "matched_count": frozenset({"columns", "minimum_group"}),
     "matched_sum": frozenset({"columns", "minimum_group"}),
+    "matched_moments": frozenset({"columns", "minimum_group"}),
+    "matched_histogram": frozenset({"columns", "minimum_group"}),
     "own_matched_sum": frozenset({"columns", "minimum_group", "maximum_bits"}),
     "too_few_matched": frozenset({"columns", "minimum_group"}),
     "linkable": frozenset({"columns"}),

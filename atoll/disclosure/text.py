@@ -44,11 +44,26 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
         "zh": "{to}获知{owner}的表“{asset}”中与其表匹配的各行的{columns}总和，但不获知任何单个数值或是哪些行；"
         "且仅当至少匹配 {group} 个键时。",
     },
+    "matched_moments": {
+        "en": "{to} {learns} the sum of the squares of {columns} over those rows of {owner}'s table {asset} whose key "
+        "stands in its own table, and of their products with each other or with own columns, as variances and "
+        "correlations need them, but no single value and not which rows; and only if {group} keys at least match.",
+        "zh": "{to}获知{owner}的表“{asset}”中与其表匹配的各行的{columns}平方和，以及其相互之间或与自有列的乘积之和"
+        "（计算方差与相关系数所需），但不获知任何单个数值或是哪些行；且仅当至少匹配 {group} 个键时。",
+    },
+    "matched_histogram": {
+        "en": "{to} {learns} how many of those rows of {owner}'s table {asset} whose key stands in its own table have "
+        "{columns} in each range, or with each code, that the plan names, but not which rows; only if {group} keys at "
+        "least match, and no number below {group}.",
+        "zh": "{to}获知{owner}的表“{asset}”中与其表匹配的各行，其{columns}落在计划所列各区间或各代码的行数，"
+        "但不获知是哪些行；且仅当至少匹配 {group} 个键时，不足 {group} 的行数不予公布。",
+    },
     "own_matched_sum": {
-        "en": "{to} {learns} the sum of its own {columns} over the rows whose key stands in {owner}'s table {asset}; "
-        "only if {group} keys at least match. With values that it chose for that, the sums could tell it which of its "
-        "rows match: up to {bits} bits.",
-        "zh": "{to}获知自己的{columns}在与{owner}的表“{asset}”匹配的各行上的总和；且仅当至少匹配 {group} 个键时。"
+        "en": "{to} {learns} the sum of its own {columns}, or of what the plan computes from them, over the rows whose "
+        "key stands in {owner}'s table {asset}; only if {group} keys at least match. With values that it chose for "
+        "that, the sums could tell it which of its rows match: up to {bits} bits.",
+        "zh": "{to}获知自己的{columns}（或计划由其计算所得数值）在与{owner}的表“{asset}”匹配的各行上的总和；"
+        "且仅当至少匹配 {group} 个键时。"
         "若其数值为此目的而选取，总和可透露其哪些行匹配：至多 {bits} 比特。",
     },
     "too_few_matched": {
@@ -272,6 +287,13 @@ _ASSUMPTIONS: dict[Assumption, dict[Language, str]] = {
         "zh": "仅两方参与，无第三方；假设容错学习（LWE）及环上容错学习（RLWE）问题困难（含以密钥加密其自身的情形），"
         "ristretto255 上的 one-more gap Diffie-Hellman 问题困难，并采用随机预言模型",
     },
+    "rlwe-lpn-permutation-two-party": {
+        "en": "two parties, no third party; assumes that learning with errors over rings is hard, that learning parity "
+        "with noise is hard in expand-convolute codes, computational Diffie-Hellman in ristretto255, a random oracle, "
+        "and AES under a public key as a random permutation",
+        "zh": "仅两方参与，无第三方；假设环上容错学习（RLWE）问题、扩展卷积码上的带噪学习奇偶校验（LPN）问题与 "
+        "ristretto255 上的计算性 Diffie-Hellman 问题困难，采用随机预言模型，并将公开密钥下的 AES 视为随机置换",
+    },
     "transport": {
         "en": "the two nodes only; rests on TLS 1.3 between them",
         "zh": "仅涉及两个节点；依赖两者之间的 TLS 1.3",
@@ -289,6 +311,14 @@ _KIND_NAMES: dict[Kind, dict[Language, str]] = {
     "multiplicity": {"en": "rows per matching key", "zh": "每个匹配键的行数"},
     "matched_count": {"en": "number of matching keys, above a minimum", "zh": "达到下限时的匹配键个数"},
     "matched_sum": {"en": "sums over matching rows, above a minimum", "zh": "达到下限时匹配行的总和"},
+    "matched_moments": {
+        "en": "sums of squares and products over matching rows, above a minimum",
+        "zh": "达到下限时匹配行的平方和与乘积之和",
+    },
+    "matched_histogram": {
+        "en": "numbers of matching rows by range or code, above a minimum",
+        "zh": "达到下限时按区间或代码划分的匹配行数",
+    },
     "own_matched_sum": {"en": "sums of own columns over matching rows", "zh": "自有列在匹配行上的总和"},
     "too_few_matched": {"en": "whether too few keys match", "zh": "匹配键是否过少"},
     "linkable": {"en": "what became of keys asked before", "zh": "此前查询过的键的变化"},

@@ -13,6 +13,7 @@ def runners() -> dict[str, Callable[[Context], Outcome]]:
     from atoll.functions.echo.run import run as echo
     from atoll.functions.intersect.run import run as intersect
     from atoll.functions.join.run import run as join
+    from atoll.functions.join_statistics.run import run as join_statistics
     from atoll.functions.join_totals.run import run as join_totals
     from atoll.functions.query.run import run as query
     from atoll.functions.query_totals.run import run as query_totals
@@ -23,6 +24,7 @@ def runners() -> dict[str, Callable[[Context], Outcome]]:
         "join": join,
         "intersect": intersect,
         "join_totals": join_totals,
+        "join_statistics": join_statistics,
         "totals": totals,
         "echo": echo,
         "script": script,
@@ -36,6 +38,7 @@ def compilers() -> dict[str, Callable[..., dict[str, Any]]]:
     from atoll.functions.echo.compile import compile as echo
     from atoll.functions.intersect.compile import compile as intersect
     from atoll.functions.join.compile import compile as join
+    from atoll.functions.join_statistics.compile import compile as join_statistics
     from atoll.functions.join_totals.compile import compile as join_totals
     from atoll.functions.query.compile import compile as query
     from atoll.functions.query_totals.compile import compile as query_totals
@@ -46,6 +49,7 @@ def compilers() -> dict[str, Callable[..., dict[str, Any]]]:
         "join": join,
         "intersect": intersect,
         "join_totals": join_totals,
+        "join_statistics": join_statistics,
         "totals": totals,
         "echo": echo,
         "script": script,

@@ -183,6 +183,21 @@ def clear_edge(type: str, columns: Iterable[str], at: Iterable[str], rows: int |
     }
 
 
+def minimum_group(wanted: int | None, purpose: str, function: str, assets: Sequence[Asset]) -> int:
+    """What the request says, else the largest minimum group that any owner's grant to another of them asks for: who
+    receives nothing may learn something too, such as whether there are enough.
+    """
+    asked = [
+        grant.minimum_group
+        for asset in assets
+        for grant in asset.grants
+        if {one.host for one in assets} & set(grant.to)
+        and purpose in grant.purposes
+        and function in grant.functions
+    ]
+    return wanted or max(asked, default=1)
+
+
 def consent_mode(wanted: ConsentMode | None, grants: Iterable[Grant]) -> ConsentMode:
     """How each call shows the data subject's authorisation: as wanted, else as the strictest grant asks."""
     if wanted is not None:

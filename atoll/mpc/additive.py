@@ -281,7 +281,7 @@ class Additive:
             side,
             digests=side.digests + fill,
             payload=side.payload + bytes(8 * words * missing),
-            context=occasion.context,
+            context=occasion.context + f"/join/{self._joins}".encode(),
         )
         machine = CircuitPsi(occasion.seed, occasion.attempt, label, filled, threads=self._threads)
         self.links.drive(machine)

@@ -99,37 +99,55 @@ def hidden_join(
         raise AtollError("E_FORMAT", "A column of a join has numbers, and is party 0's or 1's.", step=STEP)
     widths = [sum(c.owner == party for c in columns) for party in (0, 1)]
     numbers = (sizes[unique], sizes[1 - unique], multiplicity, widths[unique], widths[1 - unique])
-    bins = circuit_sizes(*numbers).bins
     digests, payload = b"", b""
     if session.me in (0, 1):
         own = [(c, k, b) for c, k, b in zip(columns, kinds, bounds, strict=True) if c.owner == session.me]
         digests, payload = _rows(session, keys, sizes[session.me], own)
     role: Role = "placer" if session.me == unique else "mapper"
     side = HiddenSide(role, digests, payload, *numbers, context=b"")
+    # The unique party's words stand first.
+    order = [place for party in (unique, 1 - unique) for place, c in enumerate(columns) if c.owner == party]
+    described = [Described(columns[place].name, kinds[place], bounds[place]) for place in order]
+    joined = joined_shares(session, side, described)
+    return Joined(joined.matched, tuple(joined.columns[order.index(place)] for place in range(len(columns))))
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the words of one place in a join's rows mean."""
+
+    name: str
+    kind: Kind
+    bounds: Bounds
+
+
+def joined_shares(session: Session, side: HiddenSide, columns: Sequence[Described]) -> Joined:
+    """The join of rows that are digests and words already.
+
+    Args:
+        side: what this party brings.
+        columns: what the words mean: the placer's, then the mapper's.
+    """
+    bins = circuit_sizes(
+        side.placer_items, side.mapper_items, side.multiplicity, side.placer_words, side.mapper_words
+    ).bins
     node = Deferred((), lambda: nothing(session.protocol.hidden_join(side)))  # type: ignore[attr-defined]
-    program = session
 
     def matched(shares: HiddenShares) -> Any:
         packed = np.zeros(-(-bins // 64) * 8, np.uint8)
         packed[: len(shares.matched)] = np.frombuffer(shares.matched, np.uint8)
         return nothing(Shares(packed.view(np.uint64)[None, :]))
 
-    # The unique party's words stand first.
-    order = [place for party in (unique, 1 - unique) for place, c in enumerate(columns) if c.owner == party]
-
     def column(place: int) -> SharedArray:
-        at = order.index(place)
-
         def words(shares: HiddenShares) -> Any:
-            table = np.frombuffer(shares.words, np.uint64).reshape(bins, len(order))
-            return nothing(Shares(np.ascontiguousarray(table[:, at])))
+            table = np.frombuffer(shares.words, np.uint64).reshape(bins, len(columns))
+            return nothing(Shares(np.ascontiguousarray(table[:, place])))
 
-        limits = bounds[place].either(Bounds(0, 0))
-        return SharedArray(
-            program, (bins,), kinds[place], limits, Deferred((node,), words), columns[place].name
-        )
+        what = columns[place]
+        limits = what.bounds.either(Bounds(0, 0))
+        return SharedArray(session, (bins,), what.kind, limits, Deferred((node,), words), what.name)
 
-    shared = SharedArray(program, (bins,), BOOLEAN, Bounds(0, 1), Deferred((node,), matched), "who matched")
+    shared = SharedArray(session, (bins,), BOOLEAN, Bounds(0, 1), Deferred((node,), matched), "who matched")
     return Joined(shared, tuple(column(place) for place in range(len(columns))))
 
 

@@ -153,6 +153,13 @@ class Session(Program):
         node = Deferred((), lambda: protocol.share(owner, words, stored, bits=kind == BOOLEAN))
         return SharedArray(self, shape, kind, bounds, node, name)
 
+    def work(self, *arrays: SharedArray) -> None:
+        """Works arrays out now, without opening them; what only they need is let go, so that memory stays bounded."""
+        for array in arrays:
+            self.own(array)
+        with np.errstate(over="ignore"):
+            self.links.run(self._work([array.node for array in arrays]))
+
     def open(self, *arrays: SharedArray, to: int | Sequence[int] | None = None) -> Any:
         """Works out arrays and opens them, to all parties or to those named.
 

@@ -171,10 +171,10 @@ def _check_outputs(plan: Plan, flows: dict[str, Flow]) -> None:
 
 
 def _check_consumed_once(plan: Plan, flows: dict[str, Flow]) -> None:
-    """Each input and each local edge flows into exactly one operator; a joint edge only into outputs."""
+    """Each input and each local or shared edge flows into exactly one operator; what is in clear only into outputs."""
     taken = Counter(name for op in plan.operators for name in op.inputs)
     for name, flow in flows.items():
-        expected = 1 if flow.owner is not None else 0
+        expected = 1 if flow.owner is not None or flow.shared else 0
         if taken[name] != expected:
             raise _fail(f"uses {name} {taken[name]} times instead of {expected}")
 
@@ -245,8 +245,13 @@ def check(document: Any, agreements: Mapping[str, Any]) -> Derivation:
     _check_outputs(plan, flows)
     _check_roles(plan)
     joint = [op for op in plan.operators if op.protocol is not None]
-    if len(joint) != 1:
-        raise _fail(f"has {len(joint)} joint operators; this version checks plans with one")
+    # Shares that nobody sees pass from one joint operator to the next; only the last gives anything.
+    ends = [op.id for op in joint if not flows[op.id].shared]
+    if len(ends) != 1:
+        raise _fail(
+            f"has {len(ends)} joint operators whose results are seen; this version checks plans with one"
+        )
+    last = flows[ends[0]]
     if (plan.shape == "service") != (plan.function in ("echo", "script", "query", "query_totals")):
         raise _fail(f"has the shape {plan.shape}, which {plan.function} does not have")
     return Derivation(
@@ -260,8 +265,8 @@ def check(document: Any, agreements: Mapping[str, Any]) -> Derivation:
         edges={op.id: op.edge for op in plan.operators},
         keysets={f.inputs[0]: f.keyset for f in flows.values() if f.keyset is not None},
         releases=_releases(flows),
-        block_calls=flows[joint[0].id].block_calls,
-        consent=flows[joint[0].id].consent,
-        declares_hits=flows[joint[0].id].declares_hits,
-        variant=flows[joint[0].id].variant,
+        block_calls=last.block_calls,
+        consent=last.consent,
+        declares_hits=last.declares_hits,
+        variant=last.variant,
     )

@@ -13,6 +13,7 @@ from atoll.crypto.suite import digest
 from atoll.disclosure import Assumption, Security, Statement
 from atoll.errors import AtollError
 from atoll.plan.model import Edge, InputColumn, Operator, Plan, Visibility
+from atoll.plan.shared import SharedColumn
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,16 @@ class Total:
 
 
 @dataclass(frozen=True)
+class Side:
+    """One of the tables behind a shared edge: its input, owner, asset, and key columns."""
+
+    input: str
+    owner: str
+    asset: str | None
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Flow:
     """The derived state of an edge.
 
@@ -70,6 +81,11 @@ class Flow:
         declares_hits: whether the asker declares its hits to the other party.
         variant: of a join, the variant that every grant must name under its bounds; None where none need.
         delivers: for each receiver of a joint step, the columns that may stand in its output.
+        shared: of a shared edge, its columns.
+        sides: of a shared edge, the tables that it comes from.
+        most_rows: of shared rows, how many matched at most; None where they are added up.
+        unique_rows: of a shared edge, whether each key stands on one row, so that rows are subjects.
+        histograms: of shared totals, names of the columns of each histogram.
     """
 
     edge: Edge
@@ -90,6 +106,11 @@ class Flow:
     declares_hits: bool = False
     variant: JoinVariant | None = None
     delivers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    shared: tuple[SharedColumn, ...] = ()
+    sides: tuple[Side, ...] = ()
+    most_rows: int | None = None
+    unique_rows: bool = False
+    histograms: tuple[tuple[str, ...], ...] = ()
 
     def column(self, name: str, step: str) -> InputColumn:
         """The column of that name; `E_PLAN` if the edge has none."""
@@ -169,3 +190,17 @@ def only_source(op: Operator, sources: tuple[Flow, ...], *, raw: bool = False) -
 def clear(*keys: str) -> Visibility:
     """In clear at these parties."""
     return Visibility(clear=tuple(sorted(set(keys))))
+
+
+def among(*keys: str) -> Visibility:
+    """Shared among these parties, none of whom sees it."""
+    return Visibility(shared=tuple(sorted(set(keys))))
+
+
+def only_shared(op: Operator, sources: tuple[Flow, ...], *, rows: bool) -> Flow:
+    """The single shared edge that flows into an operator at the parties that hold it: of rows, or of totals."""
+    if len(sources) != 1 or not sources[0].shared or (sources[0].most_rows is not None) != rows:
+        raise wrong(op.id, f"takes exactly one shared edge of {'rows' if rows else 'totals'}")
+    if tuple(sorted(op.at)) != sources[0].edge.visibility.shared:
+        raise wrong(op.id, "stands at other parties than those that hold its shares")
+    return sources[0]

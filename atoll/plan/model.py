@@ -109,7 +109,7 @@ class Visibility(Document):
 class Edge(Document):
     """What leaves an operator: type, column names, row bound (text, null if unbounded), visibility."""
 
-    type: Literal["table", "keys", "membership", "size", "vector", "bytes"]
+    type: Literal["table", "keys", "membership", "size", "vector", "bytes", "shares"]
     columns: Annotated[tuple[Name, ...], Field(max_length=1024)]
     rows: WholeNumber | None
     visibility: Visibility

@@ -24,6 +24,8 @@ ORACLE: frozenset[Kind] = frozenset(
         "multiplicity",
         "matched_count",
         "matched_sum",
+        "matched_moments",
+        "matched_histogram",
         "own_matched_sum",
         "too_few_matched",
     }

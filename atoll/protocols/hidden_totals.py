@@ -314,10 +314,10 @@ class _Run:
         self.bucket_items, self.fit = bucket_items, fit(terms, bucket_items)
         self.words = terms.placer_row + terms.mapper_row
         own = np.frombuffer(payload, "<u8").reshape(given, values)
-        firsts = _firsts(digests, 1 if placer else terms.multiplicity)
+        first = firsts(digests, 1 if placer else terms.multiplicity)
         # With keys that stand once each, the placer's ones count subjects as well as rows.
         if placer or terms.multiplicity > 1:
-            own = np.column_stack([own, np.ones(given, "<u8") if placer else firsts])
+            own = np.column_stack([own, np.ones(given, "<u8") if placer else first])
         fill = stream_bytes(seed, attempt, name, f"{STEP}/rows", _DIGEST * (items - given))
         self.digests = digests + fill
         self.rows = np.concatenate([own, np.zeros((items - given, own.shape[1]), "<u8")])
@@ -385,7 +385,7 @@ class _Run:
         return HiddenTotals(True, subjects, rows, placer[: terms.placer_words], sums)
 
 
-def _firsts(digests: bytes, most: int) -> npt.NDArray[np.uint64]:
+def firsts(digests: bytes, most: int) -> npt.NDArray[np.uint64]:
     """A one at the first row of each key, else a zero; `E_DUPLICATE` if a key stands on more than `most` rows."""
     keys = np.frombuffer(digests, "<u8").reshape(-1, 4)
     if not len(keys):

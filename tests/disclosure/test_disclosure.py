@@ -176,7 +176,7 @@ def test_every_plan_says_what_a_cheating_party_can_do() -> None:
         }
         == QUALIFIERS
     )
-    assert len(get_args(Assumption)) == 10
+    assert len(get_args(Assumption)) == 11
 
 
 def test_a_join_secure_against_cheating_says_what_is_left_to_a_cheat() -> None:

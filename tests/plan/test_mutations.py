@@ -32,6 +32,13 @@ PLANS = {
     "several, the size": lambda: w.intersect_plan(reveal="size", leader="bob"),
     "hidden": lambda: w.hidden_plan(),
     "hidden, for both": lambda: w.hidden_plan(receivers="both", repeated="right", multiplicity=3),
+    "statistics": lambda: w.statistics_plan(),
+    "statistics, for both": lambda: w.statistics_plan(
+        statistics=[{"statistic": "covariance", "columns": ["left.debt", "right.debt"]}],
+        receivers="both",
+        repeated="right",
+        multiplicity=3,
+    ),
     "totals": lambda: w.totals_plan(),
     "echo": lambda: w.echo_plan(),
     "visit": lambda: w.visit_plan(),
@@ -71,7 +78,7 @@ def removed(document: Any, path: tuple[Any, ...]) -> Any:
 
 def expected(plan: Any) -> tuple[dict[str, dict[str, set[str]]], set[tuple[str, str | None, str]]]:
     """Uses and (what, owner, receiver) by a plain reading of the document, for plans with one joint
-    operator.
+    operator, or with one chain of them.
     """
     owner = {i["id"]: i["party"] for i in plan["inputs"]}
     ops = {o["id"]: o for o in plan["operators"]}
@@ -142,6 +149,38 @@ def expected(plan: Any) -> tuple[dict[str, dict[str, set[str]]], set[tuple[str, 
                     told.add(("matched_count", them, me))
                     told |= {("matched_sum", them, me)} if added[theirs] else set()
                     told |= {("own_matched_sum", them, me)} if added[mine] else set()
+        if o["kind"] == "hidden_join/v1":
+            sides = [source(name) for name in o["inputs"]]
+            origins = {}
+            for i, columns, brings in zip(sides, p["keys"], p["brings"], strict=True):
+                for c in columns:
+                    uses[i][c].add("join_key")
+                for b in brings:
+                    counts = b["form"] in ("range", "codes")
+                    tells = {"value": "sum", "range": "histogram", "codes": "histogram"}.get(
+                        b["form"], "moments"
+                    )
+                    origins[b["as"]] = {(i, c, f"matched_{tells}") for c in b["columns"]}
+                    for c in b["columns"]:
+                        uses[i][c].add("group_key" if counts else "aggregate")
+            told |= {("size", owner[sides[1 - n]], owner[sides[n]]) for n in (0, 1)}
+        if o["kind"] == "calculate/v1":
+            for step in p["steps"]:
+                found = set().union(*(origins[name] for name in step["of"]))
+                if step["op"] == "multiply" or any(tells == "matched_moments" for *_, tells in found):
+                    found = {(i, c, "matched_moments") for i, c, _ in found}
+                origins[step["as"]] = found
+        if o["kind"] == "total/v1":
+            added = p["sums"]
+        if o["kind"] == "open/v1":
+            told |= {("guessing", None, k) for k in o["at"]}
+            opens = set().union(*(origins[name] for name in added))
+            for mine, theirs in ((0, 1), (1, 0)):
+                me, them = owner[sides[mine]], owner[sides[theirs]]
+                if me in p["receivers"]:
+                    told |= {(what, them, me) for what in ("matched_count", "too_few_matched")}
+                    told |= {(tells, them, me) for i, _, tells in opens if i == sides[theirs]}
+                    told |= {("own_matched_sum", them, me) for i, *_ in opens if i == sides[mine]}
         if o["kind"] == "group_sum/v1":
             i = source(o["id"])
             for c in p["group"]:

@@ -14,6 +14,7 @@ from atoll.crypto.suite import SigningKey, digest
 from atoll.functions.echo.compile import compile as compile_echo
 from atoll.functions.intersect.compile import compile as compile_intersect
 from atoll.functions.join.compile import compile as compile_join
+from atoll.functions.join_statistics.compile import compile as compile_statistics
 from atoll.functions.join_totals.compile import compile as compile_hidden
 from atoll.functions.query.compile import compile as compile_query
 from atoll.functions.query_totals.compile import compile as compile_lookup_totals
@@ -181,6 +182,27 @@ def hidden_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[
         changes,
     )
     return compile_hidden(
+        request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB, salt=SALT
+    )
+
+
+def statistics_plan(document: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """Statistics over a hidden join of alice's and bob's tables, for alice alone."""
+    request = _request(
+        {
+            "left": {"asset": "loans", "party": "alice", "keys": ["id"]},
+            "right": {"asset": "loans", "party": "bob", "keys": ["id"]},
+            "statistics": [
+                {"statistic": "variance", "columns": ["right.debt"]},
+                {"statistic": "correlation", "columns": ["left.debt", "right.debt"]},
+                {"statistic": "histogram", "columns": ["right.segment"]},
+            ],
+            "minimum_group": 20,
+            "maximum_rows": 100,
+        },
+        changes,
+    )
+    return compile_statistics(
         request, document or terms(), me=ALICE, person="Li Wei", now=NOW, job=JOB, salt=SALT
     )
 

@@ -114,6 +114,27 @@ def test_totals_of_a_hidden_join_come_out_again_at_both(net: Net, look: Any, rec
         assert ("output" in look.codes(found)) == (receivers in (word, "both"))
 
 
+@pytest.mark.parametrize("receivers", ["me", "both"])
+def test_statistics_of_a_hidden_join_come_out_again_at_both(net: Net, look: Any, receivers: str) -> None:
+    people = f"counted_{receivers}"
+    numbers = {"id": [f"s{i}" for i in range(20, 90)], "n": list(range(70))}
+    net.bob.steward.data.add(people, numbers, declaration={"columns": {"n": {"range": ["0", "70"]}}})
+    agreement = net.agreement(
+        {"alice": {"loans": "*"}, "bob": {people: "*"}},
+        functions=["join_statistics"],
+        also_disclose=["own_matched_sum"],
+        replay={"keep_days": 1},
+    )
+    asked = net.alice.analyst.join_statistics(
+        agreement, "loans", people, statistics=["variance(right.n)"], receivers=receivers, on="id",
+        purpose="test", repeated="left", multiplicity=2, maximum_rows=1000,
+    )  # fmt: skip
+    job = look.completed(asked, net.alice, net.bob)
+    for node, word in ((net.alice, "me"), (net.bob, "peer")):
+        found = _agrees(look, node, job)
+        assert ("output" in look.codes(found)) == (receivers in (word, "both"))
+
+
 @pytest.mark.parametrize("how", [{"everyone": True}, {"leader": "bob"}, {"reveal": "size"}], ids=str)
 def test_an_intersection_of_three_comes_out_again_at_all(net: Net, look: Any, how: dict[str, Any]) -> None:
     tables = {"alice": {"loans": "*"}, "bob": {"taxes": "*"}, "carol": {"cases": "*"}}

@@ -536,13 +536,13 @@ def arguments(request: Json) -> list[str]:
             words += [f"--{option}", request[option]] if option in request else []
         if "select" in left:
             words += ["--select", ",".join(left["select"])]
-    elif request["function"] == "join_totals":
+    elif request["function"] in ("join_totals", "join_statistics"):
         left, right = request["left"], request["right"]
         words[0] = "join"
         words += [table(left), table(right)]
         words += ["--left-on", ",".join(left["keys"]), "--right-on", ",".join(right["keys"])]
         added = [f"{side}.{name}" for side in ("left", "right") for name in request[side].get("values", [])]
-        words += ["--aggregate", ",".join(["count", *added])]
+        words += ["--aggregate", ",".join(["count", *added, *map(statistic, request.get("statistics", []))])]
         receivers = request["receivers"]
         words += ["--receivers", receivers if isinstance(receivers, str) else ",".join(receivers)]
         for option in ("repeated", "multiplicity", "minimum_group", "maximum_rows"):
@@ -572,6 +572,12 @@ def arguments(request: Json) -> list[str]:
         words += ["--maximum-bytes", str(request["maximum_bytes"])] if "maximum_bytes" in request else []
         words += ["--block-calls", str(request["block_calls"])] if "block_calls" in request else []
     return [*words, "--purpose", request["purpose"]]
+
+
+def statistic(asked: Json) -> str:
+    """A statistic of a request as the command line has it."""
+    more = asked.get("cuts") or asked.get("codes") or []
+    return f"{asked['statistic']}({','.join([*asked['columns'], *more])})"
 
 
 DRIVERS: tuple[Driver, ...] = (Cli(), Sdk(), Rest())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from atoll_scenario_world import Play, ids, numbers, scenario
@@ -318,3 +320,98 @@ def _(p: Play) -> None:
     job = p.run(_hidden(_amounts(p, also_disclose=[]), left_values=()))
     (row,) = p.do.rows(p.alice, job)
     assert set(row) == {"enough", "matched_keys", "matched_rows", "sum_debt", "mean_debt"}
+
+
+def _statistics(
+    agreement: str, *wanted: str, left: str = "amounts@alice", right: str = "amounts@bob", **how: Any
+) -> dict[str, Any]:
+    options = {"on": "id", "purpose": "test", "maximum_rows": 1000}
+    return requests.join_statistics(agreement, left, right, statistics=wanted, **options | how)
+
+
+def _described(p: Play, **terms: Any) -> str:
+    return _amounts(p, **{"functions": ["join_statistics"], "minimum_group": 10} | terms)
+
+
+@scenario("statistics of what two tables have in common, for both")
+def _(p: Play) -> None:
+    wanted = [
+        "mean(left.debt)",
+        "variance(right.debt)",
+        "covariance(left.debt,right.debt)",
+        "histogram(right.debt,0,20)",
+    ]
+    job = p.run(_statistics(_described(p), *wanted, receivers="both"))
+    until("bob has completed", lambda: p.do.job(p.bob, job)["state"] == "completed")
+    (row,) = p.do.rows(p.alice, job)
+    assert p.do.rows(p.bob, job) == [row]
+    mine, theirs = ([Fraction(text) for text in p.world.book(i)["debt"]] for i in (0, 1))
+    count = len(mine)
+
+    def covariance(x: list[Fraction], y: list[Fraction]) -> Fraction:
+        means = sum(x) / count, sum(y) / count
+        return sum(((a - means[0]) * (b - means[1]) for a, b in zip(x, y, strict=True)), Fraction()) / (
+            count - 1
+        )
+
+    def number(name: str, digits: int) -> Fraction:
+        return Fraction(Decimal(str(row[name]))) - Fraction(1, 2 * 10**digits)
+
+    assert str(row["matched_keys"]) == str(count) == "30"
+    for name, exact, digits in (
+        ("mean_left_debt", sum(mine) / count, 8),
+        ("variance_right_debt", covariance(theirs, theirs), 10),
+        ("covariance_left_debt_right_debt", covariance(mine, theirs), 10),
+    ):
+        assert 0 <= exact - number(name, digits) <= Fraction(1, 10**digits)
+    cells = row["histogram_right_debt"]
+    cells = json.loads(cells) if isinstance(cells, str) else cells
+    # By the declared range nobody owes less than nothing: that cut makes no cell.
+    assert cells == [10, 20]
+    seen = p.do.job(p.alice, job)
+    assert seen["result"] == {"rows": 1, "enough": True}
+    assert any("squares" in line for line in seen["statement"]["en"])
+
+
+@scenario("statistics of too few matches open nothing")
+def _(p: Play) -> None:
+    job = p.run(_statistics(_described(p), "stddev(right.debt)", minimum_group=31))
+    (row,) = p.do.rows(p.alice, job)
+    assert str(row["enough"]).lower() == "false"
+    assert not any(row[name] for name in row if name != "enough")
+
+
+@scenario("statistics below the grants' minimum", error="E_MIN_GROUP")
+def _(p: Play) -> None:
+    p.run(_statistics(_described(p, minimum_group=25), "variance(right.debt)", minimum_group=24))
+
+
+@scenario("statistics that the grants do not name", error="E_POLICY")
+def _(p: Play) -> None:
+    p.run(_statistics(_amounts(p), "variance(right.debt)"))
+
+
+@scenario("statistics of own columns, which the partner's grant does not name", error="E_POLICY", text="bob")
+def _(p: Play) -> None:
+    p.run(_statistics(_described(p, also_disclose=[]), "correlation(left.debt,right.debt)"))
+
+
+@scenario("a histogram where keys repeat", error="E_MIN_GROUP")
+def _(p: Play) -> None:
+    how = {"repeated": "right", "multiplicity": 2}
+    p.do.ask(p.alice, _statistics(_described(p), "histogram(left.debt,5)", **how))
+
+
+@scenario("statistics of a column that is not there", error="E_COLUMN", column="income", text="statistics.0")
+def _(p: Play) -> None:
+    p.do.ask(p.alice, _statistics(_described(p), "variance(right.income)"))
+
+
+@scenario("a histogram without cuts", error="E_FORMAT", column="debt", text="cuts")
+def _(p: Play) -> None:
+    p.do.ask(p.alice, _statistics(_described(p), "histogram(right.debt)"))
+
+
+@scenario("a histogram whose cuts do not rise", error="E_FORMAT", text="in order")
+def _(p: Play) -> None:
+    p.do.ask(p.alice, _statistics(_described(p), "histogram(right.debt,5,1)"))

@@ -79,7 +79,7 @@ def agreement(net: Net) -> str:
     }
     tables = {name: {"loans": uses} for name in NAMES}
     weaker = {"variants": ["semi-honest", "low-communication", "kept"]}
-    functions = ["join", "totals", "intersect", "join_totals"]
+    functions = ["join", "totals", "intersect", "join_totals", "join_statistics"]
     return net.agreement(
         tables | {"bob": {"loans": uses, "odd": uses}},
         join=weaker,
@@ -164,6 +164,34 @@ def test_whole_totals_of_a_hidden_join_show_no_value_and_no_sum(
     (row,) = job.result().arrow().to_pylist()
     assert row["enough"] == ("receivers" in how)
     sums = [sum(ROWS[name]["debt"][:20], Decimal(0)) for name in ("alice", "bob")]
+    sent = capture.take()
+    enough(sent)
+    found = leaks(sent.values(), [*values(), *own_sums("alice"), *own_sums("bob"), *sums])
+    assert found == []
+
+
+@pytest.mark.parametrize("how", [{"receivers": "both"}, {"minimum_group": 21}], ids=str)
+def test_whole_statistics_of_a_hidden_join_show_no_value_and_no_sum(
+    net: Net, agreement: str, capture: Any, leaks: Any, how: dict[str, Any]
+) -> None:
+    """Shares of sums, squares and products travel, and none of them is what it is a share of."""
+    capture.take()
+    wanted = ["variance(left.debt)", "correlation(left.debt, right.debt)"]
+    job = net.alice.analyst.join_statistics(
+        agreement,
+        "loans@alice",
+        "loans@bob",
+        statistics=wanted,
+        on="id",
+        purpose="test",
+        maximum_rows=1000,
+        **how,
+    )
+    everything_said(job, net)
+    (row,) = job.result().arrow().to_pylist()
+    assert row["enough"] == ("receivers" in how)
+    debts = [ROWS[name]["debt"][:20] for name in ("alice", "bob")]
+    sums = [sum(d, Decimal(0)) for d in debts] + [sum((x * x for x in d), Decimal(0)) for d in debts]
     sent = capture.take()
     enough(sent)
     found = leaks(sent.values(), [*values(), *own_sums("alice"), *own_sums("bob"), *sums])

@@ -16,13 +16,19 @@ from atoll.functions.context import Channel, Context, LocalInput, Outcome
 from atoll.functions.join import budget, kept, on_disk
 from atoll.functions.join.keys import FiledKeys, PreparedKeys, cache_name, load_keys, open_keys
 from atoll.functions.join.pairs import expand
-from atoll.plan.operators import hidden_totals, kept_psi, psi, star_psi
+from atoll.plan.operators import hidden_join, hidden_totals, kept_psi, psi, star_psi
 from atoll.protocols import ecdh_psi, vole_psi
 from atoll.protocols.ecdh_psi import Intersection
 from atoll.protocols.rows import rows_in_order
 
-_JOINS = (psi.RULE.kind, kept_psi.RULE.kind, star_psi.RULE.kind, hidden_totals.RULE.kind)
-KEYED = ("join", "intersect", "join_totals")
+_JOINS = (
+    psi.RULE.kind,
+    kept_psi.RULE.kind,
+    star_psi.RULE.kind,
+    hidden_totals.RULE.kind,
+    hidden_join.RULE.kind,
+)
+KEYED = ("join", "intersect", "join_totals", "join_statistics")
 """Functions that need the keys of tables prepared."""
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from atoll.agreements import Agreement, Asset
+from atoll.agreements import Asset
 from atoll.crypto.document import Document, Name
 from atoll.errors import AtollError
 from atoll.functions import compiling
@@ -55,29 +55,13 @@ class Request(compiling.Request):
     shape: OneRun = "one-shot"
 
 
-def _assets(request: Request, agreement: Agreement) -> tuple[Asset, Asset]:
-    left, right = find_pair(request, agreement)
-    if (request.repeated is None) != (request.multiplicity == 1):
+def check_multiplicity(repeated: str | None, multiplicity: int) -> None:
+    """`E_FORMAT` unless a side is named just where its keys may stand on several rows."""
+    if (repeated is None) != (multiplicity == 1):
         raise AtollError(
             "E_FORMAT",
             "multiplicity: name the side whose keys are repeated, and on how many rows a key may stand (2 to 1000).",
         )
-    return left, right
-
-
-def _minimum_group(request: Request, assets: tuple[Asset, Asset]) -> int:
-    """What the request says, else the largest minimum group that either owner's grant to the other asks for: also who
-    receives nothing learns whether there are enough.
-    """
-    asked = [
-        grant.minimum_group
-        for asset in assets
-        for grant in asset.grants
-        if {one.host for one in assets} & set(grant.to)
-        and request.purpose in grant.purposes
-        and FUNCTION in grant.functions
-    ]
-    return request.minimum_group or max(asked, default=1)
 
 
 def _values(side: Side, other: Side, asset: Asset, name: str) -> list[Json]:
@@ -137,10 +121,11 @@ def compile(
     """
     wanted = Request.parse(request, what="request")
     terms = compiling.open_agreement(agreement, wanted)
-    assets = _assets(wanted, terms)
+    assets = find_pair(wanted, terms)
+    check_multiplicity(wanted.repeated, wanted.multiplicity)
     hosts = [asset.host for asset in assets]
     receivers = choose_receivers(wanted.receivers, terms, me, (hosts[0], hosts[1]))
-    group = _minimum_group(wanted, assets)
+    group = compiling.minimum_group(wanted.minimum_group, wanted.purpose, FUNCTION, assets)
     values = [
         _values(wanted.left, wanted.right, assets[0], "left"),
         _values(wanted.right, wanted.left, assets[1], "right"),

@@ -24,7 +24,7 @@ MEAN_DIGITS = 6
 _EXACT = Exact(prec=60, rounding=ROUND_HALF_EVEN)
 
 
-def _rows(
+def own_rows(
     context: Context, keys: PreparedKeys, parameters: dict[str, Any], step: str
 ) -> np.ndarray[Any, Any]:
     """Numbers of the own rows that have a key; `E_DUPLICATE`, `E_RANGE` for more than the plan allows."""
@@ -84,7 +84,7 @@ def _input(
 ) -> tuple[bytes, bytes]:
     """Digests and values of the own rows that have a key."""
     parameters, step = joint["parameters"], joint["id"]
-    rows = _rows(context, keys, parameters, step)
+    rows = own_rows(context, keys, parameters, step)
     values = parameters["values"][number]
     payload = b""
     if values:

@@ -139,6 +139,17 @@ def rerun(node: Here, job: str) -> dict[str, Any]:
     return node.jobs.rerun(job)
 
 
+def _flat(table: pa.Table) -> pa.Table:
+    """The table with lists as JSON text, which a cell of a CSV can hold."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            texts = [
+                None if value is None else json.dumps(value) for value in table.column(place).to_pylist()
+            ]
+            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
+    return table
+
+
 @router.on("GET", "/jobs/{job}/result", "analyst", response_class=Response)
 def result(request: Request, node: Here, job: str) -> Response:
     """The result as an Arrow IPC file, or as CSV where the Accept header asks for text/csv."""
@@ -147,7 +158,7 @@ def result(request: Request, node: Here, job: str) -> Response:
         return FileResponse(path, media_type="application/vnd.apache.arrow.file", filename=f"{job}.arrow")
     with pa.memory_map(str(path)) as source:
         sink = pa.BufferOutputStream()
-        pc.write_csv(pa.ipc.open_file(source).read_all(), sink)
+        pc.write_csv(_flat(pa.ipc.open_file(source).read_all()), sink)
     return Response(sink.getvalue().to_pybytes(), media_type="text/csv; charset=utf-8")
 
 

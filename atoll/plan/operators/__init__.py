@@ -5,18 +5,23 @@ Each operator is one file: its parameters, the edge that it derives, and its two
 
 from atoll.plan.flow import Rule
 from atoll.plan.operators import (
+    calculate,
     echo,
     group_sum,
+    hidden_join,
     hidden_totals,
     kept_psi,
     lookup,
     lookup_totals,
     masked_sum,
     normalise,
+    open,
     psi,
     read,
     star_psi,
+    total,
     visit,
+    withhold,
 )
 
 OPERATORS: dict[str, Rule] = {
@@ -28,6 +33,11 @@ OPERATORS: dict[str, Rule] = {
         kept_psi,
         star_psi,
         hidden_totals,
+        hidden_join,
+        calculate,
+        total,
+        withhold,
+        open,
         group_sum,
         masked_sum,
         echo,

@@ -1,0 +1,179 @@
+"""The worker's side of statistics over a hidden join: own keys and values in, totals out, statistics from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from atoll import mpc
+from atoll.data.read import read
+from atoll.errors import AtollError
+from atoll.functions.context import Context, LocalInput, Outcome
+from atoll.functions.join.keys import PreparedKeys
+from atoll.functions.join.run import key_sides, own_keys
+from atoll.functions.join_statistics.join import Sizes, brought
+from atoll.functions.join_statistics.program import check_operators, program
+from atoll.functions.join_statistics.results import table
+from atoll.functions.join_totals.run import own_rows
+from atoll.functions.values import check_values, words
+from atoll.plan.operators.hidden_join import Brought
+from atoll.protocols import buckets
+from atoll.protocols.coin import fields, toss
+from atoll.protocols.hidden_totals import firsts
+
+Json = dict[str, Any]
+U64 = npt.NDArray[np.uint64]
+STEP = "join-statistics"
+
+
+class _Rows:
+    """This party's rows that have a key, in buckets that a coin of both placed."""
+
+    def __init__(
+        self, context: Context, digests: bytes, rows: U64, sizes: Sizes, key: bytes, me: int
+    ) -> None:
+        placer = me == sizes.unique
+        self._capacity = sizes.fit.placer_items if placer else sizes.fit.mapper_items
+        self._context, self._rows = context, rows
+        self._buckets = buckets.Buckets(
+            digests,
+            None,
+            key=key,
+            buckets=sizes.fit.buckets,
+            capacity=self._capacity,
+            threads=context.threads,
+        )
+
+    def bucket(self, number: int) -> tuple[bytes, U64]:
+        """Digests and words of a bucket; fillers bring zeros."""
+        context = self._context
+        found = self._buckets.take(number, seed=context.seed, attempt=context.attempt, name=STEP)
+        rows = np.zeros((len(found.digests) // 32, self._rows.shape[1]), np.uint64)
+        rows[: len(found.items)] = self._rows[found.items]
+        return found.digests, rows
+
+
+def _numbers(context: Context, local: LocalInput, wanted: list[Brought], step: str) -> dict[str, U64]:
+    """The number columns that are brought, in units, by name; `E_RANGE` for a value that the plan does not allow."""
+    values: dict[str, Json] = {}
+    for one in wanted:
+        for name, scale, bounds in zip(one.columns, one.scales, one.ranges, strict=False):
+            values[name] = {"column": name, "scale": scale, "range": list(bounds)}
+    if not values:
+        return {}
+    check_values(local, list(values.values()), list(values), step, context.me)
+    found = words(local, list(values.values()), step, context.me)
+    return {name: found[:, place] for place, name in enumerate(values)}
+
+
+def _codes(local: LocalInput, name: str) -> pa.ChunkedArray:
+    """A column's codes as text; a missing one is none."""
+    batches = [pc.cast(batch.column(name), pa.string()) for batch in read(local.data, [name])]
+    return pa.chunked_array(batches, pa.string())
+
+
+def _one(what: Brought, numbers: dict[str, U64], local: LocalInput, codes: dict[str, Any]) -> U64:
+    """What each row brings."""
+    name = what.columns[0]
+    if what.form == "codes":
+        if name not in codes:
+            codes[name] = _codes(local, name)
+        found = pc.is_in(codes[name], pa.array(what.codes, pa.string())).to_numpy(zero_copy_only=False)
+        return np.asarray(~found if what.other else found, np.uint64)
+    units = numbers[name].view(np.int64)
+    if what.form == "range":
+        inside = np.ones(len(units), np.bool_)
+        if what.low is not None:
+            inside &= units >= int(what.low)
+        if what.high is not None:
+            inside &= units < int(what.high)
+        return inside.astype(np.uint64)
+    if what.form == "value":
+        return numbers[name]
+    # Within 2^62 by the ranges that were checked.
+    return (units * numbers[what.columns[-1]].view(np.int64)).view(np.uint64)
+
+
+def _own(
+    context: Context, local: LocalInput, keys: PreparedKeys, joint: Json, me: int, sizes: Sizes
+) -> tuple[bytes, U64]:
+    """Digests and words of the own rows that have a key, row by row."""
+    step = joint["id"]
+    rows = own_rows(context, keys, joint["parameters"], step)
+    wanted = brought(joint, me)
+    numbers = _numbers(context, local, wanted, step)
+    codes: dict[str, pa.ChunkedArray] = {}
+    columns = [_one(one, numbers, local, codes)[rows] for one in wanted]
+    digests = np.frombuffer(keys.digests, "<u8").reshape(-1, 4)[keys.rows[rows]].tobytes()
+    if me == sizes.unique:
+        columns.insert(0, np.ones(len(rows), np.uint64))
+    elif sizes.multiplicity > 1:
+        columns.insert(0, firsts(digests, sizes.multiplicity))
+    out = np.stack(columns, axis=1) if columns else np.empty((len(rows), 0), np.uint64)
+    return digests, np.ascontiguousarray(out, np.uint64)
+
+
+def _sizes(context: Context, joint: Json, sides: list[Json]) -> Sizes:
+    """What both agreed on in the plan and their approvals."""
+    declared = [context.declared_keys[side["input"]] for side in sides]
+    for side, count in zip(sides, declared, strict=True):
+        if count is None:
+            raise AtollError("E_PLAN", f"{side['party']} declared no number of keys", step=joint["id"])
+    unique = next(i for i, side in enumerate(sides) if side["party"] == joint["parameters"]["unique"])
+    return Sizes.of(joint, (declared[0] or 0, declared[1] or 0), unique)
+
+
+def run(context: Context) -> Outcome:
+    """Runs this party's side.
+
+    Raises:
+        AtollError: `E_DUPLICATE` at the party whose keys stand on more rows than the plan says; `E_RANGE` and `E_DATA`
+            at the one whose values are not what the plan says; `E_TOO_LARGE` for tables that are too large; whatever
+            channel and protocol raise.
+    """
+    joint, sides = key_sides(context.plan)
+    operators = [op for op in context.plan["operators"] if op["protocol"] is not None]
+    check_operators(operators)
+    step, parties = joint["id"], [side["party"] for side in sides]
+    me = parties.index(context.me)
+    peer = parties[1 - me]
+    local, keys = own_keys(context, sides[me], step, "sql")
+    sizes = _sizes(context, joint, sides)
+    digests, rows = _own(context, local, keys, joint, me, sizes)
+    meters = {"rows": len(keys.rows), "keys": keys.count}
+    receivers = operators[-1]["parameters"]["receivers"]
+    channel = context.channel(peer, step)
+    agreed = fields(STEP.encode(), context.plan["id"].encode(), repr(sizes).encode())
+    coin = toss(
+        channel, agreed, parties[me].encode(), peer.encode(),
+        seed=context.seed, attempt=context.attempt, name=step, step=STEP,
+    )  # fmt: skip
+    session = mpc.Session(
+        me,
+        {1 - me: channel},
+        context=fields(context.plan["id"].encode(), coin.value),
+        seed=context.seed,
+        attempt=context.attempt,
+        names=parties,
+        threads=context.threads,
+        # A job that was cancelled stops at the next round.
+        progress=lambda done, total: context.progress(0, 1, step),
+    )
+    own = _Rows(context, digests, rows, sizes, coin.value, me)
+    opened = program(
+        session, operators, sizes, own, lambda done, total: context.progress(done, total + 1, step)
+    )
+    session.work(*opened.arrays)
+    if peer in receivers:
+        context.before_open([peer])
+    found = session.open(*opened.arrays, to=[parties.index(party) for party in receivers])
+    context.progress(1, 1, step)
+    if context.me not in receivers:
+        return Outcome(meters=meters)
+    totals = dict(zip(opened.names, (value.item() for value in found), strict=True))
+    result = table(opened.operator, totals)
+    return Outcome(result, 1, meters, {"enough": bool(totals["enough"])})
