@@ -73,18 +73,21 @@ class Cost:
         return self.rounds * delay + self.bytes / parties / rate + self.processor_seconds / cores
 
 
-def estimate(program: Callable[[Any], Any], parties: int = 3, source: Rich | Thin | None = None) -> Cost:
+def estimate(
+    program: Callable[[Any], Any], parties: int = 3, source: Rich | Thin | None = None, *, outside: int = 0
+) -> Cost:
     """The cost of a program, which gets a session whose arrays have no values.
 
     Args:
         program: what `Session` would be handed to; its inputs' values are not looked at, and what opens is zeros.
-        parties: 2 or 3.
+        parties: 2 or 3 that compute.
         source: of two parties, how transfers are made.
+        outside: parties that do not compute.
 
     Raises:
         AtollError: what the program would raise for shapes, kinds and bounds.
     """
-    session, begun = _Dry(parties, source or Rich()), time.process_time()
+    session, begun = _Dry(parties, source or Rich(), outside), time.process_time()
     program(session)
     # What each party does with its own arrays, sorting by what opened above all, was done here once.
     session.meter.ns += parties * (time.process_time() - begun) * 1e9
@@ -201,6 +204,9 @@ class _Paper:
             else np.zeros(shares.shape, np.uint64)
         )
 
+    def mask(self, shape: tuple[int, ...]) -> U64 | None:
+        return _shaped(shape)
+
     def _product(self, sent: int, ns: float) -> Step[None]:
         self._meter.add(sent, ns)
         yield from self._rounds(1)
@@ -312,11 +318,36 @@ class _Paper:
         return self._result(columns.shape)
 
 
+class _PaperDoors:
+    """What crosses between those that compute and those outside, counted."""
+
+    def __init__(self, meter: _Meter, parties: int) -> None:
+        self._meter, self._parties = meter, parties
+
+    def share(self, owner: int, shape: tuple[int, ...]) -> Step[Shares]:
+        # The last share goes to all that hold it: one of two, two of three.
+        size = int(np.prod(shape, dtype=object))
+        self._meter.add((self._parties - 1) * size, 0)
+        yield Exchange()
+        return Shares(_shaped(shape))
+
+    def show(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[None]:
+        self._meter.add(2 * shares.size * len(to), 0)
+        yield Exchange()
+
+
 class _Dry(Session):
     """A session that counts."""
 
-    def __init__(self, parties: int, source: Rich | Thin) -> None:
+    def __init__(self, parties: int, source: Rich | Thin, outside: int) -> None:
         if parties not in (2, 3):
-            raise AtollError("E_FORMAT", f"A session has two or three parties, not {parties}.")
+            raise AtollError("E_FORMAT", f"A session has two or three parties that compute, not {parties}.")
         self.meter = _Meter()
-        self._begin(-1, _Paper(self.meter, parties, source), self.meter, None, 1, lambda done, total: None)
+        setting, doors = _Paper(self.meter, parties, source), _PaperDoors(self.meter, parties)
+        self._begin(parties + outside, setting, doors, None, 1, lambda done, total: None)
+
+    def _agree(self) -> Step[None]:
+        computing = len(self.protocol.everybody)
+        pairs = computing * (self.parties - 1) + (self.parties - computing) * computing
+        self.meter.sent += pairs * self.noted.words().nbytes
+        yield Exchange()
