@@ -248,16 +248,8 @@ class Session(Program):
 
     def _work(self, wanted: Sequence[Deferred]) -> Step[None]:
         """Works out what is wanted and all that it needs."""
-        order = _needed(wanted)
-        users: dict[Deferred, list[Deferred]] = {}
-        waits = {}
-        for node in order:
-            missing = {i for i in node.inputs if not i.done}
-            waits[node] = len(missing)
-            for other in missing:
-                users.setdefault(other, []).append(node)
-        ready = deque(node for node in order if not waits[node])
-        side, finished = Side(), 0
+        ready, waits, users = _plan(wanted)
+        side, finished, total = Side(), 0, len(ready) + len(waits)
 
         def finish(node: Deferred, value: Any) -> None:
             nonlocal finished
@@ -266,15 +258,37 @@ class Session(Program):
             for user in users.pop(node, ()):
                 waits[user] -= 1
                 if not waits[user]:
+                    del waits[user]
                     ready.append(user)
 
+        def start(node: Deferred) -> None:
+            side.start(node.begin(), partial(finish, node))
+
+        # No node is named here: a value that nobody waits for any more is let go while the rest is worked out.
         while ready or side:
             while ready:
-                node = ready.popleft()
-                side.start(node.begin(), partial(finish, node))
+                start(ready.popleft())
             if side:
                 yield from side.round()
-                self._progress(finished, len(order))
+                self._progress(finished, total)
+
+
+def _plan(
+    wanted: Sequence[Deferred],
+) -> tuple[deque[Deferred], dict[Deferred, int], dict[Deferred, list[Deferred]]]:
+    """What can begin, for how many inputs each of the others waits, and who waits for an input."""
+    users: dict[Deferred, list[Deferred]] = {}
+    waits: dict[Deferred, int] = {}
+    ready: deque[Deferred] = deque()
+    for node in _needed(wanted):
+        missing = {i for i in node.inputs if not i.done}
+        if missing:
+            waits[node] = len(missing)
+        else:
+            ready.append(node)
+        for other in missing:
+            users.setdefault(other, []).append(node)
+    return ready, waits, users
 
 
 def _needed(wanted: Sequence[Deferred]) -> list[Deferred]:
