@@ -73,7 +73,8 @@ class Words(np.ndarray[Any, np.dtype[np.uint64]]):
         return self._counted(found)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._part(super().__getitem__(index))
+        found = np.asarray(self)[index]
+        return self._same(found.shape) if np.may_share_memory(found, self) else self._counted(found)
 
     def __setitem__(self, index: Any, values: Any) -> None:
         """Nothing: there are no values."""
@@ -96,11 +97,6 @@ class Words(np.ndarray[Any, np.dtype[np.uint64]]):
         part = _view(np.broadcast_to(np.uint64(0), shape))
         part.memory, part.whole = self.memory, _whole(self)
         return part
-
-    def _part(self, found: Any) -> Any:
-        if isinstance(found, Words) and found.base is None:
-            return self._new(found.shape)
-        return found
 
     def _new(self, shape: tuple[int, ...]) -> Any:
         return np.zeros(shape, np.uint64) if self.memory is None else self.memory.words(shape)
