@@ -1,29 +1,41 @@
 """Shared arrays by the engine alone: two or three processes on loopback, one operation after the other.
 
     python benchmarks/arrays.py [--parties 3] [--operations multiply,less,sort] [--repeats 3] [--scale 1]
-                                [--source rich] [--field 2]
+                                [--source rich] [--field 2] [--shape 100mbit,10ms]
 
 Every operation is measured from shared inputs to one opened element of the result (opening more is not the operation),
 warm: a run before the first is not counted. Triples and transfers of two parties are made within it, unless those left
 over from the run before suffice. `cpu s` is that of all parties, `MB` what they sent in all, `party MB` the peak of the
-largest. Results are compared with NumPy's. No node, no TLS, no receipt. `--scale` divides
-all sizes.
+largest, `paper` columns are `mpc.estimate`'s with this machine's factors. Results are compared with NumPy's. No node, no
+TLS, no receipt. `--scale` divides all sizes. `--shape` runs two parties in network namespaces with a link of that rate
+and delay a direction (root, Linux).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from harness.arrays_party import OPERATIONS
 from harness.parties import free_ports, run
 from harness.report import Report, Row, parser
+from harness.shape import Link, rate_and_delay, shaped
+
+from atoll import mpc
 
 PARTY = Path(__file__).resolve().parent / "harness" / "arrays_party.py"
-COLUMNS = ["operation", "elements", "wall s", "cpu s", "MB", "rounds", "party MB"]
+COLUMNS = [
+    "operation", "elements", "wall s", "cpu s", "MB", "rounds", "party MB",
+    "paper s", "paper cpu s", "paper MB", "paper party MB",
+]  # fmt: skip
+# Of loopback, where bytes cost processor time alone.
+LOOPBACK = (1e10, 0.0)
 
 
 @dataclass(frozen=True)
@@ -35,12 +47,47 @@ class Setting:
     field: int = 2
 
 
-def measure(name: str, size: int, repeats: int, folder: Path, setting: Setting) -> list[Row]:
+def paper(name: str, size: int, setting: Setting, machine: mpc.Machine, shape: str | None) -> Row:
+    """What an estimate says of one operation, without its inputs."""
+    operation = OPERATIONS[name]
+    plain = operation.inputs(np.random.default_rng(7), size)
+    source = {None: None, "rich": mpc.Rich(setting.field), "thin": mpc.Thin()}[setting.source]
+
+    def program(session: Any, *, whole: bool = True) -> None:
+        shared = [
+            session.share(None, owner % setting.parties, values.shape, low=low, high=high, kind=kind)
+            for owner, (values, low, high, kind) in enumerate(plain)
+        ]
+        session.open(*(array.ravel()[:1] for array in shared))
+        if whole:
+            session.open(operation.work(*shared).ravel()[:1])
+
+    costs = [
+        mpc.estimate(
+            lambda session, w=whole: program(session, whole=w), setting.parties, source, machine=machine
+        )
+        for whole in (True, False)
+    ]
+    rate, delay = rate_and_delay(shape) if shape else LOOPBACK
+    seconds = [cost.seconds(rate=rate, delay=delay, cores=os.cpu_count() or 1) for cost in costs]
+    return {
+        "paper s": seconds[0] - seconds[1],
+        "paper cpu s": costs[0].processor_seconds - costs[1].processor_seconds,
+        "paper MB": (costs[0].bytes - costs[1].bytes) / 1e6,
+        "paper party MB": costs[0].memory_bytes / 1e6,
+    }
+
+
+def measure(name: str, size: int, repeats: int, folder: Path, setting: Setting, link: Link) -> list[Row]:
     """Runs of one operation by new processes."""
     pairs = [f"{i}-{j}" for i in range(setting.parties) for j in range(i + 1, setting.parties)]
-    addresses = {pair: ["127.0.0.1", port] for pair, port in zip(pairs, free_ports(len(pairs)), strict=True)}
+    addresses = {pair: [link.host, port] for pair, port in zip(pairs, free_ports(len(pairs)), strict=True)}
     task = {"operation": name, "size": size, "repeats": repeats, "addresses": addresses, **asdict(setting)}
-    commands = [[sys.executable, str(PARTY), json.dumps({**task, "me": me})] for me in range(setting.parties)]
+    prefixes = [*link.prefixes, []]
+    commands = [
+        [*prefixes[me], sys.executable, str(PARTY), json.dumps({**task, "me": me})]
+        for me in range(setting.parties)
+    ]
     group = run(commands, folder)
     results = [life.result["runs"] for life in group.lives]
     rows = []
@@ -69,14 +116,21 @@ def main() -> None:
     arguments.add_argument("--operations", default=",".join(OPERATIONS))
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--scale", type=int, default=1, help="divides all sizes")
+    arguments.add_argument(
+        "--shape", default=None, help="RATE,DELAY of the link of two parties: 100mbit,10ms"
+    )
     options = arguments.parse_args()
+    if options.shape and options.parties != 2:
+        arguments.error("a shaped link is one of two parties")
     setting = Setting(options.parties, options.source if options.parties == 2 else None, options.field)
     report = Report("arrays", COLUMNS)
-    with tempfile.TemporaryDirectory() as work:
+    machine = mpc.calibrate()
+    with tempfile.TemporaryDirectory() as work, shaped(options.shape) as link:
         for name in options.operations.split(","):
             size = max(1, OPERATIONS[name].size // options.scale)
-            rows = iter(measure(name, size, options.repeats, Path(work), setting))
-            report.repeat(options.repeats, lambda _, rows=rows: next(rows))
+            said = paper(name, size, setting, machine, options.shape)
+            rows = iter(measure(name, size, options.repeats, Path(work), setting, link))
+            report.repeat(options.repeats, lambda _, rows=rows, said=said: next(rows) | said)
 
 
 if __name__ == "__main__":

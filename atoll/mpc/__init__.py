@@ -7,6 +7,7 @@ from atoll.mpc.array import SharedArray
 from atoll.mpc.cost import Cost, estimate
 from atoll.mpc.joining import Given, Joined, hidden_join
 from atoll.mpc.kinds import BOOLEAN, Kind, decimal, real
+from atoll.mpc.machine import Machine, calibrate
 from atoll.mpc.session import Session
 from atoll.mpc.sorting import compacted, group_sums, ordered, public_group_sums, segmented_cumsum, shuffled
 
@@ -16,10 +17,12 @@ __all__ = [
     "Given",
     "Joined",
     "Kind",
+    "Machine",
     "Rich",
     "Session",
     "SharedArray",
     "Thin",
+    "calibrate",
     "compacted",
     "decimal",
     "estimate",

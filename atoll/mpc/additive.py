@@ -131,6 +131,10 @@ class Additive:
         missing = got[self.other].reshape(own.shape)
         return own ^ missing if bits else own + missing
 
+    def mask(self, shape: tuple[int, ...]) -> U64 | None:
+        """Words of the common stream."""
+        return self._common.before(shape)
+
     # Products.
 
     def product(self, x: Shares, y: Shares) -> Step[Shares]:

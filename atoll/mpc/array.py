@@ -56,6 +56,7 @@ class SharedArray:
         bounds: least and largest number of units.
         node: the value, once it is worked out.
         name: what errors call it.
+        number: its place among the arrays of the program.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -65,6 +66,8 @@ class SharedArray:
     ) -> None:
         self.program, self.shape, self.kind, self.bounds = program, shape, kind, bounds
         self.node, self.name = node, name
+        self.number = program.noted.array()
+        program.noted.note(shape, kind, bounds)
         self.as_numbers: SharedArray | None = None
 
     @property

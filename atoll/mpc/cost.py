@@ -1,8 +1,7 @@
-"""What a program will cost, before it runs: rounds, bytes, seconds.
+"""What a program will cost, before it runs: rounds, bytes, seconds, memory.
 
 The program is run on arrays that have shapes, kinds and bounds but no values, in a setting that counts what every step
-would send. Rounds and bytes are those of a run; a sort, whose rounds depend on chance, is played with random
-comparisons.
+would send. Rounds and bytes are those of a run; a sort, whose rounds depend on chance, is played with a random order.
 """
 
 from __future__ import annotations
@@ -18,6 +17,9 @@ from atoll.crypto.circuit import HiddenShares, HiddenSide, circuit_sizes
 from atoll.crypto.triples import Rich, Thin, matrix_bytes
 from atoll.errors import AtollError
 from atoll.mpc.additive import by_triples, row_blocks
+from atoll.mpc.array import SharedArray
+from atoll.mpc.machine import Machine
+from atoll.mpc.paper import Memory
 from atoll.mpc.rounds import U64, Exchange, Step, T
 from atoll.mpc.session import Session
 from atoll.mpc.shares import Shares
@@ -41,6 +43,14 @@ _MATRIX_SET_UP: Final = 190_600
 # Of an entry of a left matrix that is transformed, and of a byte that is encrypted, multiplied and opened.
 _TRANSFORM_NS, _ENCRYPTED_BYTE_NS = 55.0, 28.0
 _TRANSFER_SET_UP: Final = 17_000
+# Of an input at its owner, and of a byte of memory that a process never had before.
+_ENCODE_NS, _FRESH_NS = 25.0, 0.2
+# Bytes of a party: Python and libraries, machines that make triples, what they hold beside a triple or transfer.
+_PROCESS_BYTES, _MACHINE_BYTES = 75e6, 10e6
+_BIT_BYTES, _WORD_BYTES, _TRANSFER_BYTES = 0.375, 24.0, 12.0
+_LEFT_BYTES, _MOST_LEFT_BYTES = 24.0, 2.0**30
+# Words of a party that a step holds beside its inputs, for each of them.
+_MULTIPLIED, _SCALED_WORDS, _CHOSEN_WORDS = 4.0, 6.0, 8.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,10 @@ class Cost:
         bytes: what all parties send, what is made ahead of need included.
         processor_seconds: of all parties together.
         bits, words, transfers: triples of bits and words, and transfers, that two parties use up.
+        memory_bytes: largest resident memory of a party: Python and its libraries, its own plain inputs, shares that
+            are held at once, what was made ahead of need, the largest step.
+        parties: how many compute.
+        waits: further messages that wait for one another, while what is used up is made.
     """
 
     rounds: int
@@ -60,6 +74,9 @@ class Cost:
     bits: int = 0
     words: int = 0
     transfers: int = 0
+    memory_bytes: float = 0.0
+    parties: int = 3
+    waits: int = 0
 
     def seconds(self, *, delay: float = 0.0, rate: float = 1e9, cores: float = 1.0) -> float:
         """Wall time.
@@ -68,32 +85,41 @@ class Cost:
             delay: seconds that a message takes from one party to another.
             rate: bytes a second that one party can send.
             cores: processors that all parties together have: one a party, or fewer where they share a machine.
+
+        Within a factor of 2 where nothing else runs, with the factors of the machine (`mpc.calibrate`).
         """
-        parties = 2 if self.bits or self.words or self.transfers else 3
-        return self.rounds * delay + self.bytes / parties / rate + self.processor_seconds / cores
+        return (
+            (self.rounds + self.waits) * delay
+            + self.bytes / self.parties / rate
+            + self.processor_seconds / min(cores, self.parties)
+        )
 
 
-def estimate(program: Callable[[Any], Any], parties: int = 3, source: Rich | Thin | None = None) -> Cost:
+def estimate(
+    program: Callable[[Any], Any],
+    parties: int = 3,
+    source: Rich | Thin | None = None,
+    *,
+    outside: int = 0,
+    machine: Machine | None = None,
+) -> Cost:
     """The cost of a program, which gets a session whose arrays have no values.
 
     Args:
         program: what `Session` would be handed to; its inputs' values are not looked at, and what opens is zeros.
-        parties: 2 or 3.
+        parties: 2 or 3 that compute.
         source: of two parties, how transfers are made.
+        outside: parties that do not compute.
+        machine: how fast each party's machine is, of `calibrate`; the one of docs/performance.md by default.
 
     Raises:
         AtollError: what the program would raise for shapes, kinds and bounds.
     """
-    session, begun = _Dry(parties, source or Rich()), time.process_time()
+    session, begun = _Dry(parties, source or Rich(), outside), time.process_time()
     program(session)
     # What each party does with its own arrays, sorting by what opened above all, was done here once.
-    session.meter.ns += parties * (time.process_time() - begun) * 1e9
-    return session.meter.cost()
-
-
-def _shaped(shape: tuple[int, ...]) -> U64:
-    """An array that takes no memory."""
-    return np.broadcast_to(np.uint64(0), shape)
+    own = parties * (time.process_time() - begun) * 1e9
+    return session.meter.cost(machine or Machine(), own)
 
 
 def _entry_ns(columns: int) -> float:
@@ -103,10 +129,23 @@ def _entry_ns(columns: int) -> float:
 class _Meter:
     """Counts in place of sending."""
 
-    def __init__(self) -> None:
-        self.rounds = self.sent = 0
-        self.ns = 0.0
+    def __init__(self, parties: int) -> None:
+        self.parties = parties
+        self.rounds = self.sent = self.waits = self.steps = 0
+        # Nanoseconds of kernels, and of what is made under encryption or by transfers.
+        self.ns = self.bits_ns = self.words_ns = self.encode_ns = 0.0
         self.bits = self.words = self.transfers = 0
+        self.memory = Memory(2 if parties == 3 else 1)
+        self._given: dict[int, float] = {}
+
+    def given(self, owner: int, size: int) -> None:
+        """An input: its owner has the plain numbers, and holds words of them until they are shared."""
+        self.encode_ns += _ENCODE_NS * size
+        before = max(self._given.values(), default=0)
+        self._given[owner] = self._given.get(owner, 0) + 2 * _WORD * size
+        self.memory.hold(max(self._given.values()) - before)
+        # Numbers are rounded and compared before they are words.
+        self.memory.pass_by(_WORD * size)
 
     def run(self, step: Step[T]) -> T:
         """Runs a step to its end; nothing comes."""
@@ -122,12 +161,32 @@ class _Meter:
     def add(self, words: int, ns: float) -> None:
         """Words that all parties send, and processor time beside sending."""
         self.sent += _WORD * words
-        self.ns += ns + _STEP_NS
+        self.ns += ns
+        self.steps += 1
 
-    def cost(self) -> Cost:
-        """What was counted."""
-        ns = self.ns + self.rounds * _ROUND_NS + self.sent * _BYTE_NS
-        return Cost(self.rounds, self.sent, ns / 1e9, self.bits, self.words, self.transfers)
+    def cost(self, machine: Machine, own_ns: float) -> Cost:
+        """What was counted, and what was done here on behalf of all parties."""
+        fresh = self.parties * self.memory.peak * _FRESH_NS
+        ns = (
+            own_ns
+            + self.ns * machine.kernels
+            + self.bits_ns * machine.bits
+            + self.words_ns * machine.words
+            + (self.sent * _BYTE_NS + self.encode_ns + fresh) * machine.copies
+            + (self.rounds * _ROUND_NS + self.steps * _STEP_NS) * machine.calls
+        )
+        memory = _PROCESS_BYTES + self.memory.peak
+        return Cost(
+            self.rounds,
+            self.sent,
+            ns / 1e9,
+            self.bits,
+            self.words,
+            self.transfers,
+            memory,
+            self.parties,
+            self.waits,
+        )
 
 
 class _Paper:
@@ -141,43 +200,70 @@ class _Paper:
         self._work = _THIN_TIMES if isinstance(source, Thin) else 1
         self._bit_bytes = _THIN_BIT_BYTES if isinstance(source, Thin) else 32 / source.field - 0.25
         self._random = np.random.default_rng(0)
-        # What is left over of each batch; of transfers in both directions.
+        # What is left over of each batch, and the memory of the batch; of transfers in both directions.
         self._stock: dict[object, int] = {}
+        self._batches: dict[object, float] = {}
+        self._order = self._random.permutation(1)
 
     @property
     def everybody(self) -> tuple[int, ...]:
         return tuple(range(self._parties))
 
-    def _made(self, kind: object, count: int, batch: int, each_bytes: float, each_ns: float) -> None:
+    def _made(
+        self, kind: object, count: int, batch: int, each_bytes: float, each_ns: float, held: float
+    ) -> None:
         """What is missing is made in batches, as the supply does."""
         missing = count - self._stock.get(kind, 0)
+        meter = self._meter
         if kind not in self._stock and missing > 0:
-            self._meter.sent += _WORD_SET_UP if kind == "words" else _TRANSFER_SET_UP
+            meter.sent += _WORD_SET_UP if kind == "words" else _TRANSFER_SET_UP
+            meter.waits += 2
+            meter.memory.hold(_MACHINE_BYTES)
         if missing > 0:
             made = -(-missing // batch) * batch if kind == "words" else max(missing, batch)
-            self._stock[kind] = self._stock.get(kind, 0) + made
-            self._meter.sent += round(made * each_bytes)
-            self._meter.ns += made * each_ns
+            left = self._stock.get(kind, 0)
+            self._stock[kind] = left + made
+            meter.sent += round(made * each_bytes)
+            meter.waits += 2 if kind == "words" else 1
+            if kind == "words":
+                meter.words_ns += made * each_ns
+            else:
+                meter.bits_ns += made * each_ns
+            # What the machine made, and the stock that it goes to, of which nothing is let go before the next batch.
+            meter.memory.pass_by(2 * held * (left + made))
+            meter.memory.hold(held * (left + made) - self._batches.get(kind, 0.0))
+            self._batches[kind] = held * (left + made)
         self._stock[kind] = self._stock.get(kind, 0) - count
 
     def _bits(self, count: int) -> None:
         self._meter.bits += count
-        self._made("bits", count, BATCH_BITS, self._bit_bytes, _BIT_TRIPLE_NS * self._work)
+        self._made("bits", count, BATCH_BITS, self._bit_bytes, _BIT_TRIPLE_NS * self._work, _BIT_BYTES)
 
     def _words(self, count: int) -> None:
         self._meter.words += count
-        self._made("words", count, BATCH_WORDS, _WORD_TRIPLE_BYTES, _WORD_TRIPLE_NS)
+        self._made("words", count, BATCH_WORDS, _WORD_TRIPLE_BYTES, _WORD_TRIPLE_NS, _WORD_BYTES)
 
     def _transfers(self, sender: int, count: int) -> None:
         self._meter.transfers += count
-        self._made(sender, count, BATCH_TRANSFERS, self._bit_bytes / 2, _TRANSFER_NS * self._work)
+        each = _TRANSFER_NS * self._work
+        self._made(sender, count, BATCH_TRANSFERS, self._bit_bytes / 2, each, _TRANSFER_BYTES)
+
+    def ranks(self, count: int) -> U64:
+        """The order that comparisons of so many rows are played with."""
+        if len(self._order) != count:
+            self._order = self._random.permutation(count)
+        return self._order.view(np.uint64)
 
     def _rounds(self, count: int) -> Step[None]:
         for _ in range(count):
             yield Exchange()
 
     def _result(self, shape: tuple[int, ...]) -> Shares:
-        return Shares(_shaped(shape))
+        return Shares(self._meter.memory.words(shape))
+
+    def _passing(self, words: float) -> None:
+        """Words that a step holds for a moment."""
+        self._meter.memory.pass_by(_WORD * words)
 
     def public(self, words: U64) -> Shares:
         return self._result(words.shape)
@@ -201,6 +287,9 @@ class _Paper:
             else np.zeros(shares.shape, np.uint64)
         )
 
+    def mask(self, shape: tuple[int, ...]) -> U64 | None:
+        return self._meter.memory.words(shape)
+
     def _product(self, sent: int, ns: float) -> Step[None]:
         self._meter.add(sent, ns)
         yield from self._rounds(1)
@@ -208,12 +297,14 @@ class _Paper:
     def product(self, x: Shares, y: Shares) -> Step[Shares]:
         if self._parties == 2:
             self._words(x.size)
+        self._passing(_MULTIPLIED * x.size)
         yield from self._product((3 if self._parties == 3 else 4) * x.size, _PRODUCT_NS * x.size)
         return self._result(x.shape)
 
     def both(self, x: Shares, y: Shares) -> Step[Shares]:
         if self._parties == 2:
             self._bits(64 * x.size)
+        self._passing(_MULTIPLIED * x.size)
         yield from self._product((3 if self._parties == 3 else 4) * x.size, _BITS_NS * x.size)
         return self._result(x.shape)
 
@@ -229,10 +320,14 @@ class _Paper:
             for _, part in row_blocks(rows, inner):
                 sent = 2 * (matrix_bytes(part, inner, columns) + _MATRIX_SET_UP)
                 self._meter.sent += sent
-                self._meter.ns += 2 * _TRANSFORM_NS * part * inner + _ENCRYPTED_BYTE_NS * sent
+                self._meter.waits += 4
+                self._meter.words_ns += 2 * _TRANSFORM_NS * part * inner + _ENCRYPTED_BYTE_NS * sent
+                left = min(_LEFT_BYTES * part * inner * columns, _MOST_LEFT_BYTES)
+                self._meter.memory.pass_by(left + 2 * _WORD * part * inner + _MACHINE_BYTES)
         return self._result((rows, columns))
 
     def scaled(self, x: Shares, shift: int) -> Step[Shares]:
+        self._passing(_SCALED_WORDS * x.size)
         if self._parties == 3:
             self._meter.add(8 * x.size, _SCALED_NS * x.size)
             yield from self._rounds(2)
@@ -257,6 +352,7 @@ class _Paper:
     def addends(self, x: Shares, bits: int = 64, *, negated: bool = False) -> Step[tuple[Shares, Shares]]:
         plane = -(-x.size // 64)
         self._meter.ns += _PLANES_NS * x.size
+        self._passing(2 * bits * plane)
         if self._parties == 3:
             self._meter.add(bits * plane, 0)
             yield from self._rounds(1)
@@ -265,11 +361,13 @@ class _Paper:
     def _times(self, count: int) -> Step[None]:
         filled = -(-count // 64) * 64
         self._transfers(0, filled)
+        self._passing(_CHOSEN_WORDS * count)
         self._meter.add(filled // 64 + count, _WORDS_NS * count)
         yield from self._rounds(2)
 
     def words(self, b: Shares, count: int) -> Step[Shares]:
         if self._parties == 3:
+            self._passing(_CHOSEN_WORDS * count)
             self._meter.add(4 * count, _WORDS_NS * count)
             yield from self._rounds(2)
         else:
@@ -292,19 +390,21 @@ class _Paper:
             side.placer_items, side.mapper_items, side.multiplicity, side.placer_words, side.mapper_words
         )
         self._meter.sent += sizes.placer_bytes + sizes.mapper_bytes
-        self._meter.ns += _CORRELATION_NS * sizes.values
+        self._meter.words_ns += _CORRELATION_NS * sizes.values
         words = side.placer_words + side.mapper_words
         return HiddenShares(sizes.bins, bytes(-(-sizes.bins // 8)), bytes(8 * sizes.bins * words), None)
 
     def shuffle(self, columns: Shares) -> Step[Shares]:
         rows, width = columns.shape
         if self._parties == 3:
+            self._passing(_MULTIPLIED * rows * width)
             self._meter.add(6 * rows * width, _TURN_NS * rows * width)
             yield from self._rounds(3)
         elif rows > 1 and width:
             levels = (rows - 1).bit_length()
             layers, each = 2 * levels - 1, (1 << levels) // 2 * width
             filled = -(-layers * each // 64) * 64
+            self._passing(2 * filled)
             for owner in range(2):
                 self._transfers(1 - owner, filled)
                 self._meter.add(filled // 64 + layers * each, _WORDS_NS * filled)
@@ -312,11 +412,42 @@ class _Paper:
         return self._result(columns.shape)
 
 
+class _PaperDoors:
+    """What crosses between those that compute and those outside, counted."""
+
+    def __init__(self, meter: _Meter, parties: int) -> None:
+        self._meter, self._parties = meter, parties
+
+    def share(self, owner: int, shape: tuple[int, ...]) -> Step[Shares]:
+        # The last share goes to all that hold it: one of two, two of three.
+        size = int(np.prod(shape, dtype=object))
+        self._meter.add((self._parties - 1) * size, 0)
+        yield Exchange()
+        return Shares(self._meter.memory.words(shape))
+
+    def show(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[None]:
+        self._meter.add(2 * shares.size * len(to), 0)
+        yield Exchange()
+
+
 class _Dry(Session):
     """A session that counts."""
 
-    def __init__(self, parties: int, source: Rich | Thin) -> None:
+    def __init__(self, parties: int, source: Rich | Thin, outside: int) -> None:
         if parties not in (2, 3):
-            raise AtollError("E_FORMAT", f"A session has two or three parties, not {parties}.")
-        self.meter = _Meter()
-        self._begin(-1, _Paper(self.meter, parties, source), self.meter, None, 1, lambda done, total: None)
+            raise AtollError("E_FORMAT", f"A session has two or three parties that compute, not {parties}.")
+        self.meter = _Meter(parties)
+        setting, doors = _Paper(self.meter, parties, source), _PaperDoors(self.meter, parties)
+        self._begin(parties + outside, setting, doors, None, 1, lambda done, total: None)
+
+    def share(self, values: Any, owner: int, *arguments: Any, **options: Any) -> SharedArray:
+        """Notes what the owner holds of an input."""
+        array = super().share(None, owner, *arguments, **options)
+        self.meter.given(owner, array.size)
+        return array
+
+    def _agree(self) -> Step[None]:
+        computing = len(self.protocol.everybody)
+        pairs = computing * (self.parties - 1) + (self.parties - computing) * computing
+        self.meter.sent += pairs * self.noted.words().nbytes
+        yield Exchange()

@@ -103,6 +103,12 @@ def hidden_join(
     if session.me in (0, 1):
         own = [(c, k, b) for c, k, b in zip(columns, kinds, bounds, strict=True) if c.owner == session.me]
         digests, payload = _rows(session, keys, sizes[session.me], own)
+    session.noted.note(
+        "hidden join",
+        numbers,
+        unique,
+        [(c.owner, k, b) for c, k, b in zip(columns, kinds, bounds, strict=True)],
+    )
     role: Role = "placer" if session.me == unique else "mapper"
     side = HiddenSide(role, digests, payload, *numbers, context=b"")
     # The unique party's words stand first.

@@ -81,10 +81,12 @@ def made(
     """The array that a step makes of others.
 
     Without `check` its bounds may pass the ring: where nothing but its sign is wanted, or it is taken back again.
+    What `make` closes over is public, and goes into the digest of the program (`atoll.mpc.noted`).
     """
     name = " and ".join(dict.fromkeys(i.name for i in inputs)) or like.name
     if check:
         bounds = bounds.checked(f"A result of {name}")
+    like.program.noted.note(make, [i.number for i in inputs])
     node = Deferred(tuple(i.node for i in inputs), make)
     return type(like)(like.program, shape, kind, bounds, node, name)
 
@@ -391,11 +393,13 @@ def select(condition: SharedArray, x: Operand, y: Operand) -> SharedArray:
     given = [o for o in (x, y) if not isinstance(o, Public)]
     bounds = x.bounds.either(y.bounds)
     if not given:
-        gap, base = _gap(x, y), protocol.public(np.broadcast_to(y.words, shape))  # type: ignore[union-attr]
+        gap, base = _gap(x, y), y.words  # type: ignore[union-attr]
         word = numbers(condition)
-        return made(
-            word, shape, x.kind, bounds, [word], lambda w: nothing(w.changed(lambda a: a * gap) + base)
-        )
+
+        def known(w: Shares) -> Step[Shares]:
+            return nothing(w.changed(lambda a: a * gap) + protocol.public(np.broadcast_to(base, shape)))
+
+        return made(word, shape, x.kind, bounds, [word], known)
     bits = bits_part(condition, shape, lambda b: np.broadcast_to(b, shape))
 
     def chosen(b: Shares, *shares: Shares) -> Step[Shares]:

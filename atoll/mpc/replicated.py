@@ -123,6 +123,12 @@ class Replicated:
         missing = got[self.before_me].reshape(shares.shape)
         return own ^ after ^ missing if bits else own + after + missing
 
+    def mask(self, shape: tuple[int, ...]) -> U64 | None:
+        """Words that parties 0 and 1 draw alike."""
+        if self.me == 2:
+            return None
+        return self._streams.after(shape) if self.me == 0 else self._streams.before(shape)
+
     # Products.
 
     def _spread(self, part: U64) -> Step[Shares]:

@@ -110,14 +110,22 @@ class Links:
     Args:
         me: this party's number.
         channels: a channel to each other party, by its number. Each carries nothing else meanwhile; one thread sends
-            on it while another receives.
+            on it while another receives, but for the one to `peer`.
         names: what errors call the parties; default "party 0" and so on.
+        peer: of two that compute, the number of the other.
     """
 
-    def __init__(self, me: int, channels: Mapping[int, Channel], names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        me: int,
+        channels: Mapping[int, Channel],
+        names: Sequence[str] | None = None,
+        peer: int | None = None,
+    ) -> None:
         self.me = me
-        self._channels = dict(sorted(channels.items()))
         self._names = names
+        self._peer = peer
+        self._channels = {p: _Named(c, self.name(p)) for p, c in sorted(channels.items())}
         self.rounds = 0
         self.sent = 0
         """Bytes sent so far."""
@@ -134,39 +142,49 @@ class Links:
         """
         step = f"{STEP}/{self.rounds}"
         self.rounds += 1
-        sends = [(p, w) for p, w in exchange.send.items() if w.size]
-        self.sent += sum(words.nbytes for _, words in sends)
-        if len(self._channels) == 1:
-            return self._swap(dict(sends), exchange.expect, step)
+        sends = {p: w for p, w in exchange.send.items() if w.size}
+        self.sent += sum(words.nbytes for words in sends.values())
+        apart = {p: w for p, w in sends.items() if p != self._peer}
         # A message that does not fit a peer's window waits until the peer reads; nobody may wait in a circle.
-        small = sum(words.size for _, words in sends) <= _AT_ONCE
-        workers = [] if small else [self._sender(p, w, step) for p, w in sends]
+        small = sum(words.size for words in apart.values()) <= _AT_ONCE
+        workers = [] if small else [self._sender(p, w, step) for p, w in apart.items()]
         if small:
-            for party, words in sends:
+            for party, words in apart.items():
                 self._send(party, words, step)
-        got = {p: self._receive(p, n, step) for p, n in sorted(exchange.expect.items())}
+        got = {}
+        if self._peer is not None and (self._peer in sends or self._peer in exchange.expect):
+            got[self._peer] = self._swap(sends.get(self._peer), exchange.expect.get(self._peer, 0), step)
+        for party, count in sorted(exchange.expect.items()):
+            if party != self._peer:
+                got[party] = self._receive(party, count, step)
         for worker in workers:
             worker.finish()
-        return got
+        return {party: got[party] for party in exchange.expect}
 
-    def _swap(self, send: dict[int, U64], expect: Mapping[int, int], step: str) -> dict[int, U64]:
-        """A round with the only other party: what can be sent is sent, and what is there is taken."""
-        ((party, channel),) = self._channels.items()
-        out = deque(_pieces(send[party])) if party in send else deque()
-        sizes, pieces = deque(_sizes(expect.get(party, 0))), []
+    def _swap(self, words: U64 | None, expected: int, step: str) -> U64:
+        """A round with the only other party that computes: what can be sent is sent, what is there is taken."""
+        assert self._peer is not None
+        channel = self._channels[self._peer]
+        out = deque() if words is None else deque(_pieces(words))
+        sizes, pieces = deque(_sizes(expected)), []
         while out or sizes:
             if out and channel.writable():
                 channel.send(_as_bytes(out.popleft()), step)
             elif sizes and channel.readable():
-                pieces.append(self._checked(channel.recv(), party, sizes.popleft(), step))
+                pieces.append(self._checked(channel.recv(), self._peer, sizes.popleft(), step))
             else:
                 channel.wait(read=bool(sizes), write=bool(out))
-        return {p: _joined(pieces) for p in expect}
+        return _joined(pieces)
 
     def drive(self, machine: Machine) -> None:
-        """Runs a machine of two parties on the only channel, between two rounds."""
-        ((_, channel),) = self._channels.items()
-        drive(machine, _Counted(channel, self), before_open=_nothing_opens)
+        """Runs a machine of the two parties that compute on their channel, between two rounds."""
+        assert self._peer is not None
+        try:
+            drive(machine, _Counted(self._channels[self._peer], self), before_open=_nothing_opens)
+        except AtollError as error:
+            if error.fault == "peer" and error.party is None:
+                raise _blamed(error, self.name(self._peer)) from error
+            raise
 
     def _sender(self, party: int, words: U64, step: str) -> _Worker:
         return _Worker(lambda: self._send(party, words, step))
@@ -222,6 +240,46 @@ def _joined(pieces: Sequence[U64]) -> U64:
 
 def _nothing_opens() -> None:
     raise AssertionError("what is made ahead of need opens nothing")
+
+
+def _blamed(error: AtollError, party: str) -> AtollError:
+    """The same error, naming the party whose fault it is."""
+    return AtollError(
+        error.code, f"{party}: {error.text}", party=party, step=error.step or STEP, detail=error.detail
+    )
+
+
+class _Named:
+    """A channel whose errors say which party it leads to: `E_PEER_SILENT` where it broke."""
+
+    def __init__(self, channel: Channel, party: str) -> None:
+        self._channel, self._party = channel, party
+
+    def _do(self, act: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return act(*arguments)
+        except AtollError as error:
+            if error.fault != "peer" or error.party is not None:
+                raise
+            raise _blamed(error, self._party) from error
+        except OSError as error:
+            silent = AtollError("E_PEER_SILENT", f"The channel broke: {error or type(error).__name__}.")
+            raise _blamed(silent, self._party) from error
+
+    def send(self, payload: bytes, step: str) -> None:
+        self._do(self._channel.send, payload, step)
+
+    def recv(self) -> bytes:
+        return self._do(self._channel.recv)
+
+    def readable(self) -> bool:
+        return self._do(self._channel.readable)
+
+    def writable(self) -> bool:
+        return self._do(self._channel.writable)
+
+    def wait(self, read: bool, write: bool) -> None:
+        self._do(self._channel.wait, read, write)
 
 
 class _Counted:

@@ -38,7 +38,7 @@ class Setting(Protocol):
 
     @property
     def everybody(self) -> tuple[int, ...]:
-        """All parties that hold shares."""
+        """All parties that compute, and hold shares."""
 
     def public(self, words: U64) -> Shares:
         """Shares of words that everybody knows."""
@@ -50,6 +50,9 @@ class Setting(Protocol):
 
     def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[U64 | None]:
         """The values, for the parties in `to`; `None` for the others."""
+
+    def mask(self, shape: tuple[int, ...]) -> U64 | None:
+        """Uniform words that parties 0 and 1 draw alike, and nobody else; `None` at others."""
 
     def product(self, x: Shares, y: Shares) -> Step[Shares]:
         """Products element by element."""

@@ -57,6 +57,8 @@ def _less(
 def _ranked(protocol: Setting, keys: Shares, spans: Sequence[Bounds]) -> Step[Places]:
     """Places of the rows in ascending order of distinct keys, by quicksort with three pivots; opened to all."""
     count = keys.shape[0]
+    # An estimate has no keys that could be compared: it brings an order.
+    played = protocol.ranks(count) if hasattr(protocol, "ranks") else None
     order = np.arange(count)
     # Segments as starts and sizes; rows of a segment are larger than those of the ones before.
     starts, sizes = np.array([0]), np.array([count])
@@ -66,6 +68,8 @@ def _ranked(protocol: Setting, keys: Shares, spans: Sequence[Bounds]) -> Step[Pl
         pairs = [_all_pairs(starts[small], sizes[small]), _with_pivots(starts[~small], sizes[~small])]
         left, right = (np.concatenate([p[i] for p in pairs]) for i in (0, 1))
         less = yield from _less(protocol, keys, spans, order[left], order[right])
+        if played is not None:
+            less = played[order[left]] < played[order[right]]
         cut = len(pairs[0][0])
         ranks = np.zeros(count, np.int64)
         # In a small segment a row's rank is the number of rows that are less.

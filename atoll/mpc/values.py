@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from atoll.errors import AtollError
+from atoll.mpc.noted import Noted
 from atoll.mpc.rounds import STEP, Step
 from atoll.mpc.setting import Setting
 
@@ -36,11 +37,16 @@ class Deferred:
 
 
 class Program:
-    """What arrays of one computation have in common."""
+    """What arrays of one computation have in common.
+
+    Attributes:
+        noted: what the program did so far, the same at all parties.
+    """
 
     def __init__(self, protocol: Setting, threads: int) -> None:
         self.protocol = protocol
         self.threads = threads
+        self.noted = Noted()
 
     def own(self, array: Any) -> None:
         """`E_FORMAT` unless the array belongs to this computation."""

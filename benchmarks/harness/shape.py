@@ -67,6 +67,20 @@ def _join(name: str, end: str, own: str, other: str) -> None:
     _do(*inside, "link", "set", "lo", "up")
 
 
+def _rate_and_delay(text: str) -> tuple[float, float]:
+    """Bits a second and seconds."""
+    form = re.fullmatch(r"(\d+)(k|m|g|)bit,(\d+)(us|ms|s)", text)
+    if form is None:
+        raise ValueError(f"a link is RATE,DELAY such as 100mbit,10ms, not {text!r}")
+    return int(form[1]) * _RATES[form[2]], int(form[3]) * _DELAYS[form[4]]
+
+
+def rate_and_delay(text: str) -> tuple[float, float]:
+    """Bytes a second of each direction, and seconds that a packet takes; `ValueError` if `text` is none such."""
+    rate, delay = _rate_and_delay(text)
+    return rate / 8, delay
+
+
 @contextmanager
 def shaped(text: str | None) -> Iterator[Link]:
     """The link that `text` describes, `RATE,DELAY` such as `100mbit,10ms`; loopback for None.
@@ -80,14 +94,11 @@ def shaped(text: str | None) -> Iterator[Link]:
     if text is None:
         yield Link([[], []], "127.0.0.1")
         return
-    form = re.fullmatch(r"(\d+)(k|m|g|)bit,(\d+)(us|ms|s)", text)
-    if form is None:
-        raise ValueError(f"a link is RATE,DELAY such as 100mbit,10ms, not {text!r}")
+    rate, delay = _rate_and_delay(text)
     if os.geteuid():
         raise NoShapingError("network namespaces need root")
     if shutil.which("ip") is None:
         raise NoShapingError("not installed: ip (package iproute2)")
-    rate, delay = int(form[1]) * _RATES[form[2]], int(form[3]) * _DELAYS[form[4]]
     names = [f"atoll-bench-{os.getpid()}-{side}" for side in range(2)]
     ends = [f"atb{os.getpid() % 100_000}{side}" for side in "ab"]
     devices: list[int] = []

@@ -13,12 +13,12 @@ from atoll.protocols import memory
 
 
 def channels(
-    seconds: float = 60.0, capacity: int = 8, parties: int = 3
+    seconds: float = 60.0, capacity: int = 8, parties: int = 3, outside: int = 0
 ) -> list[dict[int, memory.MemoryChannel]]:
-    """For each party its channels to the others."""
-    ends: list[dict[int, memory.MemoryChannel]] = [{} for _ in range(parties)]
+    """For each party its channels to the others; those outside have none to each other."""
+    ends: list[dict[int, memory.MemoryChannel]] = [{} for _ in range(parties + outside)]
     for i in range(parties):
-        for j in range(i + 1, parties):
+        for j in range(i + 1, parties + outside):
             ends[i][j], ends[j][i] = memory.pair(capacity, seconds)
     return ends
 
@@ -28,14 +28,35 @@ def run(
     *,
     links: list[dict[int, Any]] | None = None,
     parties: int = 3,
+    outside: int = 0,
     **options: Any,
 ) -> list[Any]:
     """What the program returns at each party; the first error is raised, the others' ends closed before."""
-    links = links or channels(parties=parties)
+    results = ends(program, links=links, parties=parties, outside=outside, **options)
+    errors = [r for r in results if isinstance(r, BaseException)]
+    if errors:
+        # A party whose peer went away says so: what made it go says more.
+        raise next((e for e in errors if getattr(e, "code", "") != "E_PEER_SILENT"), errors[0])
+    return results
+
+
+def ends(
+    program: Callable[[Session], Any],
+    *,
+    links: list[dict[int, Any]] | None = None,
+    parties: int = 3,
+    outside: int = 0,
+    **options: Any,
+) -> list[Any]:
+    """What the program returns or raises at each party, which closes its ends when it raises."""
+    links = links or channels(parties=parties, outside=outside)
 
     def party(me: int) -> Any:
+        own = options if outside == 0 else {"computing": parties, **options}
+        if outside and me >= parties:
+            own = {k: v for k, v in own.items() if k != "source"}
         try:
-            return program(Session(me, links[me], context=b"test", seed=bytes([me + 1]) * 32, **options))
+            return program(Session(me, links[me], context=b"test", seed=bytes([me + 1]) * 32, **own))
         except BaseException:
             for channel in links[me].values():
                 channel.close()
@@ -43,11 +64,7 @@ def run(
 
     with ThreadPoolExecutor(len(links)) as pool:
         futures = [pool.submit(party, me) for me in range(len(links))]
-    errors = [f.exception() for f in futures if f.exception() is not None]
-    if errors:
-        # A party whose peer went away says so: what made it go says more.
-        raise next((e for e in errors if getattr(e, "code", "") != "E_PEER_SILENT"), errors[0])
-    return [f.result() for f in futures]
+    return [f.exception() or f.result() for f in futures]
 
 
 def mine(session: Session, owner: int, values: Any) -> Any:

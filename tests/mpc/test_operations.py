@@ -100,7 +100,7 @@ def test_narrow_bounds_take_fewer_bits_and_no_other_result(bits, parties):
 def test_fewer_bits_send_fewer_bytes():
     def sent(most):
         def party(session):
-            a = session.share(mine(session, 0, np.arange(640) % 3), 0, (640,), low=0, high=most)
+            a = session.share(mine(session, 0, np.arange(6400) % 3), 0, (6400,), low=0, high=most)
             before = session.links.sent
             session.open((a < 1).sum())
             return session.links.sent - before

@@ -97,11 +97,11 @@ def test_a_flipped_bit_corrupts_and_is_not_detected():
 
     honest = run(party)[0]
     links = channels()
-    # Its second message to party 0 is its part of the product.
-    flip = Changed(links[1][0], 2, lambda p: bytes([p[0] ^ 1]) + p[1:])
+    # After the beginning and the digest of the program come its parts of the product.
+    flip = Changed(links[1][0], 3, lambda p: bytes([p[0] ^ 1]) + p[1:])
     links[1][0] = flip
     wrong = run(party, links=links)[0]
-    assert flip.count > 2
+    assert flip.count > 3
     assert (wrong != honest).any()
 
 
