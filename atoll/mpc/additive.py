@@ -28,6 +28,8 @@ from atoll.crypto.stream import check_labels, stream_bytes
 from atoll.crypto.suite import digest, digest_bytes
 from atoll.crypto.triples import MatrixProduct, Rich, Thin, matrix_bytes
 from atoll.errors import AtollError
+from atoll.mpc import circuits
+from atoll.mpc.digits import Comparer
 from atoll.mpc.rounds import STEP, U64, Exchange, Links, Step, nothing, together
 from atoll.mpc.setting import Occasion
 from atoll.mpc.shares import Shares, unpack
@@ -82,6 +84,8 @@ class Additive:
         self._own = Streams(*[self._key(occasion, f"{PROTOCOL}/order")] * 2)
         self._common = links.run(self._begin(occasion, source))
         self.supply = Supply(links, occasion, source, threads)
+        masks = Streams(*[self._key(occasion, f"{PROTOCOL}/masks")] * 2)
+        self._comparer = Comparer(self.me, self.supply, source, masks)
 
     def _key(self, occasion: Occasion, step: str) -> bytes:
         return stream_bytes(occasion.seed, occasion.attempt, occasion.channel, step, KEY_BYTES)
@@ -235,6 +239,27 @@ class Additive:
         mine = planes(-own if negated and self.me == 1 else own, bits)
         pair = (mine, nowhere) if self.me == 0 else (nowhere, mine)
         return nothing((Shares(pair[0]), Shares(pair[1])))
+
+    def negative(self, x: Shares, bits: int = 64) -> Step[Shares]:
+        """Which of x are below zero: the highest bits of both shares, and the carry into them.
+
+        Low bits a and b of the shares carry if a > 2^(bits - 1) - 1 - b: a party's bits against the other's, inverted.
+        """
+        (own,) = x.reshape(-1)
+        mine = planes(own, bits)
+        low = mine[: bits - 1]
+        digits = (bits + 2) // 4
+        found = Shares((yield from self._comparer.compare(low, ~low)))
+        # Its place in what is equal is never read.
+        equal = found.part(slice(digits - 1, None))
+        carry = yield from circuits.carry(self, found.part(slice(0, digits)), equal)
+        return Shares(mine[bits - 1 :]) ^ carry
+
+    def zero(self, x: Shares, bits: int = 64) -> Step[Shares]:
+        """Which of x are zero: where a share is the other one, negated."""
+        (own,) = x.reshape(-1)
+        same = yield from self._comparer.compare(planes(own, bits), planes(-own, bits), equal=True)
+        return (yield from circuits.every(self, Shares(same)))
 
     def words(self, b: Shares, count: int) -> Step[Shares]:
         """Words of 0 or 1 from the first `count` bits of planes: b0 + b1 - 2 b0 b1."""

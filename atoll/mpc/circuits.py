@@ -30,12 +30,16 @@ def negative(protocol: Setting, x: Shares, bits: int = BITS) -> Step[Shares]:
     a, b = yield from protocol.addends(x, bits)
     sums, top = a ^ b, slice(0, bits - 1)
     made = yield from protocol.both(a.part(top), b.part(top))
-    carry = yield from _carry(protocol, made, sums.part(top))
-    return sums.part(slice(bits - 1, bits)) ^ carry
+    carried = yield from carry(protocol, made, sums.part(top))
+    return sums.part(slice(bits - 1, bits)) ^ carried
 
 
-def _carry(protocol: Setting, made: Shares, passed: Shares) -> Step[Shares]:
-    """The carry out of the highest of several planes, where carries are made and passed on; a tree."""
+def carry(protocol: Setting, made: Shares, passed: Shares) -> Step[Shares]:
+    """The carry out of the highest of several planes, where carries are made and passed on; a tree.
+
+    A comparison by digits is the same: less in a digit, or equal in it and less in what is below. The lowest plane of
+    `passed` is never read.
+    """
     while (count := made.shape[0]) > 1:
         even = count - count % 2
         low, high = slice(0, even, 2), slice(1, even, 2)
@@ -56,12 +60,16 @@ def _carry(protocol: Setting, made: Shares, passed: Shares) -> Step[Shares]:
 def zero(protocol: Setting, x: Shares, bits: int = BITS) -> Step[Shares]:
     """One plane: which of x are zero; x lie from 1 - 2^bits to 2^bits - 1."""
     a, b = yield from protocol.addends(x, bits, negated=True)
-    same = inverted(protocol, a ^ b)
-    while (count := same.shape[0]) > 1:
+    return (yield from every(protocol, inverted(protocol, a ^ b)))
+
+
+def every(protocol: Setting, planes: Shares) -> Step[Shares]:
+    """Which numbers have all their bits set; a tree."""
+    while (count := planes.shape[0]) > 1:
         half = count // 2
-        pairs = yield from protocol.both(same.part(slice(0, half)), same.part(slice(half, 2 * half)))
-        same = join([pairs, same.part(slice(2 * half, count))])
-    return same
+        pairs = yield from protocol.both(planes.part(slice(0, half)), planes.part(slice(half, 2 * half)))
+        planes = join([pairs, planes.part(slice(2 * half, count))])
+    return planes
 
 
 def bits_of(protocol: Setting, x: Shares, bits: int = BITS) -> Step[Shares]:

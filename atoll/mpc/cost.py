@@ -14,10 +14,13 @@ from typing import Any, Final
 import numpy as np
 
 from atoll.crypto.circuit import HiddenShares, HiddenSide, circuit_sizes
+from atoll.crypto.digits import BLOCK, Digits
 from atoll.crypto.triples import Rich, Thin, matrix_bytes
 from atoll.errors import AtollError
+from atoll.mpc import circuits
 from atoll.mpc.additive import by_triples, row_blocks
 from atoll.mpc.array import SharedArray
+from atoll.mpc.digits import groups
 from atoll.mpc.machine import Machine
 from atoll.mpc.paper import Memory
 from atoll.mpc.rounds import U64, Exchange, Step, T
@@ -30,6 +33,8 @@ _WORD: Final = 8
 _PRODUCT_NS, _BITS_NS, _SCALED_NS, _TURN_NS, _WORDS_NS, _PLANES_NS = 12.0, 30.0, 58.0, 40.0, 30.0, 12.0
 # Of a product of two entries, and of one with a vector, which memory bounds.
 _MULTIPLY_NS, _VECTOR_NS = 1.5, 7.0
+# Of a bit of a number that is compared by digits, at both parties.
+_DIGITS_NS: Final = 8.0
 _BIT_TRIPLE_NS, _WORD_TRIPLE_NS, _TRANSFER_NS = 40.0, 1300.0, 40.0
 _THIN_TIMES: Final = 10
 _CORRELATION_NS: Final = 660.0
@@ -122,6 +127,11 @@ def estimate(
     return session.meter.cost(machine or Machine(), own)
 
 
+def _dense(shares: Shares) -> Shares:
+    """The same in memory, for those who look at its bytes."""
+    return shares.changed(np.ascontiguousarray)
+
+
 def _entry_ns(columns: int) -> float:
     return _MULTIPLY_NS if columns > 1 else _VECTOR_NS
 
@@ -197,6 +207,7 @@ class _Paper:
     def __init__(self, meter: _Meter, parties: int, source: Rich | Thin) -> None:
         self._meter, self._parties = meter, parties
         self.links: Any = meter
+        self._source = source
         self._work = _THIN_TIMES if isinstance(source, Thin) else 1
         self._bit_bytes = _THIN_BIT_BYTES if isinstance(source, Thin) else 32 / source.field - 0.25
         self._random = np.random.default_rng(0)
@@ -357,6 +368,29 @@ class _Paper:
             self._meter.add(bits * plane, 0)
             yield from self._rounds(1)
         return self._result((bits, plane)), self._result((bits, plane))
+
+    def _digits(self, bits: int, x: Shares, *, equal: bool = False) -> Step[Shares]:
+        digits, blocks = Digits(bits, equal=equal), -(-x.size // BLOCK)
+        for group in groups(blocks, bits, self._source):
+            for sender, _, count in group:
+                self._transfers(sender, BLOCK * bits * count)
+                self._meter.add((bits + digits.table_words) * count, _DIGITS_NS * BLOCK * bits * count)
+            yield from self._rounds(2)
+        return self._result((digits.planes, blocks))
+
+    def negative(self, x: Shares, bits: int = 64) -> Step[Shares]:
+        if self._parties == 3:
+            return (yield from circuits.negative(self, x, bits))
+        found = yield from self._digits(bits - 1, x)
+        less = found.part(slice(0, (bits + 2) // 4))
+        carried = yield from circuits.carry(self, less, less)
+        return _dense(carried)
+
+    def zero(self, x: Shares, bits: int = 64) -> Step[Shares]:
+        if self._parties == 3:
+            return (yield from circuits.zero(self, x, bits))
+        found = yield from self._digits(bits, x, equal=True)
+        return _dense((yield from circuits.every(self, found)))
 
     def _times(self, count: int) -> Step[None]:
         filled = -(-count // 64) * 64

@@ -317,11 +317,11 @@ def compare(x: Operand, y: Operand, *, equal: bool = False) -> SharedArray:
     # Two numbers below 2^62 differ by less than 2^63: the sign is right.
     difference = add(x, y, minus=True, check=False)
     protocol = difference.program.protocol
-    circuit, bits = (circuits.zero, zero_bits) if equal else (circuits.negative, sign_bits)
+    step, bits = (protocol.zero, zero_bits) if equal else (protocol.negative, sign_bits)
     count = bits(difference.bounds)
     return made(
         difference, difference.shape, BOOLEAN, Bounds(0, 1), [difference],
-        lambda d: circuit(protocol, d.reshape(d.size), count),
+        lambda d: step(d.reshape(d.size), count),
     )  # fmt: skip
 
 

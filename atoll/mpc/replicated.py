@@ -15,6 +15,7 @@ from atoll.crypto.arrays import KEY_BYTES, MOST_PLACES, Streams, planes, scale_p
 from atoll.crypto.stream import check_labels, stream_bytes
 from atoll.crypto.suite import digest, digest_bytes
 from atoll.errors import AtollError
+from atoll.mpc import circuits
 from atoll.mpc.rounds import STEP, U64, Exchange, Links, Step, rows
 from atoll.mpc.setting import Occasion
 from atoll.mpc.shares import Shares, unpack
@@ -204,6 +205,14 @@ class Replicated:
         second = None if self.me == 0 else planes(-known if negated else known, bits)
         a = yield from self.share(0, first, shape, bits=True)
         return a, self._known(second, 2, shape)
+
+    def negative(self, x: Shares, bits: int = 64) -> Step[Shares]:
+        """Which of x are below zero: their addends are added up to the sign."""
+        return circuits.negative(self, x, bits)
+
+    def zero(self, x: Shares, bits: int = 64) -> Step[Shares]:
+        """Which of x are zero: the bits of their addends are compared."""
+        return circuits.zero(self, x, bits)
 
     def words(self, b: Shares, count: int) -> Step[Shares]:
         """Words of 0 or 1 from the first `count` bits of one plane.

@@ -217,7 +217,9 @@ class Session(Program):
         if self._outside:
             if self.me not in to:
                 return [None] * len(arrays)
-            received = [self._beyond.receive(_stored(a.shape, a.kind), bits=a.kind == BOOLEAN) for a in arrays]
+            received = [
+                self._beyond.receive(_stored(a.shape, a.kind), bits=a.kind == BOOLEAN) for a in arrays
+            ]
             return (yield from together(*received))
         inside, outside = [p for p in to if p in computing], [p for p in to if p not in computing]
         steps: list[Step[Any]] = []

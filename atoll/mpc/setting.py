@@ -75,6 +75,15 @@ class Setting(Protocol):
     def addends(self, x: Shares, bits: int = 64, *, negated: bool = False) -> Step[tuple[Shares, Shares]]:
         """Planes of bits of two numbers that add up to x, or whose difference x is if `negated`."""
 
+    def negative(self, x: Shares, bits: int = 64) -> Step[Shares]:
+        """One plane: which of x, of one dimension, are below zero.
+
+        x lie from -2^(bits - 1) to 2^(bits - 1) - 1, and `bits` is 2 to 64.
+        """
+
+    def zero(self, x: Shares, bits: int = 64) -> Step[Shares]:
+        """One plane: which of x, of one dimension, are zero; x lie from 1 - 2^bits to 2^bits - 1."""
+
     def words(self, b: Shares, count: int) -> Step[Shares]:
         """Words of 0 or 1 from the first `count` bits of planes."""
 

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from atoll.errors import AtollError
-from atoll.mpc import circuits
 from atoll.mpc import operations as op
 from atoll.mpc.array import SharedArray, function
 from atoll.mpc.kinds import BOOLEAN, MOST_UNITS, Bounds, decimal
@@ -41,8 +40,8 @@ def _less(
     """
     differences = keys.part(left) - keys.part(right)
     columns = [differences.part((slice(None), c)) for c in range(keys.shape[1])]
-    signs = [circuits.negative(protocol, c, op.sign_bits(b)) for c, b in zip(columns, spans, strict=True)]
-    zeros = [circuits.zero(protocol, c, op.zero_bits(b)) for c, b in zip(columns[:-1], spans, strict=False)]
+    signs = [protocol.negative(c, op.sign_bits(b)) for c, b in zip(columns, spans, strict=True)]
+    zeros = [protocol.zero(c, op.zero_bits(b)) for c, b in zip(columns[:-1], spans, strict=False)]
     found = yield from together(*signs, *zeros)
     less = found[len(columns) - 1]
     for column in reversed(range(len(columns) - 1)):

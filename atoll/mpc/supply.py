@@ -46,9 +46,8 @@ class _Stock:
             self._machine.again(count)
         self._links.drive(self._machine)
         found = self._parts(self._machine.finish())
-        self._arrays = (
-            tuple(map(np.concatenate, zip(self._arrays, found, strict=True))) if self._arrays else found
-        )
+        left = self.made - self.used
+        self._arrays = tuple(map(np.concatenate, zip(self._arrays, found, strict=True))) if left else found
         self.made += count
 
     def prepare(self, count: int) -> None:

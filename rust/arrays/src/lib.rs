@@ -1,9 +1,10 @@
 //! What shared arrays compute on one party's machine: products of replicated shares (Araki et al., eprint 2016/768),
-//! random streams that two of three parties hold alike, bits in planes, permutations and the switches of
+//! random streams that two of three parties hold alike, bits in planes, comparisons by digits, permutations and the switches of
 //! their networks.
 //!
 //! Everything is modulo 2^64, or over bits that stand in words; the choreography is in Python (`atoll/mpc`).
 
+pub mod digits;
 pub mod matrix;
 pub mod network;
 pub mod planes;

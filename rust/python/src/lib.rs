@@ -10,6 +10,7 @@ mod buffers;
 mod canonical;
 mod circuit;
 mod confine;
+mod digits;
 mod kept;
 mod keys;
 mod lookup;
@@ -43,6 +44,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("CoreError", m.py().get_type::<CoreError>())?;
     m.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     arrays::register(m)?;
+    digits::register(m)?;
     canonical::register(m)?;
     circuit::register(m)?;
     confine::register(m)?;
