@@ -6,9 +6,9 @@
 Every operation is measured from shared inputs to one opened element of the result (opening more is not the operation),
 warm: a run before the first is not counted. Triples and transfers of two parties are made within it, unless those left
 over from the run before suffice. `cpu s` is that of all parties, `MB` what they sent in all, `party MB` the peak of the
-largest, `paper` columns are `mpc.estimate`'s with this machine's factors. Results are compared with NumPy's. No node, no
-TLS, no receipt. `--scale` divides all sizes. `--shape` runs two parties in network namespaces with a link of that rate
-and delay a direction (root, Linux).
+largest, `paper` columns are `mpc.estimate`'s with this machine's factors. Results are compared with NumPy's. No node,
+no TLS, no receipt. `--scale` divides all sizes. `--shape` runs two parties in network namespaces with a link of that
+rate and delay a direction (root, Linux).
 """
 
 from __future__ import annotations

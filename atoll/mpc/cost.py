@@ -26,7 +26,7 @@ from atoll.mpc.paper import Memory
 from atoll.mpc.rounds import U64, Exchange, Step, T
 from atoll.mpc.session import Session
 from atoll.mpc.shares import Shares
-from atoll.mpc.supply import BATCH_BITS, BATCH_TRANSFERS, BATCH_WORDS
+from atoll.mpc.supply import BATCH_BITS, BATCH_TRANSFERS, BATCH_WORDS, batch_size
 
 _WORD: Final = 8
 # Nanoseconds of one processor for all parties together, measured on one core of 2026 (docs/performance.md).
@@ -213,6 +213,7 @@ class _Paper:
         self._random = np.random.default_rng(0)
         # What is left over of each batch, and the memory of the batch; of transfers in both directions.
         self._stock: dict[object, int] = {}
+        self._all_made: dict[object, int] = {}
         self._batches: dict[object, float] = {}
         self._order = self._random.permutation(1)
 
@@ -231,7 +232,11 @@ class _Paper:
             meter.waits += 2
             meter.memory.hold(_MACHINE_BYTES)
         if missing > 0:
-            made = -(-missing // batch) * batch if kind == "words" else max(missing, batch)
+            made = batch_size(missing, self._all_made.get(kind, 0), batch)
+            if kind == "words":
+                # A message has so many.
+                made = -(-made // batch) * batch
+            self._all_made[kind] = self._all_made.get(kind, 0) + made
             left = self._stock.get(kind, 0)
             self._stock[kind] = left + made
             meter.sent += round(made * each_bytes)

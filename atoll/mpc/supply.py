@@ -17,10 +17,18 @@ from atoll.mpc.setting import Occasion
 BATCH_BITS: Final = 1 << 22
 BATCH_WORDS: Final = 1 << 13
 BATCH_TRANSFERS: Final = 1 << 17
+_FEWEST: Final = {BATCH_BITS: 1 << 14, BATCH_TRANSFERS: 1 << 10}
 # In one batch, which bounds the memory that making them takes: 100 MB of triples, 270 MB of transfers.
 MOST_BITS: Final = 1 << 28
 MOST_WORDS: Final = 1 << 22
 MOST_TRANSFERS: Final = 1 << 24
+
+
+def batch_size(missing: int, made: int, batch: int) -> int:
+    """How many are made when so many are missing: as many as were made before, from a few to a whole batch, so that a
+    small program makes little that it never uses, and a long one makes it in few batches.
+    """
+    return max(missing, min(batch, max(_FEWEST.get(batch, batch), made)))
 
 
 class _Stock:
@@ -53,7 +61,7 @@ class _Stock:
     def prepare(self, count: int) -> None:
         """Has at least so many ready."""
         while (missing := count - (self.made - self.used)) > 0:
-            self._make(min(max(missing, self._batch), self._most))
+            self._make(min(batch_size(missing, self.made, self._batch), self._most))
 
     def take(self, count: int, widths: tuple[int, ...]) -> tuple[U64, ...]:
         """The next `count`; an array has one word for `widths` of them."""

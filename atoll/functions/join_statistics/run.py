@@ -76,7 +76,7 @@ def _codes(local: LocalInput, name: str) -> pa.ChunkedArray:
     return pa.chunked_array(batches, pa.string())
 
 
-def _one(what: Brought, numbers: dict[str, U64], local: LocalInput, codes: dict[str, Any]) -> U64:
+def one_column(what: Brought, numbers: dict[str, U64], local: LocalInput, codes: dict[str, Any]) -> U64:
     """What each row brings."""
     name = what.columns[0]
     if what.form == "codes":
@@ -107,7 +107,7 @@ def _own(
     wanted = brought(joint, me)
     numbers = _numbers(context, local, wanted, step)
     codes: dict[str, pa.ChunkedArray] = {}
-    columns = [_one(one, numbers, local, codes)[rows] for one in wanted]
+    columns = [one_column(one, numbers, local, codes)[rows] for one in wanted]
     digests = np.frombuffer(keys.digests, "<u8").reshape(-1, 4)[keys.rows[rows]].tobytes()
     if me == sizes.unique:
         columns.insert(0, np.ones(len(rows), np.uint64))
