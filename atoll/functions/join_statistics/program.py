@@ -59,7 +59,7 @@ def program(
         # The rows of this bucket are let go before the next one comes.
         session.work(*added.values())
         progress(number + 1, sizes.fit.buckets)
-    kept = _withheld(at[withhold.RULE.kind], added)
+    kept = withheld(at[withhold.RULE.kind], added)
     return Opened(tuple(kept), tuple(kept.values()), at[open.RULE.kind])
 
 
@@ -92,7 +92,8 @@ def _totals(op: Json, rows: Arrays) -> Arrays:
     return {name: rows[name].sum() for name in names}
 
 
-def _withheld(op: Json, totals: Arrays) -> Arrays:
+def withheld(op: Json, totals: Arrays) -> Arrays:
+    """The totals after whether there were enough keys: zero, and cells of histograms -1, where they must not open."""
     minimum = op["parameters"]["minimum_group"]
     enough = totals[hidden_join.KEYS] >= minimum
     out: Arrays = {withhold.ENOUGH: enough}
