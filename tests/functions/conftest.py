@@ -1,4 +1,4 @@
-"""Makes what these tests share importable: the consortium, a lookup, lookup totals, statistics of views."""
+"""Makes what these tests share importable: the consortium, a lookup, lookup totals, statistics of views, parties."""
 
 import importlib.util
 import sys
@@ -10,6 +10,7 @@ _FILES = {
     "atoll_lookup_world": _HERE / "lookup_world.py",
     "atoll_totals_world": _HERE / "totals_world.py",
     "atoll_view_statistics": _HERE / "view_statistics.py",
+    "atoll_mpc_parties": _HERE.parent / "mpc" / "mpc_parties.py",
 }
 for _name, _file in _FILES.items():
     if _name not in sys.modules:

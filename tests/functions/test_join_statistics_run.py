@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from atoll_mpc_parties import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,6 @@ from atoll.client.statistics import parse, split
 from atoll.errors import AtollError
 from atoll.functions.join_statistics.program import check_operators, withheld
 from atoll.functions.join_statistics.results import table
-from tests.mpc.mpc_parties import run
 
 
 def shown(cells: list[int], minimum: int) -> list[int]:
