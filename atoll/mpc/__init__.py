@@ -9,6 +9,7 @@ from atoll.mpc.joining import Given, Joined, hidden_join
 from atoll.mpc.kinds import BOOLEAN, Kind, decimal, real
 from atoll.mpc.session import Session
 from atoll.mpc.sorting import compacted, group_sums, ordered, public_group_sums, segmented_cumsum, shuffled
+from atoll.mpc.sources import pick_source
 
 __all__ = [
     "BOOLEAN",
@@ -26,6 +27,7 @@ __all__ = [
     "group_sums",
     "hidden_join",
     "ordered",
+    "pick_source",
     "public_group_sums",
     "real",
     "segmented_cumsum",

@@ -24,6 +24,7 @@ from atoll.mpc.digits import groups
 from atoll.mpc.rounds import U64, Exchange, Step, T
 from atoll.mpc.session import Session
 from atoll.mpc.shares import Shares
+from atoll.mpc.sources import bits_bytes, bits_ns, transfers_bytes, transfers_ns
 from atoll.mpc.supply import BATCH_BITS, BATCH_TRANSFERS, BATCH_WORDS
 
 _WORD: Final = 8
@@ -33,14 +34,12 @@ _PRODUCT_NS, _BITS_NS, _SCALED_NS, _TURN_NS, _WORDS_NS, _PLANES_NS = 12.0, 30.0,
 _MULTIPLY_NS, _VECTOR_NS = 1.5, 7.0
 # Of a bit of a number that is compared by digits, at both parties.
 _DIGITS_NS: Final = 8.0
-_BIT_TRIPLE_NS, _WORD_TRIPLE_NS, _TRANSFER_NS = 40.0, 1300.0, 40.0
-_THIN_TIMES: Final = 10
+_WORD_TRIPLE_NS: Final = 1300.0
 _CORRELATION_NS: Final = 660.0
 _BYTE_NS: Final = 1.0
 _ROUND_NS: Final = 60_000.0
 _STEP_NS: Final = 40_000.0
 _WORD_TRIPLE_BYTES: Final = 191
-_THIN_BIT_BYTES: Final = 0.1
 _WORD_SET_UP: Final = 571_000
 _MATRIX_SET_UP: Final = 190_600
 # Of an entry of a left matrix that is transformed, and of a byte that is encrypted, multiplied and opened.
@@ -149,8 +148,6 @@ class _Paper:
         self._meter, self._parties = meter, parties
         self.links: Any = meter
         self._source = source
-        self._work = _THIN_TIMES if isinstance(source, Thin) else 1
-        self._bit_bytes = _THIN_BIT_BYTES if isinstance(source, Thin) else 32 / source.field - 0.25
         self._random = np.random.default_rng(0)
         # What is left over of each batch; of transfers in both directions.
         self._stock: dict[object, int] = {}
@@ -159,29 +156,37 @@ class _Paper:
     def everybody(self) -> tuple[int, ...]:
         return tuple(range(self._parties))
 
-    def _made(self, kind: object, count: int, batch: int, each_bytes: float, each_ns: float) -> None:
-        """What is missing is made in batches, as the supply does."""
-        missing = count - self._stock.get(kind, 0)
-        if kind not in self._stock and missing > 0:
-            self._meter.sent += _WORD_SET_UP if kind == "words" else _TRANSFER_SET_UP
+    def _made(self, kind: object, count: int, batch: int) -> int:
+        """How many are made for `count` that are used up: what is missing is made in batches, as the supply does."""
+        missing, made = count - self._stock.get(kind, 0), 0
         if missing > 0:
-            made = -(-missing // batch) * batch if kind == "words" else max(missing, batch)
-            self._stock[kind] = self._stock.get(kind, 0) + made
-            self._meter.sent += round(made * each_bytes)
-            self._meter.ns += made * each_ns
-        self._stock[kind] = self._stock.get(kind, 0) - count
+            if kind == "words":
+                self._meter.sent += 0 if kind in self._stock else _WORD_SET_UP
+                made = -(-missing // batch) * batch
+            else:
+                thin = isinstance(self._source, Thin)
+                self._meter.sent += 0 if kind in self._stock or thin else _TRANSFER_SET_UP
+                made = max(missing, batch)
+        self._stock[kind] = self._stock.get(kind, 0) + made - count
+        return made
 
     def _bits(self, count: int) -> None:
         self._meter.bits += count
-        self._made("bits", count, BATCH_BITS, self._bit_bytes, _BIT_TRIPLE_NS * self._work)
+        if made := self._made("bits", count, BATCH_BITS):
+            self._meter.sent += bits_bytes(self._source, made)
+            self._meter.ns += bits_ns(self._source, made)
 
     def _words(self, count: int) -> None:
         self._meter.words += count
-        self._made("words", count, BATCH_WORDS, _WORD_TRIPLE_BYTES, _WORD_TRIPLE_NS)
+        if made := self._made("words", count, BATCH_WORDS):
+            self._meter.sent += round(_WORD_TRIPLE_BYTES * made)
+            self._meter.ns += _WORD_TRIPLE_NS * made
 
     def _transfers(self, sender: int, count: int) -> None:
         self._meter.transfers += count
-        self._made(sender, count, BATCH_TRANSFERS, self._bit_bytes / 2, _TRANSFER_NS * self._work)
+        if made := self._made(sender, count, BATCH_TRANSFERS):
+            self._meter.sent += transfers_bytes(self._source, made)
+            self._meter.ns += transfers_ns(self._source, made)
 
     def _rounds(self, count: int) -> Step[None]:
         for _ in range(count):
