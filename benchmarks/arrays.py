@@ -1,7 +1,7 @@
 """Shared arrays by the engine alone: two or three processes on loopback, one operation after the other.
 
     python benchmarks/arrays.py [--parties 3] [--operations multiply,less,sort] [--repeats 3] [--scale 1]
-                                [--source rich] [--field 2] [--shape 100mbit,10ms]
+                                [--source rich] [--field 4] [--shape 100mbit,10ms]
 
 Every operation is measured from shared inputs to one opened element of the result (opening more is not the operation),
 warm: a run before the first is not counted. Triples and transfers of two parties are made within it, unless those left
@@ -44,7 +44,7 @@ class Setting:
 
     parties: int = 3
     source: str | None = None
-    field: int = 2
+    field: int = 4
 
 
 def paper(name: str, size: int, setting: Setting, machine: mpc.Machine, shape: str | None) -> Row:
@@ -112,7 +112,7 @@ def main() -> None:
     arguments.add_argument(
         "--source", default="rich", choices=("rich", "thin"), help="transfers of two parties"
     )
-    arguments.add_argument("--field", type=int, default=2, help="of a rich source, 2 to 8")
+    arguments.add_argument("--field", type=int, default=4, help="of a rich source, 2 to 8")
     arguments.add_argument("--operations", default=",".join(OPERATIONS))
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--scale", type=int, default=1, help="divides all sizes")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from reference import ecdh_psi, index_pir, keys, pairwise_masks, star_psi, vole_psi
+from reference import digits, ecdh_psi, index_pir, keys, pairwise_masks, star_psi, vole_psi
 from reference import ristretto255 as group
 from reference.circuit_cases import circuit
 from reference.hidden_totals_cases import hidden
@@ -309,6 +309,7 @@ def star() -> dict[str, Any]:
 
 FILES = {
     "circuit_psi.json": circuit,
+    "digits.json": digits.vectors,
     "hidden_totals.json": hidden,
     "hintless.json": hintless,
     "lookup_totals.json": lookup_totals,

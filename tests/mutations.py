@@ -132,6 +132,20 @@ MUTATIONS = (
         "tests/mpc/test_additive.py::test_nothing_that_is_made_ahead_serves_twice",
     ),
     Mutation(
+        "a table of a comparison tells what it should share",
+        "mpc/digits.py",
+        "            masks = self._masks.before((digits.planes, blocks))\n",
+        "            masks = np.zeros((digits.planes, blocks), np.uint64)\n",
+        "tests/mpc/test_digits.py::test_shares_of_digits_are_uniform",
+    ),
+    Mutation(
+        "the bits of a comparison go out as they are",
+        "crypto/digits.py",
+        "        return _flat(numbers.T).reshape(-1) ^ choices\n",
+        "        return _flat(numbers.T).reshape(-1)\n",
+        "tests/mpc/test_digits.py::test_what_crosses_is_uniform_and_as_much_in_both_directions",
+    ),
+    Mutation(
         "a party's part of a product is sent without its part of zero",
         "crypto/arrays.py",
         "            out = self._core.products(_flat(x[0]), _flat(x[1]), _flat(y[0]), _flat(y[1]))\n",

@@ -31,17 +31,17 @@ class Rich:
 
     Attributes:
         field: log2 of the size of the field, 2 to 8. A triple takes about `32 / field - 1/4` bytes in both directions;
-            2 is the fastest, 4 takes half of its bytes and 1.4 times its work, 8 a quarter and 7 times its work.
+            2 is the fastest, 4 takes half of its bytes and 1.2 times its work, 8 a quarter and 5 times its work.
     """
 
-    field: int = 2
+    field: int = 4
 
 
 @dataclass(frozen=True)
 class Thin:
-    """Silent transfers, for links without room: 0.8 bits a triple in both directions, and ten times the work.
+    """Silent transfers, for links without room: 3 bits a triple in both directions, and six times the work.
 
-    In runs of up to 2^22 triples; short runs cost as much traffic as long ones, up to 420 KB.
+    In runs of up to 2^20 triples; short runs cost as much traffic as long ones, up to 380 KB.
     """
 
 
@@ -280,7 +280,7 @@ class WordTriples(_Products):
 class WordTransfers(_Batches[tuple[bytes, bytes]]):
     """Random transfers of words in one direction (semi-honest): `words == where(choices, one, zero)`.
 
-    A transfer of a rich link takes `16 / field - 1/8` bytes, all from the receiver; one of a thin link 0.4 bits, two
+    A transfer of a rich link takes `16 / field - 1/8` bytes, all from the receiver; one of a thin link 1.5 bits, two
     thirds of them from the sender.
 
     Args:

@@ -10,6 +10,7 @@ from atoll.mpc.kinds import BOOLEAN, Kind, decimal, real
 from atoll.mpc.machine import Machine, calibrate
 from atoll.mpc.session import Session
 from atoll.mpc.sorting import compacted, group_sums, ordered, public_group_sums, segmented_cumsum, shuffled
+from atoll.mpc.sources import pick_source
 
 __all__ = [
     "BOOLEAN",
@@ -29,6 +30,7 @@ __all__ = [
     "group_sums",
     "hidden_join",
     "ordered",
+    "pick_source",
     "public_group_sums",
     "real",
     "segmented_cumsum",

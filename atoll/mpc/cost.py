@@ -26,6 +26,7 @@ from atoll.mpc.paper import Memory
 from atoll.mpc.rounds import U64, Exchange, Step, T
 from atoll.mpc.session import Session
 from atoll.mpc.shares import Shares
+from atoll.mpc.sources import bits_bytes, bits_ns, transfers_bytes, transfers_ns
 from atoll.mpc.supply import BATCH_BITS, BATCH_TRANSFERS, BATCH_WORDS, batch_size
 
 _WORD: Final = 8
@@ -35,14 +36,12 @@ _PRODUCT_NS, _BITS_NS, _SCALED_NS, _TURN_NS, _WORDS_NS, _PLANES_NS = 12.0, 30.0,
 _MULTIPLY_NS, _VECTOR_NS = 1.5, 7.0
 # Of a bit of a number that is compared by digits, at both parties.
 _DIGITS_NS: Final = 8.0
-_BIT_TRIPLE_NS, _WORD_TRIPLE_NS, _TRANSFER_NS = 40.0, 1300.0, 40.0
-_THIN_TIMES: Final = 10
+_WORD_TRIPLE_NS: Final = 1300.0
 _CORRELATION_NS: Final = 660.0
 _BYTE_NS: Final = 1.0
 _ROUND_NS: Final = 60_000.0
 _STEP_NS: Final = 40_000.0
 _WORD_TRIPLE_BYTES: Final = 191
-_THIN_BIT_BYTES: Final = 0.1
 _WORD_SET_UP: Final = 571_000
 _MATRIX_SET_UP: Final = 190_600
 # Of an entry of a left matrix that is transformed, and of a byte that is encrypted, multiplied and opened.
@@ -208,8 +207,6 @@ class _Paper:
         self._meter, self._parties = meter, parties
         self.links: Any = meter
         self._source = source
-        self._work = _THIN_TIMES if isinstance(source, Thin) else 1
-        self._bit_bytes = _THIN_BIT_BYTES if isinstance(source, Thin) else 32 / source.field - 0.25
         self._random = np.random.default_rng(0)
         # What is left over of each batch, and the memory of the batch; of transfers in both directions.
         self._stock: dict[object, int] = {}
@@ -221,48 +218,51 @@ class _Paper:
     def everybody(self) -> tuple[int, ...]:
         return tuple(range(self._parties))
 
-    def _made(
-        self, kind: object, count: int, batch: int, each_bytes: float, each_ns: float, held: float
-    ) -> None:
-        """What is missing is made in batches, as the supply does."""
-        missing = count - self._stock.get(kind, 0)
+    def _made(self, kind: object, count: int, batch: int, held: float) -> int:
+        """How many are made for `count` that are used up: what is missing is made in batches, as the supply does.
+
+        `held` are the bytes of one.
+        """
+        missing, made = count - self._stock.get(kind, 0), 0
         meter = self._meter
         if kind not in self._stock and missing > 0:
-            meter.sent += _WORD_SET_UP if kind == "words" else _TRANSFER_SET_UP
+            thin = isinstance(self._source, Thin)
+            meter.sent += _WORD_SET_UP if kind == "words" else 0 if thin else _TRANSFER_SET_UP
             meter.waits += 2
             meter.memory.hold(_MACHINE_BYTES)
         if missing > 0:
-            made = batch_size(missing, self._all_made.get(kind, 0), batch)
+            made = batch_size(missing, self._all_made.get(kind, 0), batch, self._source)
             if kind == "words":
                 # A message has so many.
                 made = -(-made // batch) * batch
             self._all_made[kind] = self._all_made.get(kind, 0) + made
             left = self._stock.get(kind, 0)
             self._stock[kind] = left + made
-            meter.sent += round(made * each_bytes)
             meter.waits += 2 if kind == "words" else 1
-            if kind == "words":
-                meter.words_ns += made * each_ns
-            else:
-                meter.bits_ns += made * each_ns
             # What the machine made, and the stock that it goes to, of which nothing is let go before the next batch.
             meter.memory.pass_by(2 * held * (left + made))
             meter.memory.hold(held * (left + made) - self._batches.get(kind, 0.0))
             self._batches[kind] = held * (left + made)
         self._stock[kind] = self._stock.get(kind, 0) - count
+        return made
 
     def _bits(self, count: int) -> None:
         self._meter.bits += count
-        self._made("bits", count, BATCH_BITS, self._bit_bytes, _BIT_TRIPLE_NS * self._work, _BIT_BYTES)
+        if made := self._made("bits", count, BATCH_BITS, _BIT_BYTES):
+            self._meter.sent += bits_bytes(self._source, made)
+            self._meter.bits_ns += bits_ns(self._source, made)
 
     def _words(self, count: int) -> None:
         self._meter.words += count
-        self._made("words", count, BATCH_WORDS, _WORD_TRIPLE_BYTES, _WORD_TRIPLE_NS, _WORD_BYTES)
+        if made := self._made("words", count, BATCH_WORDS, _WORD_BYTES):
+            self._meter.sent += round(_WORD_TRIPLE_BYTES * made)
+            self._meter.words_ns += _WORD_TRIPLE_NS * made
 
     def _transfers(self, sender: int, count: int) -> None:
         self._meter.transfers += count
-        each = _TRANSFER_NS * self._work
-        self._made(sender, count, BATCH_TRANSFERS, self._bit_bytes / 2, each, _TRANSFER_BYTES)
+        if made := self._made(sender, count, BATCH_TRANSFERS, _TRANSFER_BYTES):
+            self._meter.sent += transfers_bytes(self._source, made)
+            self._meter.bits_ns += transfers_ns(self._source, made)
 
     def ranks(self, count: int) -> U64:
         """The order that comparisons of so many rows are played with."""

@@ -20,7 +20,7 @@ from atoll.mpc.supply import Supply
 
 MOST_TRANSFERS: Final = 1 << 26
 """Of both directions, whose words are kept at the same time: 200 MB at each party."""
-_PIECE: Final = {Rich: 1 << 20, Thin: 1 << 22}
+_PIECE: Final = {Rich: 1 << 18, Thin: 1 << 20}
 
 
 def groups(blocks: int, bits: int, source: Rich | Thin) -> Iterator[list[tuple[int, int, int]]]:

@@ -17,6 +17,7 @@ from atoll.mpc.setting import Occasion
 BATCH_BITS: Final = 1 << 22
 BATCH_WORDS: Final = 1 << 13
 BATCH_TRANSFERS: Final = 1 << 17
+_THIN_PARTS: Final = 16
 _FEWEST: Final = {BATCH_BITS: 1 << 14, BATCH_TRANSFERS: 1 << 10}
 # In one batch, which bounds the memory that making them takes: 100 MB of triples, 270 MB of transfers.
 MOST_BITS: Final = 1 << 28
@@ -24,11 +25,14 @@ MOST_WORDS: Final = 1 << 22
 MOST_TRANSFERS: Final = 1 << 24
 
 
-def batch_size(missing: int, made: int, batch: int) -> int:
+def batch_size(missing: int, made: int, batch: int, source: Rich | Thin) -> int:
     """How many are made when so many are missing: as many as were made before, from a few to a whole batch, so that a
     small program makes little that it never uses, and a long one makes it in few batches.
     """
-    return max(missing, min(batch, max(_FEWEST.get(batch, batch), made)))
+    fewest = _FEWEST.get(batch, batch)
+    if batch in _FEWEST and isinstance(source, Thin):
+        fewest = batch // _THIN_PARTS
+    return max(missing, min(batch, max(fewest, made)))
 
 
 class _Stock:
@@ -41,8 +45,10 @@ class _Stock:
         parts: Callable[[Any], tuple[U64, ...]],
         batch: int,
         most: int,
+        source: Rich | Thin,
     ) -> None:
         self._links, self._new, self._parts, self._batch, self._most = links, machine, parts, batch, most
+        self._source = source
         self._machine: Any = None
         self._arrays: tuple[U64, ...] = ()
         self.made = self.used = 0
@@ -61,7 +67,7 @@ class _Stock:
     def prepare(self, count: int) -> None:
         """Has at least so many ready."""
         while (missing := count - (self.made - self.used)) > 0:
-            self._make(min(batch_size(missing, self.made, self._batch), self._most))
+            self._make(min(batch_size(missing, self.made, self._batch, self._source), self._most))
 
     def take(self, count: int, widths: tuple[int, ...]) -> tuple[U64, ...]:
         """The next `count`; an array has one word for `widths` of them."""
@@ -100,6 +106,7 @@ class Supply:
             triples,
             BATCH_BITS,
             MOST_BITS,
+            source,
         )
         self._words = _Stock(
             links,
@@ -107,6 +114,7 @@ class Supply:
             triples,
             BATCH_WORDS,
             MOST_WORDS,
+            source,
         )
 
         def transfers(sender: int) -> _Stock:
@@ -124,6 +132,7 @@ class Supply:
                 parts,
                 BATCH_TRANSFERS,
                 MOST_TRANSFERS,
+                source,
             )  # fmt: skip
 
         self._transfers = [transfers(0), transfers(1)]

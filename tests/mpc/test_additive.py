@@ -45,7 +45,7 @@ def program(session):
     return session.open(total[:1], to=0)
 
 
-@pytest.mark.parametrize("source", [Rich(), Rich(4), Thin()], ids=["rich", "rich 4", "thin"])
+@pytest.mark.parametrize("source", [Rich(), Rich(2), Thin()], ids=["rich", "rich 2", "thin"])
 def test_sources_give_the_same_results(source):
     x = np.arange(-40, 40)
 

@@ -8,7 +8,7 @@ from mpc_parties import run, share
 
 from atoll import mpc
 from atoll.errors import AtollError
-from atoll.mpc import real
+from atoll.mpc import Cost, Rich, Thin, real
 
 X, Y = np.arange(500) % 37, np.arange(500) % 11
 
@@ -79,3 +79,31 @@ def test_estimates_refuse_what_the_run_would():
         mpc.estimate(program)
     with pytest.raises(AtollError, match="two or three"):
         mpc.estimate(program, 4)
+
+
+@pytest.mark.parametrize("source", [Rich(2), Rich(8), Thin()], ids=["rich 2", "rich 8", "thin"])
+def test_bytes_of_every_source_are_those_of_a_run(source):
+    cost = mpc.estimate(whole(PROGRAMS["comparisons"]), 2, source)
+    sessions = run(whole(PROGRAMS["comparisons"]), parties=2, source=source)
+    assert sessions[0].used == {"bits": cost.bits, "words": cost.words, "transfers": cost.transfers}
+    assert sum(s.links.sent for s in sessions) == pytest.approx(cost.bytes, rel=0.02)
+
+
+def test_the_source_of_a_link():
+    cost = Cost(10, 10**9, 2.0, bits=25_000_000, words=0, transfers=63_000_000)
+    picked = [mpc.pick_source(cost, rate=rate) for rate in (1e5, 1e6, 1e7, 1e8, 1e9, 1e10)]
+    assert (picked[0], picked[-1]) == (Thin(), Rich(2))
+    assert Rich(4) in picked
+    # A faster link never asks for fewer bytes.
+    order = [Thin(), Rich(8), Rich(4), Rich(2)]
+    assert [order.index(p) for p in picked] == sorted(order.index(p) for p in picked)
+    # Silent transfers wait for answers, others do not.
+    rate = 1.2e7
+    assert mpc.pick_source(cost, rate=rate) == Thin()
+    assert mpc.pick_source(cost, rate=rate, delay=1.0) != Thin()
+    # Slow processors ask for less work.
+    assert mpc.pick_source(cost, rate=rate, cores=0.1) in (Rich(2), Rich(4))
+
+
+def test_a_program_that_uses_nothing_up_has_a_source_too():
+    assert mpc.pick_source(Cost(1, 8, 0.1), rate=1e6) == Rich(2)

@@ -30,7 +30,7 @@ from atoll.protocols.driver import drive
 
 SEEDS = {"first": b"a" * 32, "second": b"b" * 32}
 ROLES: tuple[Role, Role] = ("first", "second")
-SOURCES = [Rich(), Rich(4), Rich(7), Thin()]
+SOURCES = [Rich(2), Rich(), Rich(7), Thin()]
 
 
 def bits(role: Role, count: int, **more) -> BitTriples:

@@ -16,8 +16,10 @@ pub(crate) const WIDTH: usize = 24;
 const GROUP: usize = 4;
 /// Values whose bits or places are drawn together.
 const CHUNK: usize = 1024;
-/// Outputs that stay near while they gather.
+/// Outputs that stay near while they gather from parts that do not.
 const TILE: usize = 32 * CHUNK;
+/// Bytes of a part that stays near while all outputs gather from it.
+const NEAR: usize = 3 << 20;
 
 /// What the code adds up.
 pub(crate) trait Element: Copy + Default + Send + Sync {
@@ -145,9 +147,17 @@ impl Code {
     }
 
     /// A tile of outputs gathers from one part of the values after the other: its pages and much of its lines stay near.
+    /// Where a part fits the cache, a tile is all that a thread does: outputs are run through in order, which costs less
+    /// than to fetch the part again.
     fn expand<T: Element>(&self, values: &[T], outputs: &mut [T]) {
         let part = values.len() / EXPAND;
-        (outputs.par_chunks_mut(TILE).enumerate()).for_each(|(tile, outputs)| {
+        let tile_size = if part * size_of::<T>() <= NEAR {
+            let each = outputs.len().div_ceil(rayon::current_num_threads());
+            each.next_multiple_of(CHUNK).max(CHUNK)
+        } else {
+            TILE
+        };
+        (outputs.par_chunks_mut(tile_size).enumerate()).for_each(|(tile, outputs)| {
             let mut draws = Counter::new(&self.places);
             let mut places = [0u128; CHUNK / 4];
             for j in 0..EXPAND {
@@ -160,7 +170,7 @@ impl Code {
                 let values = &values[j * part..end];
                 let wide = values.len() as u64;
                 for (c, outputs) in outputs.chunks_mut(CHUNK).enumerate() {
-                    let chunk = tile * (TILE / CHUNK) + c;
+                    let chunk = tile * (tile_size / CHUNK) + c;
                     draws.seek(((chunk * EXPAND + j) * (CHUNK / 4)) as u128);
                     draws.blocks(&mut places);
                     for (outputs, draw) in outputs.chunks_mut(4).zip(places) {
