@@ -17,17 +17,19 @@ import numpy as np
 from atoll.crypto.circuit import HiddenShares, HiddenSide, circuit_sizes
 from atoll.crypto.triples import Rich, Thin, matrix_bytes
 from atoll.errors import AtollError
-from atoll.mpc.additive import by_triples, row_blocks
-from atoll.mpc.rounds import U64, Exchange, Step, T
+from atoll.mpc import wide as ring
+from atoll.mpc.additive import by_triples, inner_blocks, row_blocks
+from atoll.mpc.rounds import Exchange, Step, T
 from atoll.mpc.session import Session
 from atoll.mpc.shares import Shares
 from atoll.mpc.supply import BATCH_BITS, BATCH_TRANSFERS, BATCH_WORDS
+from atoll.mpc.wide import Words
 
 _WORD: Final = 8
 # Nanoseconds of one processor for all parties together, measured on one core of 2026 (docs/performance.md).
 _PRODUCT_NS, _BITS_NS, _SCALED_NS, _TURN_NS, _WORDS_NS, _PLANES_NS = 12.0, 30.0, 58.0, 40.0, 30.0, 12.0
 # Of a product of two entries, and of one with a vector, which memory bounds.
-_MULTIPLY_NS, _VECTOR_NS = 1.5, 7.0
+_MULTIPLY_NS, _VECTOR_NS, _WIDE_ENTRY_NS = 1.5, 7.0, 8.0
 _BIT_TRIPLE_NS, _WORD_TRIPLE_NS, _TRANSFER_NS = 40.0, 1300.0, 40.0
 _THIN_TIMES: Final = 10
 _CORRELATION_NS: Final = 660.0
@@ -35,8 +37,11 @@ _BYTE_NS: Final = 1.0
 _ROUND_NS: Final = 60_000.0
 _STEP_NS: Final = 40_000.0
 _WORD_TRIPLE_BYTES: Final = 191
+# Five plaintext primes where words of 64 bits take three.
+_WIDE_TRIPLE_BYTES: Final = 5 * _WORD_TRIPLE_BYTES / 3
+_WIDE_TRIPLE_NS: Final = 5 * _WORD_TRIPLE_NS / 3
 _THIN_BIT_BYTES: Final = 0.1
-_WORD_SET_UP: Final = 571_000
+_SET_UP: Final = {"words": 571_000, "wide": 952_000}
 _MATRIX_SET_UP: Final = 190_600
 # Of an entry of a left matrix that is transformed, and of a byte that is encrypted, multiplied and opened.
 _TRANSFORM_NS, _ENCRYPTED_BYTE_NS = 55.0, 28.0
@@ -51,7 +56,7 @@ class Cost:
         rounds: messages that wait for one another.
         bytes: what all parties send, what is made ahead of need included.
         processor_seconds: of all parties together.
-        bits, words, transfers: triples of bits and words, and transfers, that two parties use up.
+        bits, words, wide, transfers: triples of bits, words and wide words, and transfers, that two parties use up.
     """
 
     rounds: int
@@ -59,6 +64,7 @@ class Cost:
     processor_seconds: float
     bits: int = 0
     words: int = 0
+    wide: int = 0
     transfers: int = 0
 
     def seconds(self, *, delay: float = 0.0, rate: float = 1e9, cores: float = 1.0) -> float:
@@ -69,7 +75,7 @@ class Cost:
             rate: bytes a second that one party can send.
             cores: processors that all parties together have: one a party, or fewer where they share a machine.
         """
-        parties = 2 if self.bits or self.words or self.transfers else 3
+        parties = 2 if self.bits or self.words or self.wide or self.transfers else 3
         return self.rounds * delay + self.bytes / parties / rate + self.processor_seconds / cores
 
 
@@ -91,9 +97,9 @@ def estimate(program: Callable[[Any], Any], parties: int = 3, source: Rich | Thi
     return session.meter.cost()
 
 
-def _shaped(shape: tuple[int, ...]) -> U64:
+def _shaped(shape: tuple[int, ...], wide: bool) -> Words:
     """An array that takes no memory."""
-    return np.broadcast_to(np.uint64(0), shape)
+    return np.broadcast_to(np.zeros((), ring.kind(wide)), shape)
 
 
 def _entry_ns(columns: int) -> float:
@@ -106,7 +112,7 @@ class _Meter:
     def __init__(self) -> None:
         self.rounds = self.sent = 0
         self.ns = 0.0
-        self.bits = self.words = self.transfers = 0
+        self.bits = self.words = self.wide = self.transfers = 0
 
     def run(self, step: Step[T]) -> T:
         """Runs a step to its end; nothing comes."""
@@ -127,7 +133,7 @@ class _Meter:
     def cost(self) -> Cost:
         """What was counted."""
         ns = self.ns + self.rounds * _ROUND_NS + self.sent * _BYTE_NS
-        return Cost(self.rounds, self.sent, ns / 1e9, self.bits, self.words, self.transfers)
+        return Cost(self.rounds, self.sent, ns / 1e9, self.bits, self.words, self.wide, self.transfers)
 
 
 class _Paper:
@@ -152,9 +158,9 @@ class _Paper:
         """What is missing is made in batches, as the supply does."""
         missing = count - self._stock.get(kind, 0)
         if kind not in self._stock and missing > 0:
-            self._meter.sent += _WORD_SET_UP if kind == "words" else _TRANSFER_SET_UP
+            self._meter.sent += _SET_UP.get(str(kind), _TRANSFER_SET_UP)
         if missing > 0:
-            made = -(-missing // batch) * batch if kind == "words" else max(missing, batch)
+            made = -(-missing // batch) * batch if kind in _SET_UP else max(missing, batch)
             self._stock[kind] = self._stock.get(kind, 0) + made
             self._meter.sent += round(made * each_bytes)
             self._meter.ns += made * each_ns
@@ -164,7 +170,11 @@ class _Paper:
         self._meter.bits += count
         self._made("bits", count, BATCH_BITS, self._bit_bytes, _BIT_TRIPLE_NS * self._work)
 
-    def _words(self, count: int) -> None:
+    def _words(self, count: int, wide: bool) -> None:
+        if wide:
+            self._meter.wide += count
+            self._made("wide", count, BATCH_WORDS, _WIDE_TRIPLE_BYTES, _WIDE_TRIPLE_NS)
+            return
         self._meter.words += count
         self._made("words", count, BATCH_WORDS, _WORD_TRIPLE_BYTES, _WORD_TRIPLE_NS)
 
@@ -176,29 +186,35 @@ class _Paper:
         for _ in range(count):
             yield Exchange()
 
-    def _result(self, shape: tuple[int, ...]) -> Shares:
-        return Shares(_shaped(shape))
+    def _result(self, shape: tuple[int, ...], wide: bool = False) -> Shares:
+        return Shares(_shaped(shape, wide))
 
-    def public(self, words: U64) -> Shares:
-        return self._result(words.shape)
+    def public(self, words: Words) -> Shares:
+        return self._result(words.shape, ring.is_wide(words))
 
     def share(
-        self, owner: int, words: U64 | None, shape: tuple[int, ...], *, bits: bool = False
+        self,
+        owner: int,
+        words: Words | None,
+        shape: tuple[int, ...],
+        *,
+        bits: bool = False,
+        wide: bool = False,
     ) -> Step[Shares]:
-        size = int(np.prod(shape, dtype=object))
+        size = ring.length(int(np.prod(shape, dtype=object)), wide)
         if self._parties == 3:
             self._meter.add(size, 0)
             yield from self._rounds(1)
-        return self._result(shape)
+        return self._result(shape, wide)
 
-    def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[U64 | None]:
-        self._meter.add(shares.size * len(to), 0)
+    def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[Words | None]:
+        self._meter.add(ring.length(shares.size, shares.wide) * len(to), 0)
         yield from self._rounds(1)
         # Comparisons that a sort opens go either way.
         return (
             self._random.integers(0, 2**64, shares.shape, np.uint64)
             if bits
-            else np.zeros(shares.shape, np.uint64)
+            else np.zeros(shares.shape, ring.kind(shares.wide))
         )
 
     def _product(self, sent: int, ns: float) -> Step[None]:
@@ -206,10 +222,11 @@ class _Paper:
         yield from self._rounds(1)
 
     def product(self, x: Shares, y: Shares) -> Step[Shares]:
+        size = ring.length(x.size, x.wide)
         if self._parties == 2:
-            self._words(x.size)
-        yield from self._product((3 if self._parties == 3 else 4) * x.size, _PRODUCT_NS * x.size)
-        return self._result(x.shape)
+            self._words(x.size, x.wide)
+        yield from self._product((3 if self._parties == 3 else 4) * size, _PRODUCT_NS * size)
+        return self._result(x.shape, x.wide)
 
     def both(self, x: Shares, y: Shares) -> Step[Shares]:
         if self._parties == 2:
@@ -221,18 +238,35 @@ class _Paper:
         (rows, inner), columns = x.shape, y.shape[1]
         count = rows * inner * columns
         if self._parties == 3:
-            yield from self._product(3 * rows * columns, _entry_ns(columns) * count)
-        elif count and by_triples(rows, inner, columns):
-            self._words(count)
-            yield from self._product(4 * count, _PRODUCT_NS * count)
+            entry = _WIDE_ENTRY_NS if x.wide else _entry_ns(columns)
+            yield from self._product(3 * ring.length(rows * columns, x.wide), entry * count)
+        elif count and (x.wide or by_triples(rows, inner, columns)):
+            for block in inner_blocks(rows, inner, columns):
+                products = rows * columns * (block.stop - block.start)
+                yield from self.product(self._result((products,), x.wide), y)
         elif count:
             for _, part in row_blocks(rows, inner):
                 sent = 2 * (matrix_bytes(part, inner, columns) + _MATRIX_SET_UP)
                 self._meter.sent += sent
                 self._meter.ns += 2 * _TRANSFORM_NS * part * inner + _ENCRYPTED_BYTE_NS * sent
-        return self._result((rows, columns))
+        return self._result((rows, columns), x.wide)
+
+    def widened(self, x: Shares) -> Step[Shares]:
+        yield from self._passed(x.size)
+        return self._result(x.shape, True)
+
+    def _passed(self, size: int) -> Step[None]:
+        """Whether two addends pass their ring: of three parties one shares a wide word and a bit of its own."""
+        if self._parties == 2:
+            yield from self._times(size)
+            return
+        self._meter.add(6 * size, _SCALED_NS * size)
+        yield from self._rounds(2)
 
     def scaled(self, x: Shares, shift: int) -> Step[Shares]:
+        if x.wide:
+            yield from self._passed(x.size)
+            return self._result(x.shape, True)
         if self._parties == 3:
             self._meter.add(8 * x.size, _SCALED_NS * x.size)
             yield from self._rounds(2)
@@ -241,14 +275,14 @@ class _Paper:
         return self._result(x.shape)
 
     def scaled_product(self, x: Shares, y: Shares, shift: int) -> Step[Shares]:
-        if self._parties == 3:
+        if self._parties == 3 and not x.wide:
             self._meter.ns += _PRODUCT_NS * x.size
             return (yield from self.scaled(x, shift))
         product = yield from self.product(x, y)
         return (yield from self.scaled(product, shift))
 
     def scaled_matrix_product(self, x: Shares, y: Shares, shift: int, threads: int = 1) -> Step[Shares]:
-        if self._parties == 3:
+        if self._parties == 3 and not x.wide:
             self._meter.ns += _entry_ns(y.shape[1]) * x.size * y.shape[1]
             return (yield from self.scaled(self._result((x.shape[0], y.shape[1])), shift))
         product = yield from self.matrix_product(x, y, threads)
@@ -268,24 +302,25 @@ class _Paper:
         self._meter.add(filled // 64 + count, _WORDS_NS * count)
         yield from self._rounds(2)
 
-    def words(self, b: Shares, count: int) -> Step[Shares]:
+    def words(self, b: Shares, count: int, *, wide: bool = False) -> Step[Shares]:
         if self._parties == 3:
-            self._meter.add(4 * count, _WORDS_NS * count)
+            self._meter.add(ring.length(4 * count, wide), _WORDS_NS * count)
             yield from self._rounds(2)
         else:
             yield from self._times(count)
-        return self._result((count,))
+        return self._result((count,), wide)
 
     def chosen(self, b: Shares, x: Shares) -> Step[Shares]:
         if self._parties == 3:
-            w = yield from self.words(b, x.size)
+            w = yield from self.words(b, x.size, wide=x.wide)
             return (yield from self.product(w, x))
-        filled = -(-x.size // 64) * 64
+        size = ring.length(x.size, x.wide)
+        filled = -(-size // 64) * 64
         for sender in range(2):
             self._transfers(sender, filled)
-        self._meter.add(2 * (filled // 64 + x.size), 2 * _WORDS_NS * x.size)
+        self._meter.add(2 * (filled // 64 + size), 2 * _WORDS_NS * size)
         yield from self._rounds(2)
-        return self._result(x.shape)
+        return self._result(x.shape, x.wide)
 
     def hidden_join(self, side: HiddenSide) -> HiddenShares:
         sizes = circuit_sizes(
@@ -297,7 +332,7 @@ class _Paper:
         return HiddenShares(sizes.bins, bytes(-(-sizes.bins // 8)), bytes(8 * sizes.bins * words), None)
 
     def shuffle(self, columns: Shares) -> Step[Shares]:
-        rows, width = columns.shape
+        rows, width = columns.shape[0], ring.length(columns.shape[1], columns.wide)
         if self._parties == 3:
             self._meter.add(6 * rows * width, _TURN_NS * rows * width)
             yield from self._rounds(3)
@@ -309,7 +344,7 @@ class _Paper:
                 self._transfers(1 - owner, filled)
                 self._meter.add(filled // 64 + layers * each, _WORDS_NS * filled)
                 yield from self._rounds(1 + layers)
-        return self._result(columns.shape)
+        return self._result(columns.shape, columns.wide)
 
 
 class _Dry(Session):

@@ -202,17 +202,16 @@ def divided(x: SharedArray, by: Any) -> SharedArray:
         raise AtollError("E_RANGE", f"{x.name} is divided by {by}.", step=STEP)
     # One product and one cut: units * round(2^(bits + guard) / (unit * by)), with the guard bits that have room.
     places = kind.places if x.kind.exact else 0
-    room = 61 - max(x.bounds.largest, 1).bit_length()
     scale = 2.0**places / (float(x.kind.unit if x.kind.exact else 1) * number)
-    guard = min(room - int(np.ceil(np.log2(abs(scale)))), 50)
+    size = max(x.bounds.largest, 1).bit_length() + int(np.ceil(np.log2(abs(scale))))
+    guard = min(61 - size, 50)
+    if x.wide or guard < 1:
+        guard = min(125 - size, 50)
     if guard < 1:
         raise AtollError(
             "E_RANGE", f"{x.name} divided by {by} has no room: declare narrower bounds.", step=STEP
         )
-    factor = round(scale * 2.0**guard)
-    word = np.uint64(factor % 2**64)
-    product = op.local(x, x.shape, x.bounds * Bounds(factor, factor), lambda s: s.changed(lambda w: w * word))
-    return op.rescaled(product, guard, kind)
+    return op.rescaled(op.times(x, round(scale * 2.0**guard), x.kind), guard, kind)
 
 
 @function(np.min)

@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
 from atoll.errors import AtollError
 from atoll.mpc import circuits
-from atoll.mpc.kinds import BOOLEAN, MOST_DIGITS, Bounds, Kind, decimal, real, units_of
+from atoll.mpc import wide as ring
+from atoll.mpc.kinds import (
+    BOOLEAN,
+    MOST_DIGITS,
+    MOST_UNITS,
+    Bounds,
+    Kind,
+    decimal,
+    integers,
+    real,
+    units_of,
+)
 from atoll.mpc.rounds import STEP, U64, Step, nothing
 from atoll.mpc.shares import Shares, join, pack, unpack
 from atoll.mpc.values import Deferred
+from atoll.mpc.wide import Words
 
 if TYPE_CHECKING:
     from atoll.mpc.array import SharedArray
 
 Operand: TypeAlias = "SharedArray | Public"
+MOST_PARTS: Final = 64
+"""Into which a product of matrices is cut at most."""
 
 
 class Public:
     """Numbers that everybody knows, in the units of a kind.
 
     Attributes:
-        words: units as words.
-        kind, bounds: as of a shared array.
+        units: integers, of 64 bits or of Python.
+        kind, bounds, wide: as of a shared array.
     """
 
     def __init__(self, values: Any, kind: Kind) -> None:
@@ -33,13 +47,19 @@ class Public:
         flat = [units_of(v, kind, "a public number") for v in array.reshape(-1).tolist()]
         self.kind = kind
         self.bounds = Bounds(min(flat, default=0), max(flat, default=0)).checked("A public number")
-        self.words: U64 = np.array(flat, np.int64).reshape(array.shape).view(np.uint64)
+        self.units = integers(flat, array.shape)
+        self.wide = self.bounds.wide
         self.values = values
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape."""
-        return self.words.shape
+        return self.units.shape
+
+    def words(self, wide: bool) -> Words:
+        """The units as words."""
+        words = ring.from_integers(self.units) if self.wide or wide else self.units.view(np.uint64)
+        return words if wide else ring.low(words)
 
 
 def operand(value: Any, beside: SharedArray) -> Operand:
@@ -77,23 +97,42 @@ def made(
     make: Callable[..., Step[Any]],
     *,
     check: bool = True,
+    wide: bool | None = None,
 ) -> SharedArray:
     """The array that a step makes of others.
 
-    Without `check` its bounds may pass the ring: where nothing but its sign is wanted, or it is taken back again.
+    Without `check` its bounds may pass the ring: where nothing but its sign is wanted, or it is taken back again. The
+    step gives words of the ring that the bounds need, or that `wide` says.
     """
     name = " and ".join(dict.fromkeys(i.name for i in inputs)) or like.name
     if check:
         bounds = bounds.checked(f"A result of {name}")
     node = Deferred(tuple(i.node for i in inputs), make)
-    return type(like)(like.program, shape, kind, bounds, node, name)
+    return type(like)(like.program, shape, kind, bounds, node, name, wide)
 
 
 def local(
     like: SharedArray, shape: tuple[int, ...], bounds: Bounds, change: Callable[[Shares], Shares]
 ) -> SharedArray:
-    """An array of numbers that each party makes of its own shares."""
-    return made(like, shape, like.kind, bounds, [like], lambda x: nothing(change(x)))
+    """An array of numbers that each party makes of its own shares, in the same ring."""
+    return made(like, shape, like.kind, bounds, [like], lambda x: nothing(change(x)), wide=like.wide)
+
+
+def in_ring(x: SharedArray, wide: bool) -> SharedArray:
+    """The same numbers in words modulo 2^128 or 2^64. Widened once for an array.
+
+    What is modulo 2^64 in the end may be worked out modulo 2^64 all the way, which costs nothing.
+    """
+    if x.wide == wide:
+        return x
+    if x.other_ring is None:
+        protocol = x.program.protocol
+
+        def other(s: Shares) -> Step[Shares]:
+            return protocol.widened(s) if wide else nothing(s.narrowed())
+
+        x.other_ring = made(x, x.shape, x.kind, x.bounds, [x], other, wide=wide)
+    return x.other_ring
 
 
 # Kinds.
@@ -114,11 +153,11 @@ def numbers(x: SharedArray) -> SharedArray:
     return x.as_numbers
 
 
-def _times(x: SharedArray, factor: int, kind: Kind) -> SharedArray:
+def times(x: SharedArray, factor: int, kind: Kind) -> SharedArray:
     """Units times a public integer, under another kind."""
-    word = np.uint64(factor % 2**64)
     bounds = x.bounds * Bounds(factor, factor)
-    return made(x, x.shape, kind, bounds, [x], lambda s: nothing(s.changed(lambda w: w * word)))
+    x = in_ring(x, bounds.wide)
+    return made(x, x.shape, kind, bounds, [x], lambda s: nothing(s.times(factor)))
 
 
 def as_kind(x: Operand, kind: Kind) -> Operand:
@@ -130,22 +169,29 @@ def as_kind(x: Operand, kind: Kind) -> Operand:
         return x
     if x.kind.base == kind.base or x.kind.places == 0:
         if kind.places >= x.kind.places:
-            return _times(x, kind.unit // x.kind.unit, kind)
+            return times(x, kind.unit // x.kind.unit, kind)
         if kind.base == 2:
             return rescaled(x, x.kind.places - kind.places, kind)
     if kind.base != 2:
         raise AtollError("E_RANGE", f"{x.name} is {x.kind} and does not become {kind}.", step=STEP)
     # Multiply by 2^(bits + guard) / 10^digits, and cut the guard off: as many guard bits as the bounds leave room for.
-    guard = max(61 - kind.places - max(1, x.bounds.largest // x.kind.unit).bit_length(), 1)
+    guard = max(
+        (125 if x.wide else 61) - kind.places - max(1, x.bounds.largest // x.kind.unit).bit_length(), 1
+    )
     guard = min(guard, 40)
     factor = round((1 << kind.places + guard) / x.kind.unit)
-    return rescaled(_times(x, factor, x.kind), guard, kind)
+    return rescaled(times(x, factor, x.kind), guard, kind)
 
 
 def rescaled(x: SharedArray, shift: int, kind: Kind) -> SharedArray:
     """Units divided by 2^shift and rounded either way, under another kind."""
-    protocol = x.program.protocol
-    return made(x, x.shape, kind, x.bounds.shifted(shift), [x], lambda s: protocol.scaled(s, shift))
+    protocol, bounds = x.program.protocol, x.bounds.shifted(shift)
+
+    def scaled(s: Shares) -> Step[Shares]:
+        out = yield from protocol.scaled(s, shift)
+        return out if bounds.wide else out.narrowed()
+
+    return made(x, x.shape, kind, bounds, [x], scaled)
 
 
 def aligned(x: Operand, y: Operand) -> tuple[Operand, Operand]:
@@ -167,38 +213,28 @@ def add(x: Operand, y: Operand, *, minus: bool = False, check: bool = True) -> S
     shape = np.broadcast_shapes(x.shape, y.shape)
     bounds = x.bounds - y.bounds if minus else x.bounds + y.bounds
 
-    def sums(a: U64, b: U64) -> U64:
-        total = a - b if minus else a + b
+    # Only its sign is wanted without a check, for which a word of 64 bits does up to 2^63.
+    wide = bounds.wide if check else bounds.largest >= 1 << 63
+
+    def sums(a: Words, b: Words) -> Words:
+        total = ring.subtract(a, b) if minus else ring.add(a, b)
         return total if total.shape == shape else np.broadcast_to(total, shape)
 
-    if isinstance(y, Public):
-        assert not isinstance(x, Public)
-        protocol, words = x.program.protocol, y.words
+    given = [in_ring(o, wide) for o in (x, y) if not isinstance(o, Public)]
+    protocol = given[0].program.protocol
 
-        def with_right(a: Shares) -> Step[Shares]:
-            b = protocol.public(words)
-            return nothing(a.beside(b, sums))
-
-        return made(x, shape, x.kind, bounds, [x], with_right, check=check)
-    if isinstance(x, Public):
-        protocol, words = y.program.protocol, x.words
-
-        def with_left(b: Shares) -> Step[Shares]:
-            a = protocol.public(words)
-            return nothing(a.beside(b, sums))
-
-        return made(y, shape, y.kind, bounds, [y], with_left, check=check)
-
-    def with_both(a: Shares, b: Shares) -> Step[Shares]:
+    def summed(*shares: Shares) -> Step[Shares]:
+        rest = iter(shares)
+        a, b = (protocol.public(o.words(wide)) if isinstance(o, Public) else next(rest) for o in (x, y))
         return nothing(a.beside(b, sums))
 
-    return made(x, shape, x.kind, bounds, [x, y], with_both, check=check)
+    return made(given[0], shape, x.kind, bounds, given, summed, check=check, wide=wide)
 
 
 def negative(x: SharedArray) -> SharedArray:
     """-x."""
     x = numbers(x)
-    return local(x, x.shape, Bounds(-x.bounds.high, -x.bounds.low), lambda s: s.changed(lambda w: -w))
+    return local(x, x.shape, Bounds(-x.bounds.high, -x.bounds.low), lambda s: s.changed(ring.negative))
 
 
 def total(x: SharedArray, axis: int | None, *, running: bool = False) -> SharedArray:
@@ -207,16 +243,20 @@ def total(x: SharedArray, axis: int | None, *, running: bool = False) -> SharedA
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
     axis = np.lib.array_utils.normalize_axis_index(axis, len(x.shape))
-    bounds = x.bounds.times(x.shape[axis])
+    count = x.shape[axis]
+    bounds = x.bounds.times(count)
     if running:
-        return local(x, x.shape, bounds, lambda s: s.changed(lambda w: np.cumsum(w, axis, dtype=np.uint64)))
+        return local(
+            in_ring(x, bounds.wide), x.shape, bounds, lambda s: s.changed(lambda w: ring.running(w, axis))
+        )
+    if bounds.wide and not x.wide:
+        # As many are added up in words of 64 bits as cannot pass them; only these sums are widened.
+        size = MOST_UNITS // x.bounds.largest
+        shape = (*x.shape[:axis], -(-count // size), *x.shape[axis + 1 :])
+        part = x.bounds.times(min(size, count))
+        x = local(x, shape, part, lambda s: s.changed(lambda w: ring.parts(w, axis, size)))
     shape = x.shape[:axis] + x.shape[axis + 1 :]
-    return local(
-        x,
-        shape,
-        bounds,
-        lambda s: s.changed(lambda w: np.asarray(w.sum(axis, dtype=np.uint64), dtype=np.uint64)),
-    )
+    return local(in_ring(x, bounds.wide), shape, bounds, lambda s: s.changed(lambda w: ring.total(w, axis)))
 
 
 # Products.
@@ -241,6 +281,10 @@ def _product_kind(x: Operand, y: Operand) -> tuple[Operand, Operand, Kind, int]:
 
 def multiply(x: Operand, y: Operand) -> SharedArray:
     """Products element by element; at least one is shared."""
+    for bit, number in ((x, y), (y, x)):
+        # A choice by a bit costs less than a product of wide words.
+        if bit.kind == BOOLEAN and number.bounds.wide and not isinstance(bit, Public):
+            return select(bit, number, Public(0, number.kind))
     x, y = (o if isinstance(o, Public) else numbers(o) for o in (x, y))
     x, y, kind, shift = _product_kind(x, y)
     shape = np.broadcast_shapes(x.shape, y.shape)
@@ -248,12 +292,15 @@ def multiply(x: Operand, y: Operand) -> SharedArray:
     if isinstance(x, Public):
         x, y = y, x
     assert not isinstance(x, Public)
-    protocol = x.program.protocol
+    x, protocol = in_ring(x, bounds.wide), x.program.protocol
 
     if isinstance(y, Public):
-        words = y.words
-        result = made(x, shape, kind, bounds, [x], lambda a: nothing(a.changed(lambda w: w * words)))
+        words = y.words(bounds.wide)
+        result = made(
+            x, shape, kind, bounds, [x], lambda a: nothing(a.changed(lambda w: ring.product(w, words)))
+        )
         return rescaled(result, shift, kind) if shift else result
+    y = in_ring(y, bounds.wide)
     if not shift:
         return made(
             x,
@@ -263,11 +310,13 @@ def multiply(x: Operand, y: Operand) -> SharedArray:
             [x, y],
             lambda a, b: protocol.product(a.broadcast(shape), b.broadcast(shape)),
         )
-    bounds.checked(f"A product of {x.name} and {y.name}")
-    return made(
-        x, shape, kind, bounds.shifted(shift), [x, y],
-        lambda a, b: protocol.scaled_product(a.broadcast(shape), b.broadcast(shape), shift),
-    )  # fmt: skip
+    after = bounds.checked(f"A product of {x.name} and {y.name}").shifted(shift)
+
+    def scaled(a: Shares, b: Shares) -> Step[Shares]:
+        out = yield from protocol.scaled_product(a.broadcast(shape), b.broadcast(shape), shift)
+        return out if after.wide else out.narrowed()
+
+    return made(x, shape, kind, after, [x, y], scaled)
 
 
 def matrix_multiply(x: Operand, y: Operand) -> SharedArray:
@@ -278,33 +327,66 @@ def matrix_multiply(x: Operand, y: Operand) -> SharedArray:
         raise AtollError(
             "E_FORMAT", f"Matrices of shapes {x.shape} and {y.shape} have no product.", step=STEP
         )
+    bounds = (x.bounds * y.bounds).times(x.shape[-1])
+    what = " and ".join(o.name for o in (x, y) if not isinstance(o, Public))
+    bounds.checked(f"A product of {what}")
+    parts = _inner_parts(x, y, bounds)
+    if len(parts) == 1:
+        return _matrix(x, y, kind, shift)
+    products = [_matrix(_at(x, (..., part)), _at(y, part), kind, 0) for part in parts]
+    shape = products[0].shape
+    out = total(concatenate([reshape(p, (1, *shape)) for p in products], 0), 0)
+    return rescaled(out, shift, kind) if shift else out
+
+
+def _at(x: Operand, index: Any) -> Operand:
+    """The elements at public places."""
+    if isinstance(x, Public):
+        return Public(np.asarray(x.values)[index], x.kind)
+    return part(x, np.empty(x.shape, np.bool_)[index].shape, lambda a: np.asarray(a[index]))
+
+
+def _inner_parts(x: Operand, y: Operand, bounds: Bounds) -> list[slice]:
+    """How a product of matrices is cut so that no part passes words of 64 bits; one part if that does not pay.
+
+    Three parties pay for each sum that is widened, instead of for each entry; two save triples of wide words.
+    """
+    inner, largest = x.shape[-1], (x.bounds * y.bounds).largest
+    if not bounds.wide or x.wide or y.wide or largest > MOST_UNITS:
+        return [slice(None)]
+    size = MOST_UNITS // largest
+    count = -(-inner // size)
+    shared = x if not isinstance(x, Public) else y
+    assert not isinstance(shared, Public)
+    left, right = (int(np.prod(o.shape, dtype=object)) for o in (x, y))
+    sums = left // inner * (right // inner) * count
+    if count > MOST_PARTS or (len(shared.program.protocol.everybody) == 3 and sums > left + right):
+        return [slice(None)]
+    return [slice(start, min(start + size, inner)) for start in range(0, inner, size)]
+
+
+def _matrix(x: Operand, y: Operand, kind: Kind, shift: int) -> SharedArray:
+    """The product of matrices in one ring."""
     shape = x.shape[:-1] + y.shape[1:]
     inner = x.shape[-1]
     bounds = (x.bounds * y.bounds).times(inner)
+    wide, after = bounds.wide, bounds.shifted(shift) if shift else bounds
     left = (x.shape[0] if len(x.shape) == 2 else 1, inner)
     right = (inner, y.shape[1] if len(y.shape) == 2 else 1)
-    shared = x if not isinstance(x, Public) else y
-    assert not isinstance(shared, Public)
-    protocol, threads = shared.program.protocol, shared.program.threads
-    what = " and ".join(o.name for o in (x, y) if not isinstance(o, Public))
-    bounds.checked(f"A product of {what}")
+    given = [in_ring(o, wide) for o in (x, y) if not isinstance(o, Public)]
+    protocol, threads = given[0].program.protocol, given[0].program.threads
 
-    def product(a: Shares, b: Shares) -> Step[Shares]:
+    def product(*shares: Shares) -> Step[Shares]:
+        rest = iter(shares)
+        a, b = (protocol.public(o.words(wide)) if isinstance(o, Public) else next(rest) for o in (x, y))
         a, b = a.reshape(*left), b.reshape(*right)
         if shift:
             out = yield from protocol.scaled_matrix_product(a, b, shift, threads)
         else:
             out = yield from protocol.matrix_product(a, b, threads)
-        return out.reshape(*shape)
+        return (out if after.wide else out.narrowed()).reshape(*shape)
 
-    after = bounds.shifted(shift) if shift else bounds
-    if isinstance(x, Public):
-        words = x.words
-        return made(shared, shape, kind, after, [shared], lambda b: product(protocol.public(words), b))
-    if isinstance(y, Public):
-        words = y.words
-        return made(shared, shape, kind, after, [shared], lambda a: product(a, protocol.public(words)))
-    return made(shared, shape, kind, after, [x, y], product)
+    return made(given[0], shape, kind, after, given, product)
 
 
 # Comparisons and choices.
@@ -312,7 +394,7 @@ def matrix_multiply(x: Operand, y: Operand) -> SharedArray:
 
 def compare(x: Operand, y: Operand, *, equal: bool = False) -> SharedArray:
     """Which x are less than y, or equal to it."""
-    # Two numbers below 2^62 differ by less than 2^63: the sign is right.
+    # Two numbers below 2^62 differ by less than 2^63, below 2^126 by less than 2^127: the sign is right.
     difference = add(x, y, minus=True, check=False)
     protocol = difference.program.protocol
     circuit, bits = (circuits.zero, zero_bits) if equal else (circuits.negative, sign_bits)
@@ -325,12 +407,12 @@ def compare(x: Operand, y: Operand, *, equal: bool = False) -> SharedArray:
 
 def sign_bits(bounds: Bounds) -> int:
     """Bits that tell the sign of a number within bounds."""
-    return max(2, min(64, bounds.largest.bit_length() + 1))
+    return max(2, min(128, bounds.largest.bit_length() + 1))
 
 
 def zero_bits(bounds: Bounds) -> int:
     """Bits that tell whether a number within bounds is zero."""
-    return max(1, min(64, bounds.largest.bit_length()))
+    return max(1, min(128, bounds.largest.bit_length()))
 
 
 def inverted(x: SharedArray) -> SharedArray:
@@ -354,11 +436,11 @@ def _two_booleans(x: Operand, y: Operand) -> tuple[SharedArray, SharedArray]:
     both = []
     for one in (x, y):
         if isinstance(one, Public):
-            if not set(np.unique(one.words).tolist()) <= {0, 1}:
+            if not set(np.unique(one.units).tolist()) <= {0, 1}:
                 raise AtollError(
                     "E_FORMAT", "A boolean and a number that is none do not go together.", step=STEP
                 )
-            both.append(_known(shared, shape, one.words.astype(np.bool_)))
+            both.append(_known(shared, shape, one.units.astype(np.bool_)))
         elif one.kind != BOOLEAN:
             raise AtollError("E_FORMAT", f"{one.name} is {one.kind}, and booleans belong there.", step=STEP)
         else:
@@ -388,20 +470,22 @@ def select(condition: SharedArray, x: Operand, y: Operand) -> SharedArray:
     x, y = aligned(x, y)
     shape = np.broadcast_shapes(condition.shape, x.shape, y.shape)
     protocol = condition.program.protocol
-    given = [o for o in (x, y) if not isinstance(o, Public)]
     bounds = x.bounds.either(y.bounds)
-    if not given:
-        gap, base = _gap(x, y), protocol.public(np.broadcast_to(y.words, shape))  # type: ignore[union-attr]
-        word = numbers(condition)
+    wide = bounds.wide
+    given = [in_ring(o, wide) for o in (x, y) if not isinstance(o, Public)]
+    if isinstance(x, Public) and isinstance(y, Public):
+        gap, known = ring.subtract(x.words(wide), y.words(wide)), np.broadcast_to(y.words(wide), shape)
+        word = in_ring(numbers(condition), wide)
         return made(
-            word, shape, x.kind, bounds, [word], lambda w: nothing(w.changed(lambda a: a * gap) + base)
-        )
+            word, shape, x.kind, bounds, [word],
+            lambda w: nothing(w.changed(lambda a: ring.product(a, gap)) + protocol.public(known)),
+        )  # fmt: skip
     bits = bits_part(condition, shape, lambda b: np.broadcast_to(b, shape))
 
     def chosen(b: Shares, *shares: Shares) -> Step[Shares]:
-        # y + b (x - y): modulo 2^64 whatever x - y is.
+        # y + b (x - y): right in the ring whatever x - y is.
         rest = iter(shares)
-        one, other = (protocol.public(o.words) if isinstance(o, Public) else next(rest) for o in (x, y))
+        one, other = (protocol.public(o.words(wide)) if isinstance(o, Public) else next(rest) for o in (x, y))
         difference = (one - other).broadcast(shape).reshape(-1)
         product = yield from protocol.chosen(b, difference)
         return product.reshape(*shape) + other
@@ -409,30 +493,27 @@ def select(condition: SharedArray, x: Operand, y: Operand) -> SharedArray:
     return made(given[0], shape, x.kind, bounds, [bits, *given], chosen)
 
 
-def _gap(x: Operand, y: Operand) -> U64:
-    """x - y of public numbers, as words."""
-    assert isinstance(x, Public)
-    assert isinstance(y, Public)
-    return np.asarray(x.words - y.words, np.uint64)
-
-
 def choose(condition: np.typing.NDArray[np.bool_], x: Operand, y: Operand) -> SharedArray:
     """x where everybody knows that a condition holds, else y; no round."""
     x, y = aligned(x, y)
     shape = np.broadcast_shapes(condition.shape, x.shape, y.shape)
-    given = [o for o in (x, y) if not isinstance(o, Public)]
+    bounds = x.bounds.either(y.bounds)
+    given = [in_ring(o, bounds.wide) for o in (x, y) if not isinstance(o, Public)]
     protocol = given[0].program.protocol
 
     def chosen(*shares: Shares) -> Step[Shares]:
         rest = iter(shares)
-        one, other = (protocol.public(o.words) if isinstance(o, Public) else next(rest) for o in (x, y))
+        one, other = (
+            protocol.public(o.words(bounds.wide)) if isinstance(o, Public) else next(rest) for o in (x, y)
+        )
         return nothing(one.beside(other, lambda a, b: np.where(condition, a, b)))
 
-    return made(given[0], shape, x.kind, x.bounds.either(y.bounds), given, chosen)
+    return made(given[0], shape, x.kind, bounds, given, chosen)
 
 
 def within(x: SharedArray, bounds: Bounds) -> SharedArray:
     """The same array, known to keep closer bounds."""
+    x = in_ring(x, bounds.wide)
     return made(x, x.shape, x.kind, bounds, [x], nothing)
 
 
@@ -479,10 +560,9 @@ def concatenate(arrays: Sequence[SharedArray], axis: int) -> SharedArray:
     bounds = same[0].bounds
     for other in same[1:]:
         bounds = bounds.either(other.bounds)
-    first = same[0]
-    assert not isinstance(first, Public)
+    given = [in_ring(s, bounds.wide) for s in same if not isinstance(s, Public)]
 
     def joined(*shares: Shares) -> Step[Shares]:
         return nothing(join(shares, axis))
 
-    return made(first, shape, kind, bounds, [s for s in same if not isinstance(s, Public)], joined)
+    return made(given[0], shape, kind, bounds, given, joined)

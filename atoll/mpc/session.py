@@ -20,13 +20,14 @@ from atoll.crypto.triples import Rich, Thin
 from atoll.errors import AtollError
 from atoll.mpc.additive import Additive
 from atoll.mpc.array import SharedArray
-from atoll.mpc.kinds import BOOLEAN, MOST_UNITS, Bounds, Kind, decimal, decode, encode, units_of
+from atoll.mpc.kinds import BOOLEAN, MOST_WIDE, Bounds, Kind, decimal, decode, encode, units_of
 from atoll.mpc.replicated import Replicated
-from atoll.mpc.rounds import STEP, U64, Links, Side, Step, together
+from atoll.mpc.rounds import STEP, Links, Side, Step, together
 from atoll.mpc.setting import Occasion, Setting
 from atoll.mpc.shares import pack, unpack
 from atoll.mpc.supply import Supply
 from atoll.mpc.values import Deferred, Program
+from atoll.mpc.wide import Words
 from atoll.protocols.driver import Channel
 
 MOST_ELEMENTS: Final = 1 << 30
@@ -93,15 +94,15 @@ class Session(Program):
         self.me, self.links, self._supply, self._progress = me, links, supply, progress
         super().__init__(setting, threads)
 
-    def prepare(self, *, bits: int = 0, words: int = 0, transfers: int = 0) -> None:
+    def prepare(self, *, bits: int = 0, words: int = 0, wide: int = 0, transfers: int = 0) -> None:
         """Makes what two parties use up before it is needed; both ask for the same. Three parties need nothing.
 
         Args:
-            bits, words: triples of bits and of words.
+            bits, words, wide: triples of bits, of words, and of wide words.
             transfers: random transfers in each direction.
         """
         if self._supply is not None:
-            self._supply.prepare(bits=bits, words=words, transfers=transfers)
+            self._supply.prepare(bits=bits, words=words, wide=wide, transfers=transfers)
 
     @property
     def used(self) -> dict[str, int]:
@@ -150,7 +151,9 @@ class Session(Program):
                 words = pack(words.astype(np.bool_))[None, :]
         stored = (1, -(-size // 64)) if kind == BOOLEAN else shape
         protocol = self.protocol
-        node = Deferred((), lambda: protocol.share(owner, words, stored, bits=kind == BOOLEAN))
+        node = Deferred(
+            (), lambda: protocol.share(owner, words, stored, bits=kind == BOOLEAN, wide=bounds.wide)
+        )
         return SharedArray(self, shape, kind, bounds, node, name)
 
     def open(self, *arrays: SharedArray, to: int | Sequence[int] | None = None) -> Any:
@@ -158,7 +161,8 @@ class Session(Program):
 
         Returns:
             An array, or a tuple of several: int64 for integers, `decimal.Decimal` objects for other decimals, float64
-            for reals, bool. `None` where this party is not to learn.
+            for reals, bool; objects of Python's integers where bounds pass 2^62. `None` where this party is not to
+            learn.
         """
         everybody = self.protocol.everybody
         receivers = everybody if to is None else (to,) if isinstance(to, int) else tuple(sorted(set(to)))
@@ -229,12 +233,12 @@ def declared_bounds(low: Any, high: Any, kind: Kind, name: str) -> Bounds:
     if low is None or high is None:
         raise AtollError("E_RANGE", f"{name} needs bounds: the least and the largest number.", step=STEP)
     bounds = Bounds(units_of(low, kind, f"low of {name}"), units_of(high, kind, f"high of {name}"))
-    if bounds.low > bounds.high or bounds.largest > MOST_UNITS:
+    if bounds.low > bounds.high or bounds.largest > MOST_WIDE:
         raise AtollError("E_RANGE", f"{name} has bounds that {kind} cannot hold.", step=STEP)
     return bounds
 
 
-def _result(array: SharedArray, words: U64 | None) -> npt.NDArray[Any] | None:
+def _result(array: SharedArray, words: Words | None) -> npt.NDArray[Any] | None:
     if words is None:
         return None
     if array.kind == BOOLEAN:

@@ -2,7 +2,7 @@
 //! random streams that two of three parties hold alike, bits in planes, permutations and the switches of
 //! their networks.
 //!
-//! Everything is modulo 2^64, or over bits that stand in words; the choreography is in Python (`atoll/mpc`).
+//! Everything is modulo 2^64 or 2^128, or over bits that stand in words; the choreography is in Python (`atoll/mpc`).
 
 pub mod matrix;
 pub mod network;
@@ -10,6 +10,7 @@ pub mod planes;
 pub mod product;
 pub mod scale;
 pub mod streams;
+pub mod wide;
 
 pub use atoll_primitives::refusal::Refusal;
 
