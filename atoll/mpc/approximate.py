@@ -7,6 +7,7 @@ method or a polynomial, and brought back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import reduce
 from math import ceil, exp, log, log2
 from operator import add
@@ -128,7 +129,7 @@ def _divide(x: Operand, y: Operand) -> SharedArray:
             raise AtollError("E_FORMAT", "A shared array belongs there.", step=STEP)
         if y.units.size == 1:
             number = int(y.units.reshape(-1)[0])
-            return divided(op.numbers(x), number / y.kind.unit)
+            return divided(op.numbers(x), Fraction(number, y.kind.unit))
         inverse = 1 / (y.units.astype(np.float64) / y.kind.unit)
         left = _real(x)
         return op.multiply(left, Public(inverse, left.kind))

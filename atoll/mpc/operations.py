@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from atoll.mpc.array import SharedArray
 
 Operand: TypeAlias = "SharedArray | Public"
-MOST_PARTS: Final = 64
-"""Into which a product of matrices is cut at most."""
 
 
 class Public:
@@ -50,6 +49,11 @@ class Public:
         self.units = integers(flat, array.shape)
         self.wide = self.bounds.wide
         self.values = values
+
+    @classmethod
+    def of_units(cls, units: int, kind: Kind) -> Public:
+        """One number of so many units."""
+        return cls(Fraction(units, kind.unit), kind)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -174,13 +178,24 @@ def as_kind(x: Operand, kind: Kind) -> Operand:
             return rescaled(x, x.kind.places - kind.places, kind)
     if kind.base != 2:
         raise AtollError("E_RANGE", f"{x.name} is {x.kind} and does not become {kind}.", step=STEP)
-    # Multiply by 2^(bits + guard) / 10^digits, and cut the guard off: as many guard bits as the bounds leave room for.
-    guard = max(
-        (125 if x.wide else 61) - kind.places - max(1, x.bounds.largest // x.kind.unit).bit_length(), 1
-    )
-    guard = min(guard, 40)
-    factor = round((1 << kind.places + guard) / x.kind.unit)
-    return rescaled(times(x, factor, x.kind), guard, kind)
+    # Multiply by 2^(bits + guard) / 10^digits, and cut the guard off.
+    scale = Fraction(kind.unit, x.kind.unit)
+    guard = max(guard_bits(x, scale), 1)
+    return rescaled(times(x, round(scale * 2**guard), x.kind), guard, kind)
+
+
+def guard_bits(x: SharedArray, scale: Fraction) -> int:
+    """Bits that are kept behind units times a scale, and cut off then; below 1 if there is no room.
+
+    Rounding the scale is to make less than half a unit, or 2^-27 of the number: if words of 64 bits have no room for
+    that, the product is wide.
+    """
+    size = max(x.bounds.largest, 1).bit_length()
+    # 2^more is above the scale, and at most four times it.
+    more = abs(scale.numerator).bit_length() - scale.denominator.bit_length() + 1
+    guard = min(61 - size - more, 50)
+    enough = guard >= size or more + guard >= 28
+    return guard if enough and not x.wide else min(125 - size - more, 62)
 
 
 def rescaled(x: SharedArray, shift: int, kind: Kind) -> SharedArray:
@@ -262,7 +277,7 @@ def total(x: SharedArray, axis: int | None, *, running: bool = False) -> SharedA
 # Products.
 
 
-def _product_kind(x: Operand, y: Operand) -> tuple[Operand, Operand, Kind, int]:
+def product_kind(x: Operand, y: Operand) -> tuple[Operand, Operand, Kind, int]:
     """Both operands, the kind of their product, and the places that are cut off."""
     if x.kind.exact and y.kind.exact:
         places = x.kind.places + y.kind.places
@@ -286,7 +301,7 @@ def multiply(x: Operand, y: Operand) -> SharedArray:
         if bit.kind == BOOLEAN and number.bounds.wide and not isinstance(bit, Public):
             return select(bit, number, Public(0, number.kind))
     x, y = (o if isinstance(o, Public) else numbers(o) for o in (x, y))
-    x, y, kind, shift = _product_kind(x, y)
+    x, y, kind, shift = product_kind(x, y)
     shape = np.broadcast_shapes(x.shape, y.shape)
     bounds = x.bounds * y.bounds
     if isinstance(x, Public):
@@ -317,76 +332,6 @@ def multiply(x: Operand, y: Operand) -> SharedArray:
         return out if after.wide else out.narrowed()
 
     return made(x, shape, kind, after, [x, y], scaled)
-
-
-def matrix_multiply(x: Operand, y: Operand) -> SharedArray:
-    """The product of matrices, or of a matrix and a vector."""
-    x, y = (o if isinstance(o, Public) else numbers(o) for o in (x, y))
-    x, y, kind, shift = _product_kind(x, y)
-    if not (1 <= len(x.shape) <= 2 and 1 <= len(y.shape) <= 2) or x.shape[-1] != y.shape[0]:
-        raise AtollError(
-            "E_FORMAT", f"Matrices of shapes {x.shape} and {y.shape} have no product.", step=STEP
-        )
-    bounds = (x.bounds * y.bounds).times(x.shape[-1])
-    what = " and ".join(o.name for o in (x, y) if not isinstance(o, Public))
-    bounds.checked(f"A product of {what}")
-    parts = _inner_parts(x, y, bounds)
-    if len(parts) == 1:
-        return _matrix(x, y, kind, shift)
-    products = [_matrix(_at(x, (..., part)), _at(y, part), kind, 0) for part in parts]
-    shape = products[0].shape
-    out = total(concatenate([reshape(p, (1, *shape)) for p in products], 0), 0)
-    return rescaled(out, shift, kind) if shift else out
-
-
-def _at(x: Operand, index: Any) -> Operand:
-    """The elements at public places."""
-    if isinstance(x, Public):
-        return Public(np.asarray(x.values)[index], x.kind)
-    return part(x, np.empty(x.shape, np.bool_)[index].shape, lambda a: np.asarray(a[index]))
-
-
-def _inner_parts(x: Operand, y: Operand, bounds: Bounds) -> list[slice]:
-    """How a product of matrices is cut so that no part passes words of 64 bits; one part if that does not pay.
-
-    Three parties pay for each sum that is widened, instead of for each entry; two save triples of wide words.
-    """
-    inner, largest = x.shape[-1], (x.bounds * y.bounds).largest
-    if not bounds.wide or x.wide or y.wide or largest > MOST_UNITS:
-        return [slice(None)]
-    size = MOST_UNITS // largest
-    count = -(-inner // size)
-    shared = x if not isinstance(x, Public) else y
-    assert not isinstance(shared, Public)
-    left, right = (int(np.prod(o.shape, dtype=object)) for o in (x, y))
-    sums = left // inner * (right // inner) * count
-    if count > MOST_PARTS or (len(shared.program.protocol.everybody) == 3 and sums > left + right):
-        return [slice(None)]
-    return [slice(start, min(start + size, inner)) for start in range(0, inner, size)]
-
-
-def _matrix(x: Operand, y: Operand, kind: Kind, shift: int) -> SharedArray:
-    """The product of matrices in one ring."""
-    shape = x.shape[:-1] + y.shape[1:]
-    inner = x.shape[-1]
-    bounds = (x.bounds * y.bounds).times(inner)
-    wide, after = bounds.wide, bounds.shifted(shift) if shift else bounds
-    left = (x.shape[0] if len(x.shape) == 2 else 1, inner)
-    right = (inner, y.shape[1] if len(y.shape) == 2 else 1)
-    given = [in_ring(o, wide) for o in (x, y) if not isinstance(o, Public)]
-    protocol, threads = given[0].program.protocol, given[0].program.threads
-
-    def product(*shares: Shares) -> Step[Shares]:
-        rest = iter(shares)
-        a, b = (protocol.public(o.words(wide)) if isinstance(o, Public) else next(rest) for o in (x, y))
-        a, b = a.reshape(*left), b.reshape(*right)
-        if shift:
-            out = yield from protocol.scaled_matrix_product(a, b, shift, threads)
-        else:
-            out = yield from protocol.matrix_product(a, b, threads)
-        return (out if after.wide else out.narrowed()).reshape(*shape)
-
-    return made(given[0], shape, kind, after, given, product)
 
 
 # Comparisons and choices.

@@ -18,6 +18,7 @@ from atoll.mpc import operations as op
 from atoll.mpc import wide as ring
 from atoll.mpc.array import SharedArray, function
 from atoll.mpc.kinds import BOOLEAN, MOST_UNITS, Bounds, decimal
+from atoll.mpc.matrices import matrix_multiply
 from atoll.mpc.operations import Public
 from atoll.mpc.rounds import STEP, U64, Step, nothing, together
 from atoll.mpc.setting import Setting
@@ -331,7 +332,7 @@ def public_group_sums(keys: SharedArray, groups: Any, values: SharedArray) -> Sh
     """Sums of values (rows, or rows by columns) by the public keys in `groups`; rows with other keys count nowhere."""
     wanted = np.asarray(groups)
     here = op.compare(op.reshape(keys, (keys.size, 1)), op.operand(wanted[None, :], keys), equal=True)
-    return op.matrix_multiply(op.numbers(here).transpose(), values)
+    return matrix_multiply(op.numbers(here).transpose(), values)
 
 
 def segmented_cumsum(starts: SharedArray, values: SharedArray) -> SharedArray:
