@@ -120,8 +120,8 @@ MUTATIONS = (
     Mutation(
         "a difference of shared words opens without the triple's mask",
         "mpc/additive.py",
-        "        d, e = yield from self._both_open(x_own - a, y_own - b, bits=False)\n",
-        "        d, e = yield from self._both_open(x_own - 0 * a, y_own - b, bits=False)\n",
+        "        d, e = yield from self._both_open(ring.subtract(x_own, a), ring.subtract(y_own, b), bits=False)\n",
+        "        d, e = yield from self._both_open(x_own, ring.subtract(y_own, b), bits=False)\n",
         "tests/mpc/test_additive.py::test_whatever_crosses_is_uniform",
     ),
     Mutation(
@@ -137,6 +137,20 @@ MUTATIONS = (
         "            out = self._core.products(_flat(x[0]), _flat(x[1]), _flat(y[0]), _flat(y[1]))\n",
         "            out = (x[0] * (y[0] + y[1]) + x[1] * y[0]).tobytes()\n",
         "tests/mpc/test_replicated.py::test_whatever_crosses_is_uniform",
+    ),
+    Mutation(
+        "the upper half of a wide share is not masked",
+        "mpc/wide.py",
+        "    return shaped(draw((*shape, 2)), shape, True) if wide else draw(shape)\n",
+        "    return unsigned(draw(shape)) if wide else draw(shape)\n",
+        "tests/mpc/test_wide.py::test_whatever_crosses_is_uniform",
+    ),
+    Mutation(
+        "a party's part of a wide product is sent without its part of zero",
+        "crypto/arrays.py",
+        "            out = self._core.wide_products(_flat(x[0]), _flat(x[1]), _flat(y[0]), _flat(y[1]))\n",
+        "            out = _core.array_wide_times(_flat(x[0]), _flat(y[0]))\n",
+        "tests/mpc/test_wide.py::test_whatever_crosses_is_uniform",
     ),
     Mutation(
         "a message of shares of another length is taken",
