@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from reference.bit_triples import Session
 from reference.word_triples import (
+    NARROW,
     PLAIN,
     WORD,
     N,
@@ -15,7 +16,6 @@ from reference.word_triples import (
     packed,
     polynomial,
     public,
-    signed,
     switched,
     unpacked,
     values,
@@ -131,7 +131,7 @@ class Second:
         rows, inner, _ = plan.counts()
         blocks = [[plan.left(left, row, i) for i in range(inner)] for row in range(rows)]
         self.left = [
-            [[values([signed(x) for x in block], q) for q in LIMBS] for block in row] for row in blocks
+            [[values([NARROW.signed(x) for x in block], q) for q in LIMBS] for block in row] for row in blocks
         ]
 
     def answer(self, number: int, row: int, first: int, asked: list[bytes]) -> tuple[bytes, list[int]]:

@@ -52,6 +52,17 @@ def product(rows: int, inner: int, columns: int) -> Json:
     return {"attempt": 0, "channel": "vectors", "context": b"job".hex(), "sides": sides}
 
 
+def products(width: word_triples.Width) -> Json:
+    found = word_triples.run(sessions(0, "vectors", b"job"), 5, width)
+    return {
+        "attempt": 0,
+        "channel": "vectors",
+        "context": b"job".hex(),
+        "count": 5,
+        "sides": [side(seed, *made) for seed, made in zip(SEEDS, found, strict=True)],
+    }
+
+
 def triples() -> Json:
     bits = []
     for attempt, channel, context, k, count in (
@@ -72,12 +83,9 @@ def triples() -> Json:
                 ],
             }
         )
-    found = word_triples.run(sessions(0, "vectors", b"job"), 5)
-    words = {
-        "attempt": 0,
-        "channel": "vectors",
-        "context": b"job".hex(),
-        "count": 5,
-        "sides": [side(seed, *made) for seed, made in zip(SEEDS, found, strict=True)],
+    return {
+        "bits": bits,
+        "words": [products(word_triples.NARROW)],
+        "wide": [products(word_triples.WIDE)],
+        "matrices": [product(3, 4, 2)],
     }
-    return {"bits": bits, "words": [words], "matrices": [product(3, 4, 2)]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 from reference.aes import counter
@@ -12,6 +13,22 @@ PLAIN = [2**62 - 65535, 2**62 - 98303, 2**62 - 933887]
 Q, R = 2**62 - 1130495, 2**62 - 1572863
 HELLO, KEYS, QUESTION, ANSWER = range(4)
 WORD = 2**64
+
+
+@dataclass(frozen=True)
+class Width:
+    """Words of one length: what labels call them, their plaintext primes, and their number."""
+
+    kind: str
+    primes: tuple[int, ...]
+    word: int
+
+    def signed(self, word: int) -> int:
+        return word - self.word if word >= self.word // 2 else word
+
+
+NARROW = Width("words", tuple(PLAIN), WORD)
+WIDE = Width("wide", (*PLAIN, 2**62 - 2506751, 2**62 - 2654207), WORD**2)
 
 
 @cache
@@ -52,10 +69,6 @@ def polynomial(found: list[int], q: int) -> list[int]:
         groups, half = groups // 2, 2 * half
     shrink = pow(N, -1, q)
     return [x * shrink % q for x in out]
-
-
-def signed(word: int) -> int:
-    return word - WORD if word >= WORD // 2 else word
 
 
 def centred(x: int, q: int) -> int:
@@ -123,35 +136,36 @@ def answered(data: bytes) -> list[list[list[int]]]:
 class First:
     """The side that encrypts."""
 
-    def __init__(self, session: Session) -> None:
-        stream = session.stream("words", "keys")
+    def __init__(self, session: Session, width: Width) -> None:
+        self.width = width
+        stream = session.stream(width.kind, "keys")
         self.seed = stream.take(16)
         secret, self.errors = Source(stream.take(16)), Source(stream.take(16))
         self.secrets = []
-        for number, p in enumerate(PLAIN):
+        for number, p in enumerate(width.primes):
             s = secret.ternary(number)
             self.secrets.append([values(s, q) for q in limbs(p)])
-        self.keys = self.seed + b"".join(self.encrypt(i, i, None) for i in range(3))
+        self.keys = self.seed + b"".join(self.encrypt(i, i, None) for i in range(len(width.primes)))
 
     def encrypt(self, plain: int, place: int, words: list[int] | None) -> bytes:
         errors, out = self.errors.errors(place), b""
-        for limb, q in enumerate(limbs(PLAIN[plain])):
+        for limb, q in enumerate(limbs(self.width.primes[plain])):
             a = public(self.seed, place, limb, q)
             found = [
                 (e - x * s) % q
                 for e, x, s in zip(values(errors, q), a, self.secrets[plain][limb], strict=True)
             ]
             if words is not None and limb == 0:
-                found = [(x + Q * R * signed(w)) % q for x, w in zip(found, words, strict=True)]
+                found = [(x + Q * R * self.width.signed(w)) % q for x, w in zip(found, words, strict=True)]
             out += packed(found)
         return out
 
     def ask(self, number: int, plain: int, a: list[int], b: list[int]) -> bytes:
-        place = 3 + 2 * number
+        place = len(self.width.primes) + 2 * number
         return self.encrypt(plain, place, a) + self.encrypt(plain, place + 1, b)
 
     def open(self, plain: int, answer: bytes) -> list[int]:
-        p = PLAIN[plain]
+        p = self.width.primes[plain]
         low = [int.from_bytes(answer[8 * i : 8 * i + 8], "little") << 60 for i in range(N)]
         rest = answer[8 * N :]
         high = [int.from_bytes(rest[9 * i : 9 * i + 9], "little") << 52 for i in range(N)]
@@ -167,26 +181,31 @@ class First:
 class Second:
     """The side that multiplies."""
 
-    def __init__(self, session: Session, keys: bytes) -> None:
-        self.secret = Source(session.stream("words", "answers").take(16))
+    def __init__(self, session: Session, keys: bytes, width: Width) -> None:
+        self.width = width
+        self.secret = Source(session.stream(width.kind, "answers").take(16))
         self.seed, size = keys[:16], 62 * N // 8
         parts = [unpacked(keys[i : i + size]) for i in range(16, len(keys), size)]
-        self.keys = [parts[:3], parts[3:6], parts[6:]]
+        self.keys = [parts[i : i + 3] for i in range(0, len(parts), 3)]
 
     def answer(
         self, number: int, plain: int, question: bytes, a: list[int], b: list[int]
     ) -> tuple[bytes, list[int]]:
         """The answer, and its mask."""
-        p = PLAIN[plain]
+        p, width = self.width.primes[plain], self.width
         mask = self.secret.residues(4 * number, p)
         cover, errors = self.secret.ternary(4 * number + 1), self.secret.errors(4 * number + 2)
         flood = self.secret.flood(4 * number + 3)
-        own = [[centred(x, p) for x in polynomial([signed(w) % p for w in words], p)] for words in (b, a)]
+        own = [
+            [centred(x, p) for x in polynomial([width.signed(w) % p for w in words], p)] for words in (b, a)
+        ]
         given = answered(question)
         found: list[list[list[int]]] = [[], []]
         for limb, q in enumerate(limbs(p)):
             factors = [values(x, q) for x in own] + [values(cover, q)]
-            seconds = [public(self.seed, 3 + 2 * number + which, limb, q) for which in range(2)]
+            seconds = [
+                public(self.seed, len(width.primes) + 2 * number + which, limb, q) for which in range(2)
+            ]
             parts = (
                 [given[0][limb], given[1][limb], self.keys[plain][limb]],
                 [*seconds, public(self.seed, plain, limb, q)],
@@ -211,33 +230,44 @@ def switched(p: int, x: int, y: int, z: int) -> int:
     return (number - rest) * inverse % (p * Q)
 
 
-def joined(residues: list[list[int]]) -> list[int]:
-    """The integer of three residues, modulo 2^64."""
-    p, second, third = PLAIN
+def joined(residues: list[list[int]], width: Width) -> list[int]:
+    """The integers of their residues, as words."""
     out = []
-    for x, y, z in zip(*residues, strict=True):
-        two = x + p * ((y - x) * pow(p, -1, second) % second)
-        out.append((two + p * second * ((z - two) * pow(p * second, -1, third) % third)) % WORD)
+    for row in zip(*residues, strict=True):
+        number, modulus = 0, 1
+        for residue, p in zip(row, width.primes, strict=True):
+            number += modulus * ((residue - number) * pow(modulus, -1, p) % p)
+            modulus *= p
+        out.append(number % width.word)
     return out
 
 
-def run(sessions: list[Session], count: int) -> list[tuple[list[bytes], list[list[int]]]]:
+def drawn(session: Session, width: Width) -> tuple[list[int], list[int]]:
+    """A side's a and b."""
+    source = Source(session.stream(width.kind, "shares").take(16))
+    words = source.words(0, 2 * N) if width.word == WORD else source.blocks(0, 2 * N)
+    return words[:N], words[N:]
+
+
+def run(
+    sessions: list[Session], count: int, width: Width = NARROW
+) -> list[tuple[list[bytes], list[list[int]]]]:
     """Messages and a, b, c of both sides, for up to 8192 triples."""
-    binding = sessions[0].binding("words", [])
-    own = [Source(session.stream("words", "shares").take(16)).words(0, 2 * N) for session in sessions]
-    (a0, b0), (a1, b1) = ((words[:N], words[N:]) for words in own)
-    first = First(sessions[0])
-    second = Second(sessions[1], first.keys)
+    binding = sessions[0].binding(width.kind, [])
+    (a0, b0), (a1, b1) = (drawn(session, width) for session in sessions)
+    first = First(sessions[0], width)
+    second = Second(sessions[1], first.keys, width)
     sent = [[bytes([HELLO]) + binding, bytes([KEYS]) + first.keys], [bytes([HELLO]) + binding]]
     opened, masks = [], []
-    for plain in range(3):
+    for plain in range(len(width.primes)):
         question = first.ask(plain, plain, a0, b0)
         answer, mask = second.answer(plain, plain, question, a1, b1)
         opened.append(first.open(plain, answer))
         masks.append(mask)
         sent[0].append(bytes([QUESTION]) + question)
         sent[1].append(bytes([ANSWER]) + answer)
-    c0 = [(a * b + w) % WORD for a, b, w in zip(a0, b0, joined(opened), strict=True)]
-    c1 = [(a * b - r) % WORD for a, b, r in zip(a1, b1, joined(masks), strict=True)]
+    word = width.word
+    c0 = [(a * b + w) % word for a, b, w in zip(a0, b0, joined(opened, width), strict=True)]
+    c1 = [(a * b - r) % word for a, b, r in zip(a1, b1, joined(masks, width), strict=True)]
     sides = ((a0, b0, c0), (a1, b1, c1))
     return [(sent[i], [part[:count] for part in side]) for i, side in enumerate(sides)]

@@ -9,10 +9,12 @@ import runpy
 from pathlib import Path
 
 N = 1 << 13
-#: 2^62 less these: three plaintext primes, Q and R.
-BELOW = (65_535, 98_303, 933_887, 1_130_495, 1_572_863)
+#: 2^62 less these: three plaintext primes, Q and R, and two more plaintext primes of wide words.
+BELOW = (65_535, 98_303, 933_887, 1_130_495, 1_572_863, 2_506_751, 2_654_207)
 PRIMES = tuple((1 << 62) - below for below in BELOW)
-PLAIN = 3
+PLAIN, WIDE_PLAIN = 3, 5
+#: The plaintext primes, and Q and R.
+PLAINS, PARTS = (*PRIMES[:PLAIN], *PRIMES[PLAIN + 2 :]), PRIMES[PLAIN : PLAIN + 2]
 #: Coins of each of the two sums whose difference an error is.
 COINS = 21
 #: Range of each of the three uniform numbers of the flood, and the bits that an answer drops.
@@ -26,7 +28,7 @@ _LWE = runpy.run_path(str(Path(__file__).with_name("lwe_parameters.py")))
 
 def modulus_bits() -> float:
     """log2 of the modulus of a ciphertext."""
-    return max(sum(map(math.log2, (prime, *PRIMES[PLAIN:]))) for prime in PRIMES[:PLAIN])
+    return max(sum(map(math.log2, (prime, *PARTS))) for prime in PLAINS)
 
 
 def error_variance() -> float:
@@ -44,21 +46,22 @@ def core_svp() -> float:
     return float(_LWE["primal"](N, 2.0 ** modulus_bits(), width, N))
 
 
-def wrong_product() -> float:
+def wrong_product(plain: int = PLAIN) -> float:
     """That a uniform mask and one sum of two products leave the range of the plaintext primes together.
 
-    It is the sum's size among their product; factors are uniform below 2^63, so that it is 2^125 on average.
+    It is the sum's size among their product; factors are uniform below 2^63, so that it is 2^125 on average. Those of
+    wide words are below 2^127, so that it is 2^253.
     """
-    return 125 - sum(map(math.log2, PRIMES[:PLAIN]))
+    return (125 if plain == PLAIN else 253) - sum(map(math.log2, PLAINS[:plain]))
 
 
-def hidden_noise(products: int) -> float:
-    """Length of all that the flood must hide, in one session: a vector of 3 coefficients for each product.
+def hidden_noise(products: int, plain: int = PLAIN) -> float:
+    """Length of all that the flood must hide, in one session: a vector of a coefficient for each product and prime.
 
     Each is the sum of 2 N products of an error with a coefficient of a plaintext, uniform below the prime, and of what
     covers it (less than a millionth). Six standard deviations of its length's square are below one part in a hundred.
     """
-    coefficients = PLAIN * max(products, N)
+    coefficients = plain * max(products, N)
     variance = 2 * N * error_variance() * float(PRIMES[0]) ** 2 / 12
     return 1.01 * math.sqrt(coefficients * variance)
 
@@ -122,6 +125,10 @@ def main() -> None:
             end="",
         )
         print(f"any product wrong 2^{log + wrong_product():.1f}")
+    for log in (13, 19, 20, 28):
+        distance = flood_distance(hidden_noise(1 << log, WIDE_PLAIN))
+        print(f"2^{log} wide products: distance 2^{distance:.1f}, ", end="")
+        print(f"any product wrong 2^{log + wrong_product(WIDE_PLAIN):.1f}")
     print(f"matrices: wrong reading below 2^{max(wrong_word(), -1000):.0f} each word")
     for sizes in ((100_000, 100, 1, 2048), (1000, 1000, 1000, 8)):
         found = [flood_distance(matrix_noise(*sizes, bits)) for bits in (63, 61, 53)]

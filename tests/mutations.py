@@ -120,8 +120,8 @@ MUTATIONS = (
     Mutation(
         "a difference of shared words opens without the triple's mask",
         "mpc/additive.py",
-        "        d, e = yield from self._both_open(x_own - a, y_own - b, bits=False)\n",
-        "        d, e = yield from self._both_open(x_own - 0 * a, y_own - b, bits=False)\n",
+        "        d, e = yield from self._both_open(ring.subtract(x_own, a), ring.subtract(y_own, b), bits=False)\n",
+        "        d, e = yield from self._both_open(x_own, ring.subtract(y_own, b), bits=False)\n",
         "tests/mpc/test_additive.py::test_whatever_crosses_is_uniform",
     ),
     Mutation(
@@ -155,15 +155,15 @@ MUTATIONS = (
     Mutation(
         "an owner outside sends its input without the drawn shares taken off",
         "mpc/outside.py",
-        "            rest = rest ^ drawn if bits else rest - drawn\n",
+        "            rest = rest ^ drawn if bits else ring.subtract(rest, drawn)\n",
         "            rest = rest\n",
         "tests/mpc/test_outside.py::test_whatever_crosses_is_uniform",
     ),
     Mutation(
         "what opens to a party outside leaves without its mask",
         "mpc/outside.py",
-        "                send[party] = whole ^ mask if bits else whole + mask\n",
-        "                send[party] = whole\n",
+        "                masked = whole ^ mask if bits else ring.add(whole, mask)\n",
+        "                masked = whole\n",
         "tests/mpc/test_outside.py::test_the_words_that_open_are_fresh",
     ),
     Mutation(
@@ -179,6 +179,20 @@ MUTATIONS = (
         '        return f"function {value.__qualname__}{_all((value.__defaults__, *_closed(value)), within)}"\n',
         '        return f"function {value.__qualname__}"\n',
         "tests/mpc/test_outside.py::test_another_program_is_refused_by_name_before_anything_opens",
+    ),
+    Mutation(
+        "the upper half of a wide share is not masked",
+        "mpc/wide.py",
+        "    return shaped(draw((*shape, 2)), shape, True) if wide else draw(shape)\n",
+        "    return unsigned(draw(shape)) if wide else draw(shape)\n",
+        "tests/mpc/test_wide.py::test_whatever_crosses_is_uniform",
+    ),
+    Mutation(
+        "a party's part of a wide product is sent without its part of zero",
+        "crypto/arrays.py",
+        "            out = self._core.wide_products(_flat(x[0]), _flat(x[1]), _flat(y[0]), _flat(y[1]))\n",
+        "            out = _core.array_wide_times(_flat(x[0]), _flat(y[0]))\n",
+        "tests/mpc/test_wide.py::test_whatever_crosses_is_uniform",
     ),
     Mutation(
         "a message of shares of another length is taken",

@@ -7,7 +7,7 @@ to again; results cannot be written to.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,16 @@ STEP: Final = "shared-arrays"
 KEY_BYTES: Final = 16
 MOST_PLACES: Final = 1 << 28
 U64: TypeAlias = npt.NDArray[np.uint64]
+WIDE: Final = np.dtype([("lo", "<u8"), ("hi", "<u8")])
+"""Words modulo 2^128."""
 
 
-def _flat(words: U64) -> U64:
-    return np.ascontiguousarray(words).reshape(-1)
+def _flat(words: npt.NDArray[Any]) -> U64:
+    return np.ascontiguousarray(words).reshape(-1).view(np.uint64)
+
+
+def _wide(data: bytes, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    return np.frombuffer(data, WIDE).reshape(shape)
 
 
 def _array(data: bytes, shape: tuple[int, ...]) -> U64:
@@ -66,6 +72,23 @@ class Streams:
                 _flat(x[0]), _flat(x[1]), _flat(y[0]), _flat(y[1]), (rows, inner, columns), threads
             )
         return _array(out, (rows, columns))
+
+    def wide_products(self, x: tuple[Any, Any], y: tuple[Any, Any]) -> npt.NDArray[Any]:
+        """As `products`, modulo 2^128: arrays of `WIDE`."""
+        with kernel_errors(step=STEP):
+            out = self._core.wide_products(_flat(x[0]), _flat(x[1]), _flat(y[0]), _flat(y[1]))
+        return _wide(out, x[0].shape)
+
+    def wide_matrix_product(
+        self, x: tuple[Any, Any], y: tuple[Any, Any], threads: int = 1
+    ) -> npt.NDArray[Any]:
+        """As `matrix_product`, modulo 2^128."""
+        (rows, inner), columns = x[0].shape, y[0].shape[1]
+        with kernel_errors(step=STEP):
+            out = self._core.wide_matrix_product(
+                _flat(x[0]), _flat(x[1]), _flat(y[0]), _flat(y[1]), (rows, inner, columns), threads
+            )
+        return _wide(out, (rows, columns))
 
     def zeros(self, shape: tuple[int, ...]) -> U64:
         """This party's part of zeros: the three parts add up to nothing."""
@@ -123,6 +146,13 @@ def matrix_product(x: U64, y: U64, threads: int = 1) -> U64:
     with kernel_errors(step=STEP):
         out = _core.array_matrix_product(_flat(x), _flat(y), (rows, inner, columns), threads)
     return _array(out, (rows, columns))
+
+
+def wide_times(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Products of `WIDE` words modulo 2^128, element by element; y has x's shape, or is one word for all."""
+    with kernel_errors(step=STEP):
+        out = _core.array_wide_times(_flat(x), _flat(y))
+    return _wide(out, x.shape)
 
 
 def scale_part(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atoll import _core
+from atoll.crypto.arrays import WIDE
 from atoll.crypto.stream import check_labels, kernel_errors
 from atoll.errors import AtollError
 
@@ -21,6 +22,7 @@ _Three = tuple[bytes, bytes, bytes]
 #: Most triples that are asked for at once.
 MAX_BITS: Final = 1 << 32
 MAX_WORDS: Final = 1 << 28
+MAX_WIDE: Final = 1 << 26
 MAX_TRANSFERS: Final = 1 << 28
 _STEP: Final = "triples"
 
@@ -52,13 +54,13 @@ class Triples:
     Attributes:
         a: uniform words, or packed uniform bits, the first in the lowest bit of the first word.
         b: the same.
-        c: this party's share: words add up to `(a0 + a1) (b0 + b1)` modulo 2^64; bits to that modulo 2.
+        c: this party's share: words add up to `(a0 + a1) (b0 + b1)` modulo 2^64 or 2^128; bits to that modulo 2.
             Unused bits of the last word are zero.
     """
 
-    a: Words
-    b: Words
-    c: Words
+    a: npt.NDArray[Any]
+    b: npt.NDArray[Any]
+    c: npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -275,6 +277,35 @@ class WordTriples(_Products):
         with kernel_errors(step=_STEP):
             core = _core.WordTriples(seed, attempt, channel, context, role, count, threads)
         super().__init__(core, MAX_WORDS)
+
+
+class WideTriples(_Batches[_Three]):
+    """The same modulo 2^128, under five plaintext primes.
+
+    Made in groups of 8192, of which each takes 2.6 MB, and 5/3 of the work. Arguments and errors are those of
+    `WordTriples`; a batch has up to 2^26, a session up to 2^28.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        seed: bytes,
+        attempt: int,
+        channel: str,
+        count: int,
+        *,
+        context: bytes = b"",
+        threads: int = 1,
+    ) -> None:
+        _check(seed, attempt, count, threads, MAX_WIDE)
+        with kernel_errors(step=_STEP):
+            core = _core.WideTriples(seed, attempt, channel, context, role, count, threads)
+        super().__init__(core, MAX_WIDE)
+
+    def finish(self) -> Triples:
+        """The triples of this batch as read-only arrays of `WIDE`, handed out once; `E_STATE` otherwise."""
+        a, b, c = (np.frombuffer(part, WIDE) for part in self._finish())
+        return Triples(a, b, c)
 
 
 class WordTransfers(_Batches[tuple[bytes, bytes]]):

@@ -1,10 +1,10 @@
 """Shared arrays: computing on values that nobody sees (docs/how-to/shared-arrays.md)."""
 
 from atoll.crypto.triples import Rich, Thin
-from atoll.mpc import functions  # noqa: F401 (gives the arrays NumPy's functions)
 from atoll.mpc.approximate import sigmoid
 from atoll.mpc.array import SharedArray
 from atoll.mpc.cost import Cost, estimate
+from atoll.mpc.functions import Moments, exact_moments, exact_variance
 from atoll.mpc.joining import Given, Joined, hidden_join
 from atoll.mpc.kinds import BOOLEAN, Kind, decimal, real
 from atoll.mpc.machine import Machine, calibrate
@@ -19,6 +19,7 @@ __all__ = [
     "Joined",
     "Kind",
     "Machine",
+    "Moments",
     "Rich",
     "Session",
     "SharedArray",
@@ -27,6 +28,8 @@ __all__ = [
     "compacted",
     "decimal",
     "estimate",
+    "exact_moments",
+    "exact_variance",
     "group_sums",
     "hidden_join",
     "ordered",

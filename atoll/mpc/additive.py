@@ -1,7 +1,7 @@
 """Additive shares of two parties without any third, of whom each may be curious (docs/protocols/additive-shares.md).
 
-x = x0 + x1 modulo 2^64, or under exclusive or; party i holds x_i. Semi-honest. Products use up triples (Beaver, CRYPTO
-1991), bits that become words use up transfers, both made by the parties themselves (`atoll.mpc.supply`).
+x = x0 + x1 modulo 2^64 or 2^128, or under exclusive or; party i holds x_i. Semi-honest. Products use up triples
+(Beaver, CRYPTO 1991), bits that become words use up transfers, both made by the parties (`atoll.mpc.supply`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from atoll.crypto.arrays import (
     KEY_BYTES,
@@ -19,7 +20,6 @@ from atoll.crypto.arrays import (
     layer_shape,
     layers,
     matrix_product,
-    planes,
     switches,
 )
 from atoll.crypto.circuit import CircuitPsi, HiddenShares, HiddenSide
@@ -29,23 +29,28 @@ from atoll.crypto.suite import digest, digest_bytes
 from atoll.crypto.triples import MatrixProduct, Rich, Thin, matrix_bytes
 from atoll.errors import AtollError
 from atoll.mpc import circuits
+from atoll.mpc import wide as ring
 from atoll.mpc.digits import Comparer
 from atoll.mpc.rounds import STEP, U64, Exchange, Links, Step, nothing, together
 from atoll.mpc.setting import Occasion
 from atoll.mpc.shares import Shares, unpack
 from atoll.mpc.supply import Supply
+from atoll.mpc.wide import Words
 from atoll.protocols.driver import Several
 
 PROTOCOL: Final = "additive-shares/v1"
 SECURITY: Final = "semi-honest"
 PARTIES: Final = 2
 BIAS_BITS: Final = 62
+WIDE_BIAS_BITS: Final = 126
 _DIGEST_WORDS: Final = 4
 _KEY_WORDS: Final = KEY_BYTES // 8
 
 
 MOST_ENTRIES: Final = 1 << 26
 """Entries of a matrix that is multiplied under encryption at once."""
+MOST_PRODUCTS: Final = 1 << 22
+"""Triples that a product of matrices takes at once."""
 _TRIPLE_BYTES: Final = 230
 _KEYS_BYTES: Final = 200_000
 
@@ -60,6 +65,12 @@ def row_blocks(rows: int, inner: int) -> list[tuple[int, int]]:
     """First row and number of rows of each part of a left matrix that is multiplied at once."""
     count = max(1, MOST_ENTRIES // inner)
     return [(start, min(count, rows - start)) for start in range(0, rows, count)]
+
+
+def inner_blocks(rows: int, inner: int, columns: int) -> list[slice]:
+    """The inner places of each part of a product of matrices that takes a triple for each product of two elements."""
+    count = max(1, MOST_PRODUCTS // (rows * columns))
+    return [slice(start, min(start + count, inner)) for start in range(0, inner, count)]
 
 
 class Additive:
@@ -108,32 +119,38 @@ class Additive:
         """Both."""
         return tuple(range(PARTIES))
 
-    def public(self, words: U64) -> Shares:
+    def public(self, words: Words) -> Shares:
         """Shares of words that both know."""
-        return Shares(words if self.me == 0 else np.zeros(words.shape, np.uint64))
+        return Shares(words if self.me == 0 else np.zeros(words.shape, words.dtype))
 
     # Into shares and out of them.
 
     def share(
-        self, owner: int, words: U64 | None, shape: tuple[int, ...], *, bits: bool = False
+        self,
+        owner: int,
+        words: Words | None,
+        shape: tuple[int, ...],
+        *,
+        bits: bool = False,
+        wide: bool = False,
     ) -> Step[Shares]:
         """Shares of what `owner` alone has: the other's is drawn from the common stream, and nothing is sent."""
-        drawn = self._common.before(shape)
+        drawn = ring.drawn(self._common.before, shape, wide)
         if self.me != owner:
             return nothing(Shares(drawn))
         assert words is not None
-        return nothing(Shares(words ^ drawn if bits else words - drawn))
+        return nothing(Shares(words ^ drawn if bits else ring.subtract(words, drawn)))
 
-    def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[U64 | None]:
+    def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[Words | None]:
         """The values, for the parties in `to`; `None` for the other."""
         (own,) = shares
-        send = {self.other: own} if self.other in to else {}
-        expect = {self.other: own.size} if self.me in to else {}
+        send = {self.other: ring.flat(own)} if self.other in to else {}
+        expect = {self.other: ring.length(own.size, shares.wide)} if self.me in to else {}
         got = yield Exchange(send, expect)
         if self.me not in to:
             return None
-        missing = got[self.other].reshape(own.shape)
-        return own ^ missing if bits else own + missing
+        missing = ring.shaped(got[self.other], own.shape, shares.wide)
+        return own ^ missing if bits else ring.add(own, missing)
 
     def mask(self, shape: tuple[int, ...]) -> U64 | None:
         """Words of the common stream."""
@@ -143,11 +160,12 @@ class Additive:
 
     def product(self, x: Shares, y: Shares) -> Step[Shares]:
         """Products element by element, each of one triple: x - a and y - b are seen by both."""
-        a, b, c = (w.reshape(x.shape) for w in self.supply.words(x.size))
+        taken = self.supply.wide(x.size) if x.wide else self.supply.words(x.size)
+        a, b, c = (w.reshape(x.shape) for w in taken)
         (x_own,), (y_own,) = x, y
-        d, e = yield from self._both_open(x_own - a, y_own - b, bits=False)
-        out = c + d * b + e * a
-        return Shares(out + d * e if self.me == 0 else out)
+        d, e = yield from self._both_open(ring.subtract(x_own, a), ring.subtract(y_own, b), bits=False)
+        out = ring.add(ring.add(c, ring.product(d, b)), ring.product(e, a))
+        return Shares(ring.add(out, ring.product(d, e)) if self.me == 0 else out)
 
     def both(self, x: Shares, y: Shares) -> Step[Shares]:
         """Bits that are set in both, each of one triple."""
@@ -157,27 +175,33 @@ class Additive:
         out = c ^ (d & b) ^ (e & a)
         return Shares(out ^ (d & e) if self.me == 0 else out)
 
-    def _both_open(self, x: U64, y: U64, *, bits: bool) -> Step[tuple[U64, U64]]:
+    def _both_open(self, x: Words, y: Words, *, bits: bool) -> Step[tuple[Words, Words]]:
         mine = np.concatenate([x.reshape(-1), y.reshape(-1)])
-        got = (yield Exchange({self.other: mine}, {self.other: mine.size}))[self.other]
-        both = mine ^ got if bits else mine + got
+        wide = ring.is_wide(mine)
+        size = ring.length(mine.size, wide)
+        got = (yield Exchange({self.other: ring.flat(mine)}, {self.other: size}))[self.other]
+        both = mine ^ got if bits else ring.add(mine, ring.shaped(got, mine.shape, wide))
         return both[: x.size].reshape(x.shape), both[x.size :].reshape(y.shape)
 
     def matrix_product(self, x: Shares, y: Shares, threads: int = 1) -> Step[Shares]:
         """The product of matrices: each multiplies its own shares, and the cross terms come under encryption.
 
-        Small ones take a triple for each product of two elements, which is less to send.
+        Small ones take a triple for each product of two elements, which is less to send; wide ones always, in parts
+        that are summed up at once.
         """
         (rows, inner), columns = x.shape, y.shape[1]
         (left_own,), (right_own,) = x, y
         if not rows * inner * columns:
-            return Shares(np.zeros((rows, columns), np.uint64))
-        if by_triples(rows, inner, columns):
-            wide = (rows, columns, inner)
-            wide_left = Shares(np.broadcast_to(left_own[:, None, :], wide))
-            wide_right = Shares(np.broadcast_to(right_own.T[None, :, :], wide))
-            products = yield from self.product(wide_left, wide_right)
-            return products.changed(lambda w: w.sum(2, dtype=np.uint64))
+            return Shares(np.zeros((rows, columns), ring.kind(x.wide)))
+        if x.wide or by_triples(rows, inner, columns):
+            sums = Shares(np.zeros((rows, columns), ring.kind(x.wide)))
+            for part in inner_blocks(rows, inner, columns):
+                shape = (rows, columns, part.stop - part.start)
+                left = Shares(np.broadcast_to(left_own[:, None, part], shape))
+                right = Shares(np.broadcast_to(right_own.T[None, :, part], shape))
+                products = yield from self.product(left, right)
+                sums = sums + products.changed(lambda w: ring.total(w, 2))
+            return sums
         parts = []
         for start, count in row_blocks(rows, inner):
             block = left_own[start : start + count]
@@ -204,21 +228,40 @@ class Additive:
         )
 
     def scaled(self, x: Shares, shift: int) -> Step[Shares]:
-        """Signed numbers from -2^62 to 2^62 - 1 divided by 2^shift, and rounded down or up.
+        """Signed numbers from -2^62 to 2^62 - 1 divided by 2^shift, and rounded down or up; wide ones from -2^126.
 
         After a constant was added 0 <= x < 2^63, and x0 + x1 passes 2^64 just if either has its highest bit: one
         product of a bit each. Rounded up with probability of the fraction that is cut off.
         """
-        (own,) = x
-        if self.me == 0:
-            own = own + np.uint64(1 << BIAS_BITS)
-        top = (own >> np.uint64(63)).reshape(-1)
-        product = yield from self._times(0, top)
-        passed = (top - product).reshape(own.shape)
+        if x.wide:
+            own, passed = yield from self._passed(x, WIDE_BIAS_BITS)
+            gone = ring.pair(np.zeros(own.shape, np.uint64), passed << np.uint64(64 - shift))
+            cut = Shares(ring.subtract(ring.cut(own, shift), gone))
+            missing = ring.constant(1 - (1 << WIDE_BIAS_BITS - shift), True)
+            return cut + self.public(np.broadcast_to(missing, own.shape))
+        own, passed = yield from self._passed(x, BIAS_BITS)
         out = (own >> np.uint64(shift)) - (passed << np.uint64(64 - shift))
         # Both shares are rounded down, so that 1 or nothing is missing.
         known = 1 - (1 << (BIAS_BITS - shift)) if self.me == 0 else 0
         return Shares(out + np.uint64(known % 2**64))
+
+    def widened(self, x: Shares) -> Step[Shares]:
+        """Signed numbers from -2^62 to 2^62 - 1, modulo 2^128: what passed 2^64 is taken from the upper half."""
+        own, passed = yield from self._passed(x, BIAS_BITS)
+        bias = ring.constant(-(1 << BIAS_BITS), True)
+        return Shares(ring.pair(own, -passed)) + self.public(np.broadcast_to(bias, own.shape))
+
+    def _passed(self, x: Shares, bias: int) -> Step[tuple[Words, U64]]:
+        """The own share after 2^bias was added, and shares modulo 2^64 of whether both add up to more than the ring.
+
+        x is then below half of the ring, so that they do just if either has its highest bit.
+        """
+        (own,) = x
+        if self.me == 0:
+            own = ring.add(own, np.broadcast_to(ring.constant(1 << bias, x.wide), own.shape))
+        top = ring.top(own).reshape(-1)
+        product = yield from self._times(0, top)
+        return own, (top - product).reshape(own.shape)
 
     def scaled_product(self, x: Shares, y: Shares, shift: int) -> Step[Shares]:
         """Products, as `scaled`."""
@@ -236,7 +279,7 @@ class Additive:
         """Planes of bits of two numbers that add up to x, or differ by x if `negated`: the shares themselves."""
         (own,) = x.reshape(-1)
         nowhere = np.zeros((bits, -(-x.size // 64)), np.uint64)
-        mine = planes(-own if negated and self.me == 1 else own, bits)
+        mine = ring.bits(ring.negative(own) if negated and self.me == 1 else own, bits)
         pair = (mine, nowhere) if self.me == 0 else (nowhere, mine)
         return nothing((Shares(pair[0]), Shares(pair[1])))
 
@@ -245,8 +288,10 @@ class Additive:
 
         Low bits a and b of the shares carry if a > 2^(bits - 1) - 1 - b: a party's bits against the other's, inverted.
         """
+        if bits > ring.BITS:
+            return (yield from circuits.negative(self, x, bits))
         (own,) = x.reshape(-1)
-        mine = planes(own, bits)
+        mine = ring.bits(own, bits)
         low = mine[: bits - 1]
         digits = (bits + 2) // 4
         found = Shares((yield from self._comparer.compare(low, ~low)))
@@ -257,8 +302,12 @@ class Additive:
 
     def zero(self, x: Shares, bits: int = 64) -> Step[Shares]:
         """Which of x are zero: where a share is the other one, negated."""
+        if bits > ring.BITS:
+            return (yield from circuits.zero(self, x, bits))
         (own,) = x.reshape(-1)
-        same = yield from self._comparer.compare(planes(own, bits), planes(-own, bits), equal=True)
+        same = yield from self._comparer.compare(
+            ring.bits(own, bits), ring.bits(ring.negative(own), bits), equal=True
+        )
         return (yield from circuits.every(self, Shares(same)))
 
     def words(self, b: Shares, count: int) -> Step[Shares]:
@@ -270,30 +319,44 @@ class Additive:
     def chosen(self, b: Shares, x: Shares) -> Step[Shares]:
         """Words where their bit is set, else 0: x_i (b_i ^ b_j) = x_i b_i + b_j x_i (1 - 2 b_i), for both i."""
         bit, (own,) = unpack(b.words[0], x.size), x
-        given = own - np.uint64(2) * own * bit
-        pair = [self._times(sender, given if self.me == sender else bit) for sender in range(PARTIES)]
+        given = ring.subtract(own, ring.kept(ring.add(own, own), bit))
+        pair = [
+            self._times(sender, given if self.me == sender else bit, wide=x.wide) for sender in range(PARTIES)
+        ]
         first, second = yield from together(*pair)
-        return Shares(own * bit + first + second)
+        return Shares(ring.kept(own, bit)) + Shares(first) + Shares(second)
 
-    def _times(self, sender: int, mine: U64) -> Step[U64]:
-        """Shares of the sender's words times the other's bits (words of 0 or 1), each by one transfer."""
-        count = mine.size
+    def _times(self, sender: int, mine: Words, *, wide: bool = False) -> Step[Words]:
+        """Shares of the sender's words times the other's bits (words of 0 or 1), each by one transfer.
+
+        A wide word takes two transfers with one bit: theirs make a word of 128 bits.
+        """
+        count = ring.length(mine.size, wide)
         filled = -(-count // 64) * 64
         if self.me == sender:
-            zero, one = (w[:count] for w in self.supply.sent(filled))
-            got = yield Exchange(expect={self.other: filled // 64})
-            turned = unpack(got[self.other], count).astype(np.bool_)
-            # What the other has if its bit is 0, and what if it is 1.
-            if_zero, if_one = np.where(turned, one, zero), np.where(turned, zero, one)
-            yield Exchange({self.other: if_zero - if_one + mine})
-            return -if_zero
-        choices, words = self.supply.chosen(filled)
-        padded = np.zeros(filled, np.uint64)
-        padded[:count] = mine
-        turn = np.packbits(padded.astype(np.bool_), bitorder="little").view(np.uint64) ^ choices
-        yield Exchange({self.other: turn})
+            got_bits = yield from self._turned(filled)
+            if_zero, if_one = (ring.shaped(w[:count], mine.shape, wide) for w in got_bits)
+            yield Exchange({self.other: ring.flat(ring.add(ring.subtract(if_zero, if_one), mine))})
+            return ring.negative(if_zero)
+        bits = np.repeat(mine.astype(np.bool_), 2 if wide else 1)
+        words = yield from self._turn(np.append(bits, np.zeros(filled - count, np.bool_)))
         got = yield Exchange(expect={self.other: count})
-        return words[:count] + got[self.other] * mine
+        difference = ring.shaped(got[self.other], mine.shape, wide)
+        known = ring.shaped(words[:count], mine.shape, wide)
+        return ring.add(known, ring.kept(difference, mine))
+
+    def _turned(self, count: int) -> Step[tuple[U64, U64]]:
+        """The sender of transfers whose bits the other turns into wanted ones: its words if they are 0, and if 1."""
+        zero, one = self.supply.sent(count)
+        got = yield Exchange(expect={self.other: count // 64})
+        turned = unpack(got[self.other], count).astype(np.bool_)
+        return np.where(turned, one, zero), np.where(turned, zero, one)
+
+    def _turn(self, bits: npt.NDArray[np.bool_]) -> Step[U64]:
+        """The other side: the words of its bits."""
+        choices, words = self.supply.chosen(bits.size)
+        yield Exchange({self.other: np.packbits(bits, bitorder="little").view(np.uint64) ^ choices})
+        return words
 
     # Joins.
 
@@ -339,47 +402,47 @@ class Additive:
             return columns
         places, turns = 1 << levels, layers(levels)
         # Rows that are added stay behind the others.
-        x = np.concatenate([x, np.zeros((places - rows, width), np.uint64)])
-        each = places // 2 * width
+        x = np.concatenate([x, np.zeros((places - rows, width), x.dtype)])
+        wide = ring.is_wide(x)
+        each = ring.length(places // 2 * width, wide)
         filled = -(-turns * each // 64) * 64
+
+        def of(words: U64, layer: int) -> Words:
+            return ring.shaped(words[layer * each : (layer + 1) * each], (places // 2 * width,), wide)
+
         if self.me == owner:
             crossing = [unpack(layer, places // 2) for layer in switches(self._own.order_before(rows)).bits]
-            bits = np.zeros(filled, np.uint64)
-            bits[: turns * each] = np.repeat(np.concatenate(crossing), width)
-            choices, words = self.supply.chosen(filled)
-            turn = np.packbits(bits.astype(np.bool_), bitorder="little").view(np.uint64) ^ choices
-            yield Exchange({self.other: turn})
+            bits = np.repeat(np.concatenate(crossing), width).reshape(turns, -1)
+            one_each = np.repeat(bits.reshape(-1).astype(np.bool_), 2 if wide else 1)
+            words = yield from self._turn(np.append(one_each, np.zeros(filled - turns * each, np.bool_)))
             for layer in range(turns):
-                place = slice(layer * each, (layer + 1) * each)
                 got = yield Exchange(expect={self.other: each})
-                gap = _gaps(x, layer, levels)
-                x = _crossed(x, layer, levels, (gap + got[self.other]) * bits[place] + words[place])
+                gap = ring.add(_gaps(x, layer, levels), of(got[self.other], 0))
+                x = _crossed(x, layer, levels, ring.add(ring.kept(gap, bits[layer]), of(words, layer)))
         else:
-            zero, one = self.supply.sent(filled)
-            got = yield Exchange(expect={self.other: filled // 64})
-            turned = unpack(got[self.other], filled).astype(np.bool_)
-            if_zero, if_one = np.where(turned, one, zero), np.where(turned, zero, one)
+            if_zero, if_one = yield from self._turned(filled)
             for layer in range(turns):
-                place = slice(layer * each, (layer + 1) * each)
+                zero, one = of(if_zero, layer), of(if_one, layer)
                 gap = _gaps(x, layer, levels)
-                yield Exchange({self.other: if_zero[place] - if_one[place] + gap})
-                x = _crossed(x, layer, levels, -if_zero[place])
+                yield Exchange({self.other: ring.flat(ring.add(ring.subtract(zero, one), gap))})
+                x = _crossed(x, layer, levels, ring.negative(zero))
         return Shares(x[:rows])
 
 
-def _pairs(x: U64, layer: int, levels: int) -> U64:
+def _pairs(x: Words, layer: int, levels: int) -> Words:
     """Rows as (blocks, 2, rows of a block, columns): a layer's switches join both places of the second axis."""
     return x.reshape(*layer_shape(layer, levels), x.shape[1])
 
 
-def _gaps(x: U64, layer: int, levels: int) -> U64:
+def _gaps(x: Words, layer: int, levels: int) -> Words:
     """For each switch of a layer and column the one place less the other."""
     pairs = _pairs(x, layer, levels)
-    return (pairs[:, 1] - pairs[:, 0]).reshape(-1)
+    return ring.subtract(pairs[:, 1], pairs[:, 0]).reshape(-1)
 
 
-def _crossed(x: U64, layer: int, levels: int, moved: U64) -> U64:
+def _crossed(x: Words, layer: int, levels: int, moved: Words) -> Words:
     """Rows after a layer: `moved` is added to the first place of each switch, and taken from the second."""
     pairs = _pairs(x, layer, levels)
     change = moved.reshape(pairs[:, 0].shape)
-    return np.stack([pairs[:, 0] + change, pairs[:, 1] - change], axis=1).reshape(x.shape)
+    both = [ring.add(pairs[:, 0], change), ring.subtract(pairs[:, 1], change)]
+    return np.stack(both, axis=1).reshape(x.shape)

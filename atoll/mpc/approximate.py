@@ -7,6 +7,7 @@ method or a polynomial, and brought back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import reduce
 from math import ceil, exp, log, log2
 from operator import add
@@ -19,7 +20,7 @@ from atoll.mpc import circuits
 from atoll.mpc import operations as op
 from atoll.mpc.array import SharedArray, ufunc
 from atoll.mpc.functions import REAL_BITS, divided
-from atoll.mpc.kinds import Bounds, Kind, real
+from atoll.mpc.kinds import MOST_UNITS, Bounds, Kind, real
 from atoll.mpc.operations import Operand, Public
 from atoll.mpc.rounds import STEP, Step
 from atoll.mpc.setting import Setting
@@ -89,10 +90,10 @@ def _inverse(protocol: Setting, c: Shares) -> Step[Shares]:
 
 
 def _flat(x: SharedArray, step: Callable[..., Step[Shares]]) -> Callable[..., Step[Shares]]:
-    """The step on one dimension, its result in the array's shape."""
+    """The step on one dimension and words of 64 bits, its result in the array's shape."""
 
     def run(*shares: Shares) -> Step[Shares]:
-        result = yield from step(*(s.reshape(-1) for s in shares))
+        result = yield from step(*(s.narrowed().reshape(-1) for s in shares))
         return result.reshape(*x.shape)
 
     return run
@@ -126,10 +127,10 @@ def _divide(x: Operand, y: Operand) -> SharedArray:
     if isinstance(y, Public):
         if isinstance(x, Public):
             raise AtollError("E_FORMAT", "A shared array belongs there.", step=STEP)
-        if y.words.size == 1:
-            number = int(y.words.view(np.int64).reshape(-1)[0])
-            return divided(op.numbers(x), number / y.kind.unit)
-        inverse = 1 / (y.words.view(np.int64) / np.float64(y.kind.unit))
+        if y.units.size == 1:
+            number = int(y.units.reshape(-1)[0])
+            return divided(op.numbers(x), Fraction(number, y.kind.unit))
+        inverse = 1 / (y.units.astype(np.float64) / y.kind.unit)
         left = _real(x)
         return op.multiply(left, Public(inverse, left.kind))
     kind = _quotient_kind(x, y)
@@ -177,7 +178,8 @@ def _quotient(x: SharedArray, y: SharedArray) -> SharedArray:
 
     most = (x.bounds.largest + 2 << places) // max(1, y.bounds.low) + 2
     low = 0 if x.bounds.low >= 0 else -most
-    return op.made(x, shape, y.kind, Bounds(min(low, -2), most), [x, y], _flat(x, step))
+    bounds = Bounds(min(low, -2), most).checked(f"A quotient of {x.name}", MOST_UNITS)
+    return op.made(x, shape, y.kind, bounds, [x, y], _flat(x, step))
 
 
 @ufunc(np.sqrt)
@@ -208,7 +210,8 @@ def _sqrt(x: Operand) -> SharedArray:
         return (yield from protocol.scaled_product(root, back, WORK_BITS))
 
     most = ceil((max(radicand.bounds.high, 0) << kind.places) ** 0.5 * (1 + 2**-20)) + 2
-    return op.made(radicand, radicand.shape, kind, Bounds(-2, most), [radicand], _flat(radicand, step))
+    bounds = Bounds(-2, most).checked(f"A root of {radicand.name}", MOST_UNITS)
+    return op.made(radicand, radicand.shape, kind, bounds, [radicand], _flat(radicand, step))
 
 
 @ufunc(np.log)
@@ -286,7 +289,8 @@ def _exponential(x: SharedArray, kind: Kind) -> SharedArray:
         return (yield from protocol.scaled_product(fraction, result, work + shift - places))
 
     most = ceil(exp(min(x.bounds.high / kind.unit, 40)) * kind.unit * (1 + 2**-12)) + 4
-    return op.made(x, x.shape, kind, Bounds(-4, most), [x], _flat(x, step))
+    bounds = Bounds(-4, most).checked(f"An exponential of {x.name}", MOST_UNITS)
+    return op.made(x, x.shape, kind, bounds, [x], _flat(x, step))
 
 
 @ufunc(np.exp)

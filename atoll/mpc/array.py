@@ -54,6 +54,7 @@ class SharedArray:
         shape: public shape.
         kind: what a word means.
         bounds: least and largest number of units.
+        wide: whether its words are modulo 2^128: those of arrays whose bounds pass 2^62.
         node: the value, once it is worked out.
         name: what errors call it.
         number: its place among the arrays of the program.
@@ -62,13 +63,22 @@ class SharedArray:
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(
-        self, program: Program, shape: tuple[int, ...], kind: Kind, bounds: Bounds, node: Deferred, name: str
+        self,
+        program: Program,
+        shape: tuple[int, ...],
+        kind: Kind,
+        bounds: Bounds,
+        node: Deferred,
+        name: str,
+        wide: bool | None = None,
     ) -> None:
         self.program, self.shape, self.kind, self.bounds = program, shape, kind, bounds
         self.node, self.name = node, name
+        self.wide = bounds.wide if wide is None else wide
         self.number = program.noted.array()
-        program.noted.note(shape, kind, bounds)
+        program.noted.note(shape, kind, bounds, self.wide)
         self.as_numbers: SharedArray | None = None
+        self.other_ring: SharedArray | None = None
 
     @property
     def size(self) -> int:

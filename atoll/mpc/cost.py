@@ -18,7 +18,8 @@ from atoll.crypto.digits import BLOCK, Digits
 from atoll.crypto.triples import Rich, Thin, matrix_bytes
 from atoll.errors import AtollError
 from atoll.mpc import circuits
-from atoll.mpc.additive import by_triples, row_blocks
+from atoll.mpc import wide as ring
+from atoll.mpc.additive import by_triples, inner_blocks, row_blocks
 from atoll.mpc.array import SharedArray
 from atoll.mpc.digits import groups
 from atoll.mpc.machine import Machine
@@ -28,21 +29,26 @@ from atoll.mpc.session import Session
 from atoll.mpc.shares import Shares
 from atoll.mpc.sources import bits_bytes, bits_ns, transfers_bytes, transfers_ns
 from atoll.mpc.supply import BATCH_BITS, BATCH_TRANSFERS, BATCH_WORDS, batch_size
+from atoll.mpc.wide import Words
 
 _WORD: Final = 8
 # Nanoseconds of one processor for all parties together, measured on one core of 2026 (docs/performance.md).
 _PRODUCT_NS, _BITS_NS, _SCALED_NS, _TURN_NS, _WORDS_NS, _PLANES_NS = 12.0, 30.0, 58.0, 40.0, 30.0, 12.0
 # Of a product of two entries, and of one with a vector, which memory bounds.
-_MULTIPLY_NS, _VECTOR_NS = 1.5, 7.0
+_MULTIPLY_NS, _VECTOR_NS, _WIDE_ENTRY_NS = 1.5, 7.0, 8.0
 # Of a bit of a number that is compared by digits, at both parties.
 _DIGITS_NS: Final = 8.0
+_DIGIT_WORDS: Final = 0.5
 _WORD_TRIPLE_NS: Final = 1300.0
 _CORRELATION_NS: Final = 660.0
 _BYTE_NS: Final = 1.0
 _ROUND_NS: Final = 60_000.0
 _STEP_NS: Final = 40_000.0
 _WORD_TRIPLE_BYTES: Final = 191
-_WORD_SET_UP: Final = 571_000
+# Five plaintext primes where words of 64 bits take three.
+_WIDE_TRIPLE_BYTES: Final = 5 * _WORD_TRIPLE_BYTES / 3
+_WIDE_TRIPLE_NS: Final = 5 * _WORD_TRIPLE_NS / 3
+_SET_UP: Final = {"words": 571_000, "wide": 952_000}
 _MATRIX_SET_UP: Final = 190_600
 # Of an entry of a left matrix that is transformed, and of a byte that is encrypted, multiplied and opened.
 _TRANSFORM_NS, _ENCRYPTED_BYTE_NS = 55.0, 28.0
@@ -65,7 +71,7 @@ class Cost:
         rounds: messages that wait for one another.
         bytes: what all parties send, what is made ahead of need included.
         processor_seconds: of all parties together.
-        bits, words, transfers: triples of bits and words, and transfers, that two parties use up.
+        bits, words, wide, transfers: triples of bits, words and wide words, and transfers, that two parties use up.
         memory_bytes: largest resident memory of a party: Python and its libraries, its own plain inputs, shares that
             are held at once, what was made ahead of need, the largest step.
         parties: how many compute.
@@ -77,6 +83,7 @@ class Cost:
     processor_seconds: float
     bits: int = 0
     words: int = 0
+    wide: int = 0
     transfers: int = 0
     memory_bytes: float = 0.0
     parties: int = 3
@@ -143,7 +150,7 @@ class _Meter:
         self.rounds = self.sent = self.waits = self.steps = 0
         # Nanoseconds of kernels, and of what is made under encryption or by transfers.
         self.ns = self.bits_ns = self.words_ns = self.encode_ns = 0.0
-        self.bits = self.words = self.transfers = 0
+        self.bits = self.words = self.wide = self.transfers = 0
         self.memory = Memory(2 if parties == 3 else 1)
         self._given: dict[int, float] = {}
 
@@ -184,15 +191,15 @@ class _Meter:
             + (self.sent * _BYTE_NS + self.encode_ns + fresh) * machine.copies
             + (self.rounds * _ROUND_NS + self.steps * _STEP_NS) * machine.calls
         )
-        memory = _PROCESS_BYTES + self.memory.peak
         return Cost(
             self.rounds,
             self.sent,
             ns / 1e9,
             self.bits,
             self.words,
+            self.wide,
             self.transfers,
-            memory,
+            _PROCESS_BYTES + self.memory.peak,
             self.parties,
             self.waits,
         )
@@ -227,18 +234,18 @@ class _Paper:
         meter = self._meter
         if kind not in self._stock and missing > 0:
             thin = isinstance(self._source, Thin)
-            meter.sent += _WORD_SET_UP if kind == "words" else 0 if thin else _TRANSFER_SET_UP
+            meter.sent += _SET_UP.get(str(kind), 0 if thin else _TRANSFER_SET_UP)
             meter.waits += 2
             meter.memory.hold(_MACHINE_BYTES)
         if missing > 0:
             made = batch_size(missing, self._all_made.get(kind, 0), batch, self._source)
-            if kind == "words":
+            if kind in _SET_UP:
                 # A message has so many.
                 made = -(-made // batch) * batch
             self._all_made[kind] = self._all_made.get(kind, 0) + made
             left = self._stock.get(kind, 0)
             self._stock[kind] = left + made
-            meter.waits += 2 if kind == "words" else 1
+            meter.waits += 2 if kind in _SET_UP else 1
             # What the machine made, and the stock that it goes to, of which nothing is let go before the next batch.
             meter.memory.pass_by(2 * held * (left + made))
             meter.memory.hold(held * (left + made) - self._batches.get(kind, 0.0))
@@ -252,7 +259,13 @@ class _Paper:
             self._meter.sent += bits_bytes(self._source, made)
             self._meter.bits_ns += bits_ns(self._source, made)
 
-    def _words(self, count: int) -> None:
+    def _words(self, count: int, wide: bool) -> None:
+        if wide:
+            self._meter.wide += count
+            if made := self._made("wide", count, BATCH_WORDS, 2 * _WORD_BYTES):
+                self._meter.sent += round(_WIDE_TRIPLE_BYTES * made)
+                self._meter.words_ns += _WIDE_TRIPLE_NS * made
+            return
         self._meter.words += count
         if made := self._made("words", count, BATCH_WORDS, _WORD_BYTES):
             self._meter.sent += round(_WORD_TRIPLE_BYTES * made)
@@ -274,48 +287,56 @@ class _Paper:
         for _ in range(count):
             yield Exchange()
 
-    def _result(self, shape: tuple[int, ...]) -> Shares:
-        return Shares(self._meter.memory.words(shape))
+    def _result(self, shape: tuple[int, ...], wide: bool = False) -> Shares:
+        return Shares(self._meter.memory.words(shape, wide))
 
     def _passing(self, words: float) -> None:
         """Words that a step holds for a moment."""
         self._meter.memory.pass_by(_WORD * words)
 
-    def public(self, words: U64) -> Shares:
-        return self._result(words.shape)
+    def public(self, words: Words) -> Shares:
+        return self._result(words.shape, ring.is_wide(words))
 
     def share(
-        self, owner: int, words: U64 | None, shape: tuple[int, ...], *, bits: bool = False
+        self,
+        owner: int,
+        words: Words | None,
+        shape: tuple[int, ...],
+        *,
+        bits: bool = False,
+        wide: bool = False,
     ) -> Step[Shares]:
-        size = int(np.prod(shape, dtype=object))
+        size = ring.length(int(np.prod(shape, dtype=object)), wide)
         if self._parties == 3:
             self._meter.add(size, 0)
             yield from self._rounds(1)
-        return self._result(shape)
+        return self._result(shape, wide)
 
-    def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[U64 | None]:
-        self._meter.add(shares.size * len(to), 0)
+    def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[Words | None]:
+        self._meter.add(ring.length(shares.size, shares.wide) * len(to), 0)
         yield from self._rounds(1)
         # Comparisons that a sort opens go either way.
         return (
             self._random.integers(0, 2**64, shares.shape, np.uint64)
             if bits
-            else np.zeros(shares.shape, np.uint64)
+            else np.zeros(shares.shape, ring.kind(shares.wide))
         )
 
     def mask(self, shape: tuple[int, ...]) -> U64 | None:
-        return self._meter.memory.words(shape)
+        words: U64 = self._meter.memory.words(shape)
+        return words
 
     def _product(self, sent: int, ns: float) -> Step[None]:
         self._meter.add(sent, ns)
         yield from self._rounds(1)
 
     def product(self, x: Shares, y: Shares) -> Step[Shares]:
+        size = ring.length(x.size, x.wide)
         if self._parties == 2:
-            self._words(x.size)
-        self._passing(_MULTIPLIED * x.size)
-        yield from self._product((3 if self._parties == 3 else 4) * x.size, _PRODUCT_NS * x.size)
-        return self._result(x.shape)
+            self._words(x.size, x.wide)
+        self._passing(_MULTIPLIED * size)
+        yield from self._product((3 if self._parties == 3 else 4) * size, _PRODUCT_NS * size)
+        return self._result(x.shape, x.wide)
 
     def both(self, x: Shares, y: Shares) -> Step[Shares]:
         if self._parties == 2:
@@ -328,10 +349,12 @@ class _Paper:
         (rows, inner), columns = x.shape, y.shape[1]
         count = rows * inner * columns
         if self._parties == 3:
-            yield from self._product(3 * rows * columns, _entry_ns(columns) * count)
-        elif count and by_triples(rows, inner, columns):
-            self._words(count)
-            yield from self._product(4 * count, _PRODUCT_NS * count)
+            entry = _WIDE_ENTRY_NS if x.wide else _entry_ns(columns)
+            yield from self._product(3 * ring.length(rows * columns, x.wide), entry * count)
+        elif count and (x.wide or by_triples(rows, inner, columns)):
+            for block in inner_blocks(rows, inner, columns):
+                products = rows * columns * (block.stop - block.start)
+                yield from self.product(self._result((products,), x.wide), y)
         elif count:
             for _, part in row_blocks(rows, inner):
                 sent = 2 * (matrix_bytes(part, inner, columns) + _MATRIX_SET_UP)
@@ -340,10 +363,25 @@ class _Paper:
                 self._meter.words_ns += 2 * _TRANSFORM_NS * part * inner + _ENCRYPTED_BYTE_NS * sent
                 left = min(_LEFT_BYTES * part * inner * columns, _MOST_LEFT_BYTES)
                 self._meter.memory.pass_by(left + 2 * _WORD * part * inner + _MACHINE_BYTES)
-        return self._result((rows, columns))
+        return self._result((rows, columns), x.wide)
+
+    def widened(self, x: Shares) -> Step[Shares]:
+        yield from self._passed(x.size)
+        return self._result(x.shape, True)
+
+    def _passed(self, size: int) -> Step[None]:
+        """Whether two addends pass their ring: of three parties one shares a wide word and a bit of its own."""
+        if self._parties == 2:
+            yield from self._times(size)
+            return
+        self._meter.add(6 * size, _SCALED_NS * size)
+        yield from self._rounds(2)
 
     def scaled(self, x: Shares, shift: int) -> Step[Shares]:
         self._passing(_SCALED_WORDS * x.size)
+        if x.wide:
+            yield from self._passed(x.size)
+            return self._result(x.shape, True)
         if self._parties == 3:
             self._meter.add(8 * x.size, _SCALED_NS * x.size)
             yield from self._rounds(2)
@@ -352,14 +390,14 @@ class _Paper:
         return self._result(x.shape)
 
     def scaled_product(self, x: Shares, y: Shares, shift: int) -> Step[Shares]:
-        if self._parties == 3:
+        if self._parties == 3 and not x.wide:
             self._meter.ns += _PRODUCT_NS * x.size
             return (yield from self.scaled(x, shift))
         product = yield from self.product(x, y)
         return (yield from self.scaled(product, shift))
 
     def scaled_matrix_product(self, x: Shares, y: Shares, shift: int, threads: int = 1) -> Step[Shares]:
-        if self._parties == 3:
+        if self._parties == 3 and not x.wide:
             self._meter.ns += _entry_ns(y.shape[1]) * x.size * y.shape[1]
             return (yield from self.scaled(self._result((x.shape[0], y.shape[1])), shift))
         product = yield from self.matrix_product(x, y, threads)
@@ -377,6 +415,9 @@ class _Paper:
     def _digits(self, bits: int, x: Shares, *, equal: bool = False) -> Step[Shares]:
         digits, blocks = Digits(bits, equal=equal), -(-x.size // BLOCK)
         for group in groups(blocks, bits, self._source):
+            # What a sender folds of all its pieces, and their tables, until the others' bits come.
+            kept = sum(BLOCK * bits * count for _, _, count in group)
+            self._passing(_DIGIT_WORDS * kept)
             for sender, _, count in group:
                 self._transfers(sender, BLOCK * bits * count)
                 self._meter.add((bits + digits.table_words) * count, _DIGITS_NS * BLOCK * bits * count)
@@ -384,7 +425,7 @@ class _Paper:
         return self._result((digits.planes, blocks))
 
     def negative(self, x: Shares, bits: int = 64) -> Step[Shares]:
-        if self._parties == 3:
+        if self._parties == 3 or bits > ring.BITS:
             return (yield from circuits.negative(self, x, bits))
         found = yield from self._digits(bits - 1, x)
         less = found.part(slice(0, (bits + 2) // 4))
@@ -392,7 +433,7 @@ class _Paper:
         return _dense(carried)
 
     def zero(self, x: Shares, bits: int = 64) -> Step[Shares]:
-        if self._parties == 3:
+        if self._parties == 3 or bits > ring.BITS:
             return (yield from circuits.zero(self, x, bits))
         found = yield from self._digits(bits, x, equal=True)
         return _dense((yield from circuits.every(self, found)))
@@ -404,25 +445,26 @@ class _Paper:
         self._meter.add(filled // 64 + count, _WORDS_NS * count)
         yield from self._rounds(2)
 
-    def words(self, b: Shares, count: int) -> Step[Shares]:
+    def words(self, b: Shares, count: int, *, wide: bool = False) -> Step[Shares]:
         if self._parties == 3:
             self._passing(_CHOSEN_WORDS * count)
-            self._meter.add(4 * count, _WORDS_NS * count)
+            self._meter.add(ring.length(4 * count, wide), _WORDS_NS * count)
             yield from self._rounds(2)
         else:
             yield from self._times(count)
-        return self._result((count,))
+        return self._result((count,), wide)
 
     def chosen(self, b: Shares, x: Shares) -> Step[Shares]:
         if self._parties == 3:
-            w = yield from self.words(b, x.size)
+            w = yield from self.words(b, x.size, wide=x.wide)
             return (yield from self.product(w, x))
-        filled = -(-x.size // 64) * 64
+        size = ring.length(x.size, x.wide)
+        filled = -(-size // 64) * 64
         for sender in range(2):
             self._transfers(sender, filled)
-        self._meter.add(2 * (filled // 64 + x.size), 2 * _WORDS_NS * x.size)
+        self._meter.add(2 * (filled // 64 + size), 2 * _WORDS_NS * size)
         yield from self._rounds(2)
-        return self._result(x.shape)
+        return self._result(x.shape, x.wide)
 
     def hidden_join(self, side: HiddenSide) -> HiddenShares:
         sizes = circuit_sizes(
@@ -434,7 +476,7 @@ class _Paper:
         return HiddenShares(sizes.bins, bytes(-(-sizes.bins // 8)), bytes(8 * sizes.bins * words), None)
 
     def shuffle(self, columns: Shares) -> Step[Shares]:
-        rows, width = columns.shape
+        rows, width = columns.shape[0], ring.length(columns.shape[1], columns.wide)
         if self._parties == 3:
             self._passing(_MULTIPLIED * rows * width)
             self._meter.add(6 * rows * width, _TURN_NS * rows * width)
@@ -448,7 +490,7 @@ class _Paper:
                 self._transfers(1 - owner, filled)
                 self._meter.add(filled // 64 + layers * each, _WORDS_NS * filled)
                 yield from self._rounds(1 + layers)
-        return self._result(columns.shape)
+        return self._result(columns.shape, columns.wide)
 
 
 class _PaperDoors:
@@ -457,15 +499,15 @@ class _PaperDoors:
     def __init__(self, meter: _Meter, parties: int) -> None:
         self._meter, self._parties = meter, parties
 
-    def share(self, owner: int, shape: tuple[int, ...]) -> Step[Shares]:
+    def share(self, owner: int, shape: tuple[int, ...], *, wide: bool = False) -> Step[Shares]:
         # The last share goes to all that hold it: one of two, two of three.
-        size = int(np.prod(shape, dtype=object))
+        size = ring.length(int(np.prod(shape, dtype=object)), wide)
         self._meter.add((self._parties - 1) * size, 0)
         yield Exchange()
-        return Shares(self._meter.memory.words(shape))
+        return Shares(self._meter.memory.words(shape, wide))
 
     def show(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[None]:
-        self._meter.add(2 * shares.size * len(to), 0)
+        self._meter.add(2 * ring.length(shares.size, shares.wide) * len(to), 0)
         yield Exchange()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from atoll.errors import AtollError
 from atoll.mpc import operations as op
 from atoll.mpc.array import SharedArray, function, ufunc
 from atoll.mpc.kinds import BOOLEAN, Bounds, real
+from atoll.mpc.matrices import matrix_multiply
 from atoll.mpc.operations import Operand, Public
 from atoll.mpc.rounds import STEP
 
@@ -64,7 +67,7 @@ def _absolute(x: SharedArray) -> SharedArray:
 def _matmul(x: Any, y: Any) -> SharedArray:
     shared = x if isinstance(x, SharedArray) else y
     x, y = (v if isinstance(v, Public) else op.operand(v, shared) for v in (x, y))
-    return op.matrix_multiply(x, y)
+    return matrix_multiply(x, y)
 
 
 @ufunc(np.less)
@@ -194,25 +197,82 @@ def _var(x: Any, axis: int | None = None, *, ddof: int = 0) -> SharedArray:
     return divided(op.total(_square(centred), axis), count)
 
 
+@dataclass(frozen=True)
+class Moments:
+    """Exact sums of which means and variances are made once they are open.
+
+    Attributes:
+        count: number of elements that were added up, which is public.
+        total: their sum.
+        squares: the sum of their squares, with twice the digits.
+    """
+
+    count: int
+    total: SharedArray
+    squares: SharedArray
+
+
+def exact_variance(count: int, total: Any, squares: Any, *, ddof: int = 0) -> Any:
+    """The variance of opened sums (`exact_moments`) as a `fractions.Fraction`, or an array of them.
+
+    It is (squares - total^2 / count) / (count - ddof), and nothing is rounded.
+
+    Raises:
+        AtollError: `E_RANGE` if there are too few elements.
+    """
+    if count <= ddof:
+        raise AtollError("E_RANGE", "There are too few elements for a variance.", step=STEP)
+
+    def one(first: Any, second: Any) -> Fraction:
+        return (Fraction(second) - Fraction(first) ** 2 / count) / (count - ddof)
+
+    return np.frompyfunc(one, 2, 1)(np.asarray(total, object), np.asarray(squares, object))
+
+
+def exact_moments(x: SharedArray, axis: int | None = None) -> Moments:
+    """How many numbers there are over an axis or over all, their sum, and the sum of their squares, all of them exact.
+
+    Integers and decimals up to 18 digits; `np.var` gives reals. Squares are of what numbers differ from the middle of
+    their bounds, which leaves more of them to add up in words of 64 bits.
+
+    Raises:
+        AtollError: `E_RANGE` for reals, or sums beyond 2^126 units.
+    """
+    x = op.numbers(_array(x))
+    if not x.kind.exact:
+        raise AtollError(
+            "E_RANGE", f"{x.name} is {x.kind}: exact sums are of integers and decimals.", step=STEP
+        )
+    count = x.size if axis is None else x.shape[axis]
+    middle = (x.bounds.low + x.bounds.high) // 2
+    low, high = x.bounds.low - middle, x.bounds.high - middle
+    total = op.total(x, axis)
+    centred = op.within(op.add(x, Public.of_units(middle, x.kind), minus=True), Bounds(low, high))
+    squares = op.total(_square(centred), axis)
+    # x^2 = (x - m)^2 + 2 m x - m^2.
+    twice = op.add(
+        op.times(total, 2 * middle, squares.kind),
+        Public.of_units(count * middle**2, squares.kind),
+        minus=True,
+    )
+    most = max(x.bounds.low**2, x.bounds.high**2) * count
+    return Moments(count, total, op.within(op.add(squares, twice), Bounds(0, most)))
+
+
 def divided(x: SharedArray, by: Any) -> SharedArray:
     """x divided by a public number, as a real."""
     kind = x.kind if not x.kind.exact else real(REAL_BITS)
-    number = float(by)
-    if not np.isfinite(number) or number == 0:
+    if not np.isfinite(float(by)) or by == 0:
         raise AtollError("E_RANGE", f"{x.name} is divided by {by}.", step=STEP)
     # One product and one cut: units * round(2^(bits + guard) / (unit * by)), with the guard bits that have room.
     places = kind.places if x.kind.exact else 0
-    room = 61 - max(x.bounds.largest, 1).bit_length()
-    scale = 2.0**places / (float(x.kind.unit if x.kind.exact else 1) * number)
-    guard = min(room - int(np.ceil(np.log2(abs(scale)))), 50)
+    scale = Fraction(2**places) / (x.kind.unit if x.kind.exact else 1) / Fraction(by)
+    guard = op.guard_bits(x, scale)
     if guard < 1:
         raise AtollError(
             "E_RANGE", f"{x.name} divided by {by} has no room: declare narrower bounds.", step=STEP
         )
-    factor = round(scale * 2.0**guard)
-    word = np.uint64(factor % 2**64)
-    product = op.local(x, x.shape, x.bounds * Bounds(factor, factor), lambda s: s.changed(lambda w: w * word))
-    return op.rescaled(product, guard, kind)
+    return op.rescaled(op.times(x, round(scale * 2**guard), x.kind), guard, kind)
 
 
 @function(np.min)

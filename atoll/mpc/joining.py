@@ -18,7 +18,7 @@ from atoll.crypto.circuit import HiddenShares, HiddenSide, Role, circuit_sizes
 from atoll.crypto.keys import DIGEST_BYTES, KeySet, key_digests
 from atoll.errors import AtollError
 from atoll.mpc.array import SharedArray
-from atoll.mpc.kinds import BOOLEAN, Bounds, Kind, decimal, encode
+from atoll.mpc.kinds import BOOLEAN, MOST_UNITS, Bounds, Kind, decimal, encode
 from atoll.mpc.rounds import STEP, U64, nothing
 from atoll.mpc.session import Session, declared_bounds
 from atoll.mpc.shares import Shares
@@ -97,6 +97,8 @@ def hidden_join(
     bounds = [declared_bounds(c.low, c.high, kind, c.name) for c, kind in zip(columns, kinds, strict=True)]
     if BOOLEAN in kinds or any(c.owner not in (0, 1) for c in columns):
         raise AtollError("E_FORMAT", "A column of a join has numbers, and is party 0's or 1's.", step=STEP)
+    for given, limits in zip(columns, bounds, strict=True):
+        limits.checked(f"A column of a join, {given.name},", MOST_UNITS)
     widths = [sum(c.owner == party for c in columns) for party in (0, 1)]
     numbers = (sizes[unique], sizes[1 - unique], multiplicity, widths[unique], widths[1 - unique])
     digests, payload = b"", b""

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from atoll.errors import AtollError
 from atoll.mpc import circuits
-from atoll.mpc.kinds import BOOLEAN, MOST_DIGITS, Bounds, Kind, decimal, real, units_of
+from atoll.mpc import wide as ring
+from atoll.mpc.kinds import (
+    BOOLEAN,
+    MOST_DIGITS,
+    MOST_UNITS,
+    Bounds,
+    Kind,
+    decimal,
+    integers,
+    real,
+    units_of,
+)
 from atoll.mpc.rounds import STEP, U64, Step, nothing
 from atoll.mpc.shares import Shares, join, pack, unpack
 from atoll.mpc.values import Deferred
+from atoll.mpc.wide import Words
 
 if TYPE_CHECKING:
     from atoll.mpc.array import SharedArray
@@ -24,8 +37,8 @@ class Public:
     """Numbers that everybody knows, in the units of a kind.
 
     Attributes:
-        words: units as words.
-        kind, bounds: as of a shared array.
+        units: integers, of 64 bits or of Python.
+        kind, bounds, wide: as of a shared array.
     """
 
     def __init__(self, values: Any, kind: Kind) -> None:
@@ -33,13 +46,24 @@ class Public:
         flat = [units_of(v, kind, "a public number") for v in array.reshape(-1).tolist()]
         self.kind = kind
         self.bounds = Bounds(min(flat, default=0), max(flat, default=0)).checked("A public number")
-        self.words: U64 = np.array(flat, np.int64).reshape(array.shape).view(np.uint64)
+        self.units = integers(flat, array.shape)
+        self.wide = self.bounds.wide
         self.values = values
+
+    @classmethod
+    def of_units(cls, units: int, kind: Kind) -> Public:
+        """One number of so many units."""
+        return cls(Fraction(units, kind.unit), kind)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape."""
-        return self.words.shape
+        return self.units.shape
+
+    def words(self, wide: bool) -> Words:
+        """The units as words."""
+        words = ring.from_integers(self.units) if self.wide or wide else self.units.view(np.uint64)
+        return words if wide else ring.low(words)
 
 
 def operand(value: Any, beside: SharedArray) -> Operand:
@@ -77,25 +101,44 @@ def made(
     make: Callable[..., Step[Any]],
     *,
     check: bool = True,
+    wide: bool | None = None,
 ) -> SharedArray:
     """The array that a step makes of others.
 
-    Without `check` its bounds may pass the ring: where nothing but its sign is wanted, or it is taken back again.
-    What `make` closes over is public, and goes into the digest of the program (`atoll.mpc.noted`).
+    Without `check` its bounds may pass the ring: where nothing but its sign is wanted, or it is taken back again. The
+    step gives words of the ring that the bounds need, or that `wide` says. What `make` closes over is public, and goes
+    into the digest of the program (`atoll.mpc.noted`).
     """
     name = " and ".join(dict.fromkeys(i.name for i in inputs)) or like.name
     if check:
         bounds = bounds.checked(f"A result of {name}")
     like.program.noted.note(make, [i.number for i in inputs])
     node = Deferred(tuple(i.node for i in inputs), make)
-    return type(like)(like.program, shape, kind, bounds, node, name)
+    return type(like)(like.program, shape, kind, bounds, node, name, wide)
 
 
 def local(
     like: SharedArray, shape: tuple[int, ...], bounds: Bounds, change: Callable[[Shares], Shares]
 ) -> SharedArray:
-    """An array of numbers that each party makes of its own shares."""
-    return made(like, shape, like.kind, bounds, [like], lambda x: nothing(change(x)))
+    """An array of numbers that each party makes of its own shares, in the same ring."""
+    return made(like, shape, like.kind, bounds, [like], lambda x: nothing(change(x)), wide=like.wide)
+
+
+def in_ring(x: SharedArray, wide: bool) -> SharedArray:
+    """The same numbers in words modulo 2^128 or 2^64. Widened once for an array.
+
+    What is modulo 2^64 in the end may be worked out modulo 2^64 all the way, which costs nothing.
+    """
+    if x.wide == wide:
+        return x
+    if x.other_ring is None:
+        protocol = x.program.protocol
+
+        def other(s: Shares) -> Step[Shares]:
+            return protocol.widened(s) if wide else nothing(s.narrowed())
+
+        x.other_ring = made(x, x.shape, x.kind, x.bounds, [x], other, wide=wide)
+    return x.other_ring
 
 
 # Kinds.
@@ -116,11 +159,11 @@ def numbers(x: SharedArray) -> SharedArray:
     return x.as_numbers
 
 
-def _times(x: SharedArray, factor: int, kind: Kind) -> SharedArray:
+def times(x: SharedArray, factor: int, kind: Kind) -> SharedArray:
     """Units times a public integer, under another kind."""
-    word = np.uint64(factor % 2**64)
     bounds = x.bounds * Bounds(factor, factor)
-    return made(x, x.shape, kind, bounds, [x], lambda s: nothing(s.changed(lambda w: w * word)))
+    x = in_ring(x, bounds.wide)
+    return made(x, x.shape, kind, bounds, [x], lambda s: nothing(s.times(factor)))
 
 
 def as_kind(x: Operand, kind: Kind) -> Operand:
@@ -132,22 +175,40 @@ def as_kind(x: Operand, kind: Kind) -> Operand:
         return x
     if x.kind.base == kind.base or x.kind.places == 0:
         if kind.places >= x.kind.places:
-            return _times(x, kind.unit // x.kind.unit, kind)
+            return times(x, kind.unit // x.kind.unit, kind)
         if kind.base == 2:
             return rescaled(x, x.kind.places - kind.places, kind)
     if kind.base != 2:
         raise AtollError("E_RANGE", f"{x.name} is {x.kind} and does not become {kind}.", step=STEP)
-    # Multiply by 2^(bits + guard) / 10^digits, and cut the guard off: as many guard bits as the bounds leave room for.
-    guard = max(61 - kind.places - max(1, x.bounds.largest // x.kind.unit).bit_length(), 1)
-    guard = min(guard, 40)
-    factor = round((1 << kind.places + guard) / x.kind.unit)
-    return rescaled(_times(x, factor, x.kind), guard, kind)
+    # Multiply by 2^(bits + guard) / 10^digits, and cut the guard off.
+    scale = Fraction(kind.unit, x.kind.unit)
+    guard = max(guard_bits(x, scale), 1)
+    return rescaled(times(x, round(scale * 2**guard), x.kind), guard, kind)
+
+
+def guard_bits(x: SharedArray, scale: Fraction) -> int:
+    """Bits that are kept behind units times a scale, and cut off then; below 1 if there is no room.
+
+    Rounding the scale is to make less than half a unit, or 2^-27 of the number: if words of 64 bits have no room for
+    that, the product is wide.
+    """
+    size = max(x.bounds.largest, 1).bit_length()
+    # 2^more is above the scale, and at most four times it.
+    more = abs(scale.numerator).bit_length() - scale.denominator.bit_length() + 1
+    guard = min(61 - size - more, 50)
+    enough = guard >= size or more + guard >= 28
+    return guard if enough and not x.wide else min(125 - size - more, 62)
 
 
 def rescaled(x: SharedArray, shift: int, kind: Kind) -> SharedArray:
     """Units divided by 2^shift and rounded either way, under another kind."""
-    protocol = x.program.protocol
-    return made(x, x.shape, kind, x.bounds.shifted(shift), [x], lambda s: protocol.scaled(s, shift))
+    protocol, bounds = x.program.protocol, x.bounds.shifted(shift)
+
+    def scaled(s: Shares) -> Step[Shares]:
+        out = yield from protocol.scaled(s, shift)
+        return out if bounds.wide else out.narrowed()
+
+    return made(x, x.shape, kind, bounds, [x], scaled)
 
 
 def aligned(x: Operand, y: Operand) -> tuple[Operand, Operand]:
@@ -169,38 +230,28 @@ def add(x: Operand, y: Operand, *, minus: bool = False, check: bool = True) -> S
     shape = np.broadcast_shapes(x.shape, y.shape)
     bounds = x.bounds - y.bounds if minus else x.bounds + y.bounds
 
-    def sums(a: U64, b: U64) -> U64:
-        total = a - b if minus else a + b
+    # Only its sign is wanted without a check, for which a word of 64 bits does up to 2^63.
+    wide = bounds.wide if check else bounds.largest >= 1 << 63
+
+    def sums(a: Words, b: Words) -> Words:
+        total = ring.subtract(a, b) if minus else ring.add(a, b)
         return total if total.shape == shape else np.broadcast_to(total, shape)
 
-    if isinstance(y, Public):
-        assert not isinstance(x, Public)
-        protocol, words = x.program.protocol, y.words
+    given = [in_ring(o, wide) for o in (x, y) if not isinstance(o, Public)]
+    protocol = given[0].program.protocol
 
-        def with_right(a: Shares) -> Step[Shares]:
-            b = protocol.public(words)
-            return nothing(a.beside(b, sums))
-
-        return made(x, shape, x.kind, bounds, [x], with_right, check=check)
-    if isinstance(x, Public):
-        protocol, words = y.program.protocol, x.words
-
-        def with_left(b: Shares) -> Step[Shares]:
-            a = protocol.public(words)
-            return nothing(a.beside(b, sums))
-
-        return made(y, shape, y.kind, bounds, [y], with_left, check=check)
-
-    def with_both(a: Shares, b: Shares) -> Step[Shares]:
+    def summed(*shares: Shares) -> Step[Shares]:
+        rest = iter(shares)
+        a, b = (protocol.public(o.words(wide)) if isinstance(o, Public) else next(rest) for o in (x, y))
         return nothing(a.beside(b, sums))
 
-    return made(x, shape, x.kind, bounds, [x, y], with_both, check=check)
+    return made(given[0], shape, x.kind, bounds, given, summed, check=check, wide=wide)
 
 
 def negative(x: SharedArray) -> SharedArray:
     """-x."""
     x = numbers(x)
-    return local(x, x.shape, Bounds(-x.bounds.high, -x.bounds.low), lambda s: s.changed(lambda w: -w))
+    return local(x, x.shape, Bounds(-x.bounds.high, -x.bounds.low), lambda s: s.changed(ring.negative))
 
 
 def total(x: SharedArray, axis: int | None, *, running: bool = False) -> SharedArray:
@@ -209,22 +260,26 @@ def total(x: SharedArray, axis: int | None, *, running: bool = False) -> SharedA
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
     axis = np.lib.array_utils.normalize_axis_index(axis, len(x.shape))
-    bounds = x.bounds.times(x.shape[axis])
+    count = x.shape[axis]
+    bounds = x.bounds.times(count)
     if running:
-        return local(x, x.shape, bounds, lambda s: s.changed(lambda w: np.cumsum(w, axis, dtype=np.uint64)))
+        return local(
+            in_ring(x, bounds.wide), x.shape, bounds, lambda s: s.changed(lambda w: ring.running(w, axis))
+        )
+    if bounds.wide and not x.wide:
+        # As many are added up in words of 64 bits as cannot pass them; only these sums are widened.
+        size = MOST_UNITS // x.bounds.largest
+        shape = (*x.shape[:axis], -(-count // size), *x.shape[axis + 1 :])
+        part = x.bounds.times(min(size, count))
+        x = local(x, shape, part, lambda s: s.changed(lambda w: ring.parts(w, axis, size)))
     shape = x.shape[:axis] + x.shape[axis + 1 :]
-    return local(
-        x,
-        shape,
-        bounds,
-        lambda s: s.changed(lambda w: np.asarray(w.sum(axis, dtype=np.uint64), dtype=np.uint64)),
-    )
+    return local(in_ring(x, bounds.wide), shape, bounds, lambda s: s.changed(lambda w: ring.total(w, axis)))
 
 
 # Products.
 
 
-def _product_kind(x: Operand, y: Operand) -> tuple[Operand, Operand, Kind, int]:
+def product_kind(x: Operand, y: Operand) -> tuple[Operand, Operand, Kind, int]:
     """Both operands, the kind of their product, and the places that are cut off."""
     if x.kind.exact and y.kind.exact:
         places = x.kind.places + y.kind.places
@@ -243,19 +298,26 @@ def _product_kind(x: Operand, y: Operand) -> tuple[Operand, Operand, Kind, int]:
 
 def multiply(x: Operand, y: Operand) -> SharedArray:
     """Products element by element; at least one is shared."""
+    for bit, number in ((x, y), (y, x)):
+        # A choice by a bit costs less than a product of wide words.
+        if bit.kind == BOOLEAN and number.bounds.wide and not isinstance(bit, Public):
+            return select(bit, number, Public(0, number.kind))
     x, y = (o if isinstance(o, Public) else numbers(o) for o in (x, y))
-    x, y, kind, shift = _product_kind(x, y)
+    x, y, kind, shift = product_kind(x, y)
     shape = np.broadcast_shapes(x.shape, y.shape)
     bounds = x.bounds * y.bounds
     if isinstance(x, Public):
         x, y = y, x
     assert not isinstance(x, Public)
-    protocol = x.program.protocol
+    x, protocol = in_ring(x, bounds.wide), x.program.protocol
 
     if isinstance(y, Public):
-        words = y.words
-        result = made(x, shape, kind, bounds, [x], lambda a: nothing(a.changed(lambda w: w * words)))
+        words = y.words(bounds.wide)
+        result = made(
+            x, shape, kind, bounds, [x], lambda a: nothing(a.changed(lambda w: ring.product(w, words)))
+        )
         return rescaled(result, shift, kind) if shift else result
+    y = in_ring(y, bounds.wide)
     if not shift:
         return made(
             x,
@@ -265,48 +327,13 @@ def multiply(x: Operand, y: Operand) -> SharedArray:
             [x, y],
             lambda a, b: protocol.product(a.broadcast(shape), b.broadcast(shape)),
         )
-    bounds.checked(f"A product of {x.name} and {y.name}")
-    return made(
-        x, shape, kind, bounds.shifted(shift), [x, y],
-        lambda a, b: protocol.scaled_product(a.broadcast(shape), b.broadcast(shape), shift),
-    )  # fmt: skip
+    after = bounds.checked(f"A product of {x.name} and {y.name}").shifted(shift)
 
+    def scaled(a: Shares, b: Shares) -> Step[Shares]:
+        out = yield from protocol.scaled_product(a.broadcast(shape), b.broadcast(shape), shift)
+        return out if after.wide else out.narrowed()
 
-def matrix_multiply(x: Operand, y: Operand) -> SharedArray:
-    """The product of matrices, or of a matrix and a vector."""
-    x, y = (o if isinstance(o, Public) else numbers(o) for o in (x, y))
-    x, y, kind, shift = _product_kind(x, y)
-    if not (1 <= len(x.shape) <= 2 and 1 <= len(y.shape) <= 2) or x.shape[-1] != y.shape[0]:
-        raise AtollError(
-            "E_FORMAT", f"Matrices of shapes {x.shape} and {y.shape} have no product.", step=STEP
-        )
-    shape = x.shape[:-1] + y.shape[1:]
-    inner = x.shape[-1]
-    bounds = (x.bounds * y.bounds).times(inner)
-    left = (x.shape[0] if len(x.shape) == 2 else 1, inner)
-    right = (inner, y.shape[1] if len(y.shape) == 2 else 1)
-    shared = x if not isinstance(x, Public) else y
-    assert not isinstance(shared, Public)
-    protocol, threads = shared.program.protocol, shared.program.threads
-    what = " and ".join(o.name for o in (x, y) if not isinstance(o, Public))
-    bounds.checked(f"A product of {what}")
-
-    def product(a: Shares, b: Shares) -> Step[Shares]:
-        a, b = a.reshape(*left), b.reshape(*right)
-        if shift:
-            out = yield from protocol.scaled_matrix_product(a, b, shift, threads)
-        else:
-            out = yield from protocol.matrix_product(a, b, threads)
-        return out.reshape(*shape)
-
-    after = bounds.shifted(shift) if shift else bounds
-    if isinstance(x, Public):
-        words = x.words
-        return made(shared, shape, kind, after, [shared], lambda b: product(protocol.public(words), b))
-    if isinstance(y, Public):
-        words = y.words
-        return made(shared, shape, kind, after, [shared], lambda a: product(a, protocol.public(words)))
-    return made(shared, shape, kind, after, [x, y], product)
+    return made(x, shape, kind, after, [x, y], scaled)
 
 
 # Comparisons and choices.
@@ -314,7 +341,7 @@ def matrix_multiply(x: Operand, y: Operand) -> SharedArray:
 
 def compare(x: Operand, y: Operand, *, equal: bool = False) -> SharedArray:
     """Which x are less than y, or equal to it."""
-    # Two numbers below 2^62 differ by less than 2^63: the sign is right.
+    # Two numbers below 2^62 differ by less than 2^63, below 2^126 by less than 2^127: the sign is right.
     difference = add(x, y, minus=True, check=False)
     protocol = difference.program.protocol
     step, bits = (protocol.zero, zero_bits) if equal else (protocol.negative, sign_bits)
@@ -327,12 +354,12 @@ def compare(x: Operand, y: Operand, *, equal: bool = False) -> SharedArray:
 
 def sign_bits(bounds: Bounds) -> int:
     """Bits that tell the sign of a number within bounds."""
-    return max(2, min(64, bounds.largest.bit_length() + 1))
+    return max(2, min(128, bounds.largest.bit_length() + 1))
 
 
 def zero_bits(bounds: Bounds) -> int:
     """Bits that tell whether a number within bounds is zero."""
-    return max(1, min(64, bounds.largest.bit_length()))
+    return max(1, min(128, bounds.largest.bit_length()))
 
 
 def inverted(x: SharedArray) -> SharedArray:
@@ -356,11 +383,11 @@ def _two_booleans(x: Operand, y: Operand) -> tuple[SharedArray, SharedArray]:
     both = []
     for one in (x, y):
         if isinstance(one, Public):
-            if not set(np.unique(one.words).tolist()) <= {0, 1}:
+            if not set(np.unique(one.units).tolist()) <= {0, 1}:
                 raise AtollError(
                     "E_FORMAT", "A boolean and a number that is none do not go together.", step=STEP
                 )
-            both.append(_known(shared, shape, one.words.astype(np.bool_)))
+            both.append(_known(shared, shape, one.units.astype(np.bool_)))
         elif one.kind != BOOLEAN:
             raise AtollError("E_FORMAT", f"{one.name} is {one.kind}, and booleans belong there.", step=STEP)
         else:
@@ -390,22 +417,24 @@ def select(condition: SharedArray, x: Operand, y: Operand) -> SharedArray:
     x, y = aligned(x, y)
     shape = np.broadcast_shapes(condition.shape, x.shape, y.shape)
     protocol = condition.program.protocol
-    given = [o for o in (x, y) if not isinstance(o, Public)]
     bounds = x.bounds.either(y.bounds)
-    if not given:
-        gap, base = _gap(x, y), y.words  # type: ignore[union-attr]
-        word = numbers(condition)
+    wide = bounds.wide
+    given = [in_ring(o, wide) for o in (x, y) if not isinstance(o, Public)]
+    if isinstance(x, Public) and isinstance(y, Public):
+        gap, base = ring.subtract(x.words(wide), y.words(wide)), y.words(wide)
+        word = in_ring(numbers(condition), wide)
 
         def known(w: Shares) -> Step[Shares]:
-            return nothing(w.changed(lambda a: a * gap) + protocol.public(np.broadcast_to(base, shape)))
+            chosen = w.changed(lambda a: ring.product(a, gap))
+            return nothing(chosen + protocol.public(np.broadcast_to(base, shape)))
 
         return made(word, shape, x.kind, bounds, [word], known)
     bits = bits_part(condition, shape, lambda b: np.broadcast_to(b, shape))
 
     def chosen(b: Shares, *shares: Shares) -> Step[Shares]:
-        # y + b (x - y): modulo 2^64 whatever x - y is.
+        # y + b (x - y): right in the ring whatever x - y is.
         rest = iter(shares)
-        one, other = (protocol.public(o.words) if isinstance(o, Public) else next(rest) for o in (x, y))
+        one, other = (protocol.public(o.words(wide)) if isinstance(o, Public) else next(rest) for o in (x, y))
         difference = (one - other).broadcast(shape).reshape(-1)
         product = yield from protocol.chosen(b, difference)
         return product.reshape(*shape) + other
@@ -413,30 +442,27 @@ def select(condition: SharedArray, x: Operand, y: Operand) -> SharedArray:
     return made(given[0], shape, x.kind, bounds, [bits, *given], chosen)
 
 
-def _gap(x: Operand, y: Operand) -> U64:
-    """x - y of public numbers, as words."""
-    assert isinstance(x, Public)
-    assert isinstance(y, Public)
-    return np.asarray(x.words - y.words, np.uint64)
-
-
 def choose(condition: np.typing.NDArray[np.bool_], x: Operand, y: Operand) -> SharedArray:
     """x where everybody knows that a condition holds, else y; no round."""
     x, y = aligned(x, y)
     shape = np.broadcast_shapes(condition.shape, x.shape, y.shape)
-    given = [o for o in (x, y) if not isinstance(o, Public)]
+    bounds = x.bounds.either(y.bounds)
+    given = [in_ring(o, bounds.wide) for o in (x, y) if not isinstance(o, Public)]
     protocol = given[0].program.protocol
 
     def chosen(*shares: Shares) -> Step[Shares]:
         rest = iter(shares)
-        one, other = (protocol.public(o.words) if isinstance(o, Public) else next(rest) for o in (x, y))
+        one, other = (
+            protocol.public(o.words(bounds.wide)) if isinstance(o, Public) else next(rest) for o in (x, y)
+        )
         return nothing(one.beside(other, lambda a, b: np.where(condition, a, b)))
 
-    return made(given[0], shape, x.kind, x.bounds.either(y.bounds), given, chosen)
+    return made(given[0], shape, x.kind, bounds, given, chosen)
 
 
 def within(x: SharedArray, bounds: Bounds) -> SharedArray:
     """The same array, known to keep closer bounds."""
+    x = in_ring(x, bounds.wide)
     return made(x, x.shape, x.kind, bounds, [x], nothing)
 
 
@@ -483,10 +509,9 @@ def concatenate(arrays: Sequence[SharedArray], axis: int) -> SharedArray:
     bounds = same[0].bounds
     for other in same[1:]:
         bounds = bounds.either(other.bounds)
-    first = same[0]
-    assert not isinstance(first, Public)
+    given = [in_ring(s, bounds.wide) for s in same if not isinstance(s, Public)]
 
     def joined(*shares: Shares) -> Step[Shares]:
         return nothing(join(shares, axis))
 
-    return made(first, shape, kind, bounds, [s for s in same if not isinstance(s, Public)], joined)
+    return made(given[0], shape, kind, bounds, given, joined)

@@ -16,9 +16,11 @@ from atoll.crypto.arrays import KEY_BYTES, Streams
 from atoll.crypto.stream import check_labels, stream_bytes
 from atoll.crypto.suite import digest, digest_bytes
 from atoll.errors import AtollError
+from atoll.mpc import wide as ring
 from atoll.mpc.rounds import STEP, U64, Exchange, Links, Step
 from atoll.mpc.setting import Occasion, Setting
 from atoll.mpc.shares import Shares
+from atoll.mpc.wide import Words
 
 PROTOCOL: Final = "outside-parties/v1"
 MOST_OUTSIDE: Final = 20
@@ -75,12 +77,12 @@ class Doors:
                 some = by_share[drawn[0]]
                 self._streams[party] = Streams(by_share.get(0, some), by_share.get(1, some))
 
-    def share(self, owner: int, shape: tuple[int, ...]) -> Step[Shares]:
+    def share(self, owner: int, shape: tuple[int, ...], *, wide: bool = False) -> Step[Shares]:
         """Shares of what an owner outside has."""
-        words = {s: _drawn(self._streams[owner], s, shape) for s in self._held if s != self._last}
+        words = {s: _drawn(self._streams[owner], s, shape, wide) for s in self._held if s != self._last}
         if self._last in self._held:
-            got = yield Exchange(expect={owner: int(np.prod(shape, dtype=object))})
-            words[self._last] = got[owner].reshape(shape)
+            got = yield Exchange(expect={owner: ring.length(int(np.prod(shape, dtype=object)), wide)})
+            words[self._last] = ring.shaped(got[owner], shape, wide)
         else:
             yield Exchange()
         return Shares(*(words[share] for share in self._held))
@@ -89,21 +91,23 @@ class Doors:
         """Opens to parties outside: party 0 sends what it holds and party 1 the last share, under one mask."""
         send: dict[int, U64] = {}
         for party in to:
-            mask = self._setting.mask(shares.shape)
-            if mask is None:
+            drawn = self._setting.mask((*shares.shape, 2) if shares.wide else shares.shape)
+            if drawn is None:
                 continue
+            mask = ring.shaped(drawn, shares.shape, shares.wide)
             if self._setting.me == 0:
                 whole = shares.words[0]
                 for other in shares.words[1:]:
-                    whole = whole ^ other if bits else whole + other
-                send[party] = whole ^ mask if bits else whole + mask
+                    whole = whole ^ other if bits else ring.add(whole, other)
+                masked = whole ^ mask if bits else ring.add(whole, mask)
             else:
-                send[party] = shares.words[-1] ^ mask if bits else shares.words[-1] - mask
+                masked = shares.words[-1] ^ mask if bits else ring.subtract(shares.words[-1], mask)
+            send[party] = ring.flat(masked)
         yield Exchange(send)
 
 
-def _drawn(streams: Streams, share: int, shape: tuple[int, ...]) -> U64:
-    return streams.before(shape) if share == 0 else streams.after(shape)
+def _drawn(streams: Streams, share: int, shape: tuple[int, ...], wide: bool) -> Words:
+    return ring.drawn(streams.before if share == 0 else streams.after, shape, wide)
 
 
 class Outside:
@@ -156,22 +160,23 @@ class Outside:
                 )
         return int(got[0][_DIGEST_WORDS])
 
-    def give(self, words: U64, *, bits: bool = False) -> Step[None]:
+    def give(self, words: Words, *, bits: bool = False) -> Step[None]:
         """Sends shares of an own input: one word of each element to every party that holds the last share."""
         rest = words
         for share in range(self._last):
-            drawn = _drawn(self._streams, share, words.shape)
-            rest = rest ^ drawn if bits else rest - drawn
-        held = HELD[len(self.everybody)]
-        yield Exchange({party: rest for party in self.everybody if self._last in held[party]})
+            drawn = _drawn(self._streams, share, words.shape, ring.is_wide(words))
+            rest = rest ^ drawn if bits else ring.subtract(rest, drawn)
+        held, last = HELD[len(self.everybody)], ring.flat(rest)
+        yield Exchange({party: last for party in self.everybody if self._last in held[party]})
 
-    def receive(self, shape: tuple[int, ...], *, bits: bool = False) -> Step[U64]:
+    def receive(self, shape: tuple[int, ...], *, bits: bool = False, wide: bool = False) -> Step[Words]:
         """What opens to this party."""
-        size = int(np.prod(shape, dtype=object))
+        size = ring.length(int(np.prod(shape, dtype=object)), wide)
         got = yield Exchange(expect={0: size, 1: size})
-        return (got[0] ^ got[1] if bits else got[0] + got[1]).reshape(shape)
+        first, second = (ring.shaped(got[party], shape, wide) for party in (0, 1))
+        return first ^ second if bits else ring.add(first, second)
 
-    def public(self, words: U64) -> Shares:
+    def public(self, words: Words) -> Shares:
         """Words that everybody knows."""
         return Shares(words)
 

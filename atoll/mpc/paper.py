@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from atoll.mpc.rounds import U64
+from atoll.crypto.arrays import WIDE
 
 _MOVES = (np.broadcast_to, np.transpose, np.reshape, np.ravel)
 
@@ -23,15 +23,23 @@ class Memory:
         self._words = words
         self._held = self.peak = 0.0
 
-    def words(self, shape: tuple[int, ...]) -> U64:
-        """New words of a share, held until nobody refers to them."""
+    def words(self, shape: tuple[int, ...], wide: bool = False) -> Any:
+        """New words of a share, held until nobody refers to them.
+
+        What is worked out of wide ones is not counted: there are few of them, since sums begin in narrow words.
+        """
+        if wide:
+            plain = np.broadcast_to(np.zeros((), WIDE), shape)
+            self.hold(16 * self._words * plain.size)
+            weakref.finalize(plain, self.hold, -16 * self._words * plain.size).atexit = False
+            return plain
         found = _view(np.broadcast_to(np.uint64(0), shape))
         found.memory = self
         if found.size:
             size = 8 * self._words * found.size
             self.hold(size)
             weakref.finalize(found, self.hold, -size).atexit = False
-        return cast(U64, found)
+        return found
 
     def hold(self, size: float) -> None:
         """More bytes from now on, or fewer."""

@@ -1,28 +1,32 @@
 """Replicated shares of three parties, of whom one may be curious (docs/protocols/replicated-shares.md).
 
-x = x0 + x1 + x2 modulo 2^64, or under exclusive or; party i holds x_i and x_(i+1). Semi-honest, honest majority:
-Araki et al., eprint 2016/768; conversions after Mohassel and Rindal, eprint 2018/403.
+x = x0 + x1 + x2 modulo 2^64 or 2^128, or under exclusive or; party i holds x_i and x_(i+1). Semi-honest, honest
+majority: Araki et al., eprint 2016/768; conversions after Mohassel and Rindal, eprint 2018/403.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
 
-from atoll.crypto.arrays import KEY_BYTES, MOST_PLACES, Streams, planes, scale_part
+from atoll.crypto.arrays import KEY_BYTES, MOST_PLACES, Streams, scale_part
 from atoll.crypto.stream import check_labels, stream_bytes
 from atoll.crypto.suite import digest, digest_bytes
 from atoll.errors import AtollError
 from atoll.mpc import circuits
-from atoll.mpc.rounds import STEP, U64, Exchange, Links, Step, rows
+from atoll.mpc import wide as ring
+from atoll.mpc.rounds import STEP, U64, Exchange, Links, Step, rows, together
 from atoll.mpc.setting import Occasion
 from atoll.mpc.shares import Shares, unpack
+from atoll.mpc.wide import Words
 
 PROTOCOL: Final = "replicated-shares/v1"
 SECURITY: Final = "semi-honest"
 PARTIES: Final = 3
+BIAS_BITS: Final = 62
+WIDE_BIAS_BITS: Final = 126
 _DIGEST_WORDS: Final = 4
 _KEY_WORDS: Final = KEY_BYTES // 8
 
@@ -72,17 +76,19 @@ class Replicated:
 
     # What takes no round.
 
-    def public(self, words: U64) -> Shares:
+    def public(self, words: Words) -> Shares:
         """Shares of words that everybody knows."""
-        nothing = np.zeros(words.shape, np.uint64)
+        nothing = np.zeros(words.shape, words.dtype)
         return Shares(
             words if self.me == 0 else nothing,
             words if self.after_me == 0 else nothing,
         )
 
-    def _known(self, words: U64 | None, holder: int, shape: tuple[int, ...]) -> Shares:
+    def _known(
+        self, words: Words | None, holder: int, shape: tuple[int, ...], *, wide: bool = False
+    ) -> Shares:
         """Shares of what the two holders of share `holder` know, and the third party does not."""
-        nothing = np.zeros(shape, np.uint64)
+        nothing = np.zeros(shape, ring.kind(wide))
         return Shares(
             words if self.me == holder and words is not None else nothing,
             words if self.after_me == holder and words is not None else nothing,
@@ -91,38 +97,44 @@ class Replicated:
     # Into shares and out of them.
 
     def share(
-        self, owner: int, words: U64 | None, shape: tuple[int, ...], *, bits: bool = False
+        self,
+        owner: int,
+        words: Words | None,
+        shape: tuple[int, ...],
+        *,
+        bits: bool = False,
+        wide: bool = False,
     ) -> Step[Shares]:
         """Shares of what `owner` alone has: one word to one party, the rest from streams.
 
         The owner's own share is drawn with the party before it, and the third share is zero: the two others hold a
         uniform word each.
         """
-        nothing = np.zeros(shape, np.uint64)
+        nothing = np.zeros(shape, ring.kind(wide))
         after_owner = (owner + 1) % PARTIES
         if self.me == owner:
             assert words is not None
-            drawn = self._streams.before(shape)
-            rest = words ^ drawn if bits else words - drawn
-            yield Exchange({after_owner: rest})
+            drawn = ring.drawn(self._streams.before, shape, wide)
+            rest = words ^ drawn if bits else ring.subtract(words, drawn)
+            yield Exchange({after_owner: ring.flat(rest)})
             return Shares(drawn, rest)
         if self.me == after_owner:
-            got = yield Exchange(expect={owner: nothing.size})
-            return Shares(got[owner].reshape(shape), nothing)
-        drawn = self._streams.after(shape)
+            got = yield Exchange(expect={owner: ring.length(nothing.size, wide)})
+            return Shares(ring.shaped(got[owner], shape, wide), nothing)
+        drawn = ring.drawn(self._streams.after, shape, wide)
         yield Exchange()
         return Shares(nothing, drawn)
 
-    def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[U64 | None]:
+    def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[Words | None]:
         """The values, for the parties in `to`; `None` for the others."""
         own, after = shares
-        send = {self.after_me: own} if self.after_me in to else {}
-        expect = {self.before_me: own.size} if self.me in to else {}
+        send = {self.after_me: ring.flat(own)} if self.after_me in to else {}
+        expect = {self.before_me: ring.length(own.size, shares.wide)} if self.me in to else {}
         got = yield Exchange(send, expect)
         if self.me not in to:
             return None
-        missing = got[self.before_me].reshape(shares.shape)
-        return own ^ after ^ missing if bits else own + after + missing
+        missing = ring.shaped(got[self.before_me], shares.shape, shares.wide)
+        return own ^ after ^ missing if bits else ring.add(ring.add(own, after), missing)
 
     def mask(self, shape: tuple[int, ...]) -> U64 | None:
         """Words that parties 0 and 1 draw alike."""
@@ -132,36 +144,45 @@ class Replicated:
 
     # Products.
 
-    def _spread(self, part: U64) -> Step[Shares]:
+    def _spread(self, part: Words) -> Step[Shares]:
         """Shares of what the parties hold in parts, masked so that each may be seen by one other."""
-        got = yield Exchange({self.before_me: part}, {self.after_me: part.size})
-        return Shares(part, got[self.after_me].reshape(part.shape))
+        wide = ring.is_wide(part)
+        got = yield Exchange({self.before_me: ring.flat(part)}, {self.after_me: ring.length(part.size, wide)})
+        return Shares(part, ring.shaped(got[self.after_me], part.shape, wide))
 
     def product(self, x: Shares, y: Shares) -> Step[Shares]:
-        """Products element by element, modulo 2^64."""
-        return (yield from self._spread(self._streams.products(_pair(x), _pair(y))))
+        """Products element by element, modulo 2^64 or 2^128."""
+        products = self._streams.wide_products if x.wide else self._streams.products
+        return (yield from self._spread(products(_pair(x), _pair(y))))
 
     def both(self, x: Shares, y: Shares) -> Step[Shares]:
         """Bits that are set in both."""
         return (yield from self._spread(self._streams.bit_products(_pair(x), _pair(y))))
 
     def matrix_product(self, x: Shares, y: Shares, threads: int = 1) -> Step[Shares]:
-        """The product of matrices modulo 2^64."""
-        return (yield from self._spread(self._streams.matrix_product(_pair(x), _pair(y), threads)))
+        """The product of matrices modulo 2^64 or 2^128."""
+        product = self._streams.wide_matrix_product if x.wide else self._streams.matrix_product
+        return (yield from self._spread(product(_pair(x), _pair(y), threads)))
 
     def scaled_product(self, x: Shares, y: Shares, shift: int) -> Step[Shares]:
         """Products divided by 2^shift, as `scaled`."""
+        if x.wide:
+            return (yield from self.scaled((yield from self.product(x, y)), shift))
         return (yield from self._scaled(self._streams.products(_pair(x), _pair(y)), shift))
 
     def scaled_matrix_product(self, x: Shares, y: Shares, shift: int, threads: int = 1) -> Step[Shares]:
         """The product of matrices divided by 2^shift, as `scaled`."""
+        if x.wide:
+            return (yield from self.scaled((yield from self.matrix_product(x, y, threads)), shift))
         return (yield from self._scaled(self._streams.matrix_product(_pair(x), _pair(y), threads), shift))
 
     def scaled(self, x: Shares, shift: int) -> Step[Shares]:
-        """Signed numbers from -2^62 to 2^62 - 1 divided by 2^shift, and rounded down or up.
+        """Signed numbers from -2^62 to 2^62 - 1 divided by 2^shift, and rounded down or up; wide ones from -2^126.
 
         Rounded up with probability of the fraction that is cut off, so that the mean is right; never off by more.
         """
+        if x.wide:
+            return (yield from self._wide_scaled(x, shift))
         return (yield from self._scaled(x.words[0] + self._streams.zeros(x.shape), shift))
 
     def _scaled(self, part: U64, shift: int) -> Step[Shares]:
@@ -191,6 +212,73 @@ class Replicated:
         middle = mine + got[other].reshape(shape)
         return Shares(drawn, middle) if self.me == 0 else Shares(middle, drawn)
 
+    # Between rings.
+
+    def widened(self, x: Shares) -> Step[Shares]:
+        """Signed numbers from -2^62 to 2^62 - 1, modulo 2^128.
+
+        After 2^62 was added x = u + v - 2^64 (s + t - s t), with the highest bits s of u and t of v.
+        """
+        nothing = np.zeros(x.shape, np.uint64)
+        return (
+            yield from self._of_addends(
+                x,
+                BIAS_BITS,
+                lambda w: ring.pair(w, np.asarray(-ring.top(w))),
+                lambda both: ring.pair(nothing, both),
+                -(1 << BIAS_BITS),
+            )
+        )
+
+    def _wide_scaled(self, x: Shares, shift: int) -> Step[Shares]:
+        """The division of wide numbers: both addends are cut, so that 1 or nothing is missing.
+
+        After 2^126 was added x = u + v - 2^128 (s + t - s t).
+        """
+        nothing, back = np.zeros(x.shape, np.uint64), np.uint64(64 - shift)
+        return (
+            yield from self._of_addends(
+                x,
+                WIDE_BIAS_BITS,
+                lambda w: ring.subtract(ring.cut(w, shift), ring.pair(nothing, ring.top(w) << back)),
+                lambda both: ring.pair(nothing, np.asarray(both << back)),
+                1 - (1 << WIDE_BIAS_BITS - shift),
+            )
+        )
+
+    def _of_addends(
+        self,
+        x: Shares,
+        bias: int,
+        part: Callable[[Words], Words],
+        carried: Callable[[U64], Words],
+        constant: int,
+    ) -> Step[Shares]:
+        """part(u) + part(v) + carried(s t) + constant, wide: u + v is x and 2^bias, s and t are their highest bits.
+
+        Party 0 knows u, its two shares, and both others know v. Their sum passed the ring just if s or t is set.
+        """
+        shape, (own, after) = x.shape, x
+        u: Words | None = None
+        v: Words | None = None
+        if self.me == 0:
+            by = np.broadcast_to(ring.constant(1 << bias, x.wide), shape)
+            u = ring.add(ring.add(own, after), by)
+        else:
+            v = after if self.me == 1 else own
+
+        def top() -> Step[Shares]:
+            mine = yield from self.share(0, None if u is None else ring.top(u), shape)
+            known = self._known(None if v is None else ring.top(v), 2, shape)
+            return (yield from self.product(mine, known))
+
+        share = self.share(0, None if u is None else part(u), shape, wide=True)
+        first, both = yield from together(share, top())
+        second = self._known(None if v is None else part(v), 2, shape, wide=True)
+        added = self.public(np.broadcast_to(ring.constant(constant, True), shape))
+        sums: Shares = first + second + both.changed(carried) + added
+        return sums
+
     # From words to bits and back.
 
     def addends(self, x: Shares, bits: int = 64, *, negated: bool = False) -> Step[tuple[Shares, Shares]]:
@@ -200,9 +288,9 @@ class Replicated:
         """
         own, after = x.reshape(-1)
         shape = (bits, -(-x.size // 64))
-        first = planes(own + after, bits) if self.me == 0 else None
+        first = ring.bits(ring.add(own, after), bits) if self.me == 0 else None
         known = after if self.me == 1 else own
-        second = None if self.me == 0 else planes(-known if negated else known, bits)
+        second = None if self.me == 0 else ring.bits(ring.negative(known) if negated else known, bits)
         a = yield from self.share(0, first, shape, bits=True)
         return a, self._known(second, 2, shape)
 
@@ -214,21 +302,23 @@ class Replicated:
         """Which of x are zero: the bits of their addends are compared."""
         return circuits.zero(self, x, bits)
 
-    def words(self, b: Shares, count: int) -> Step[Shares]:
+    def words(self, b: Shares, count: int, *, wide: bool = False) -> Step[Shares]:
         """Words of 0 or 1 from the first `count` bits of one plane.
 
         b = u + v - 2 u v, where party 0 knows u, two bits of the three, and both others know v, the third.
         """
         own, after = b
-        mine = unpack(own ^ after, count) if self.me == 0 else None
-        known = None if self.me == 0 else unpack(after if self.me == 1 else own, count)
-        u = yield from self.share(0, mine, (count,))
-        v = self._known(known, 2, (count,))
+        mine: Words | None = unpack(np.asarray(own ^ after), count) if self.me == 0 else None
+        known: Words | None = None if self.me == 0 else unpack(after if self.me == 1 else own, count)
+        if wide:
+            mine, known = (None if w is None else ring.unsigned(w) for w in (mine, known))
+        u = yield from self.share(0, mine, (count,), wide=wide)
+        v = self._known(known, 2, (count,), wide=wide)
         return u + v - (yield from self.product(u, v)).times(2)
 
     def chosen(self, b: Shares, x: Shares) -> Step[Shares]:
         """Words where their bit is set, else 0."""
-        w = yield from self.words(b, x.size)
+        w = yield from self.words(b, x.size, wide=x.wide)
         return (yield from self.product(w, x))
 
     # Orders.
@@ -248,24 +338,25 @@ class Replicated:
 
     def _turn(self, x: Shares, first: int) -> Step[Shares]:
         second, third = (first + 1) % PARTIES, (first + 2) % PARTIES
-        shape, (own, after) = x.shape, x
+        shape, wide, (own, after) = x.shape, x.wide, x
+        size = ring.length(own.size, wide)
         if self.me == third:
-            both = Shares(self._streams.before(shape), self._streams.after(shape))
+            both = [ring.drawn(draw, shape, wide) for draw in (self._streams.before, self._streams.after)]
             yield Exchange()
-            return both
+            return Shares(*both)
         if self.me == first:
             order = self._streams.order_after(shape[0])
-            drawn = self._streams.before(shape)
-            mine = own[order] - drawn
-            got = yield Exchange({second: mine}, {second: mine.size})
-            return Shares(drawn, mine + got[second].reshape(shape))
+            drawn = ring.drawn(self._streams.before, shape, wide)
+            mine = ring.subtract(own[order], drawn)
+            got = yield Exchange({second: ring.flat(mine)}, {second: size})
+            return Shares(drawn, ring.add(mine, ring.shaped(got[second], shape, wide)))
         order = self._streams.order_before(shape[0])
-        drawn = self._streams.after(shape)
-        mine = (own + after)[order] - drawn
-        got = yield Exchange({first: mine}, {first: mine.size})
-        return Shares(mine + got[first].reshape(shape), drawn)
+        drawn = ring.drawn(self._streams.after, shape, wide)
+        mine = ring.subtract(ring.add(own, after)[order], drawn)
+        got = yield Exchange({first: ring.flat(mine)}, {first: size})
+        return Shares(ring.add(mine, ring.shaped(got[first], shape, wide)), drawn)
 
 
-def _pair(x: Shares) -> tuple[U64, U64]:
+def _pair(x: Shares) -> tuple[Words, Words]:
     own, after = x
     return own, after

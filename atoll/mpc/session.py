@@ -20,14 +20,15 @@ from atoll.crypto.triples import Rich, Thin
 from atoll.errors import AtollError
 from atoll.mpc.additive import Additive
 from atoll.mpc.array import SharedArray
-from atoll.mpc.kinds import BOOLEAN, MOST_UNITS, Bounds, Kind, decimal, decode, encode, units_of
+from atoll.mpc.kinds import BOOLEAN, MOST_WIDE, Bounds, Kind, decimal, decode, encode, units_of
 from atoll.mpc.outside import HELD, MOST_OUTSIDE, Doors, Outside
 from atoll.mpc.replicated import Replicated
-from atoll.mpc.rounds import STEP, U64, Exchange, Links, Side, Step, nothing, together
+from atoll.mpc.rounds import STEP, Exchange, Links, Side, Step, nothing, together
 from atoll.mpc.setting import Occasion, Setting
 from atoll.mpc.shares import pack, unpack
 from atoll.mpc.supply import Supply
 from atoll.mpc.values import Deferred, Program
+from atoll.mpc.wide import Words
 from atoll.protocols.driver import Channel
 
 MOST_ELEMENTS: Final = 1 << 30
@@ -112,16 +113,16 @@ class Session(Program):
         self._given: set[Deferred] = set()
         self.noted.note(PROGRAM, parties, setting.everybody)
 
-    def prepare(self, *, bits: int = 0, words: int = 0, transfers: int = 0) -> None:
+    def prepare(self, *, bits: int = 0, words: int = 0, wide: int = 0, transfers: int = 0) -> None:
         """Makes what two parties use up before it is needed; both ask for the same. Three parties need nothing.
 
         Args:
-            bits, words: triples of bits and of words.
+            bits, words, wide: triples of bits, of words, and of wide words.
             transfers: random transfers in each direction.
         """
-        self.noted.note("prepare", bits, words, transfers)
+        self.noted.note("prepare", bits, words, wide, transfers)
         if self._supply is not None:
-            self._supply.prepare(bits=bits, words=words, transfers=transfers)
+            self._supply.prepare(bits=bits, words=words, wide=wide, transfers=transfers)
 
     @property
     def used(self) -> dict[str, int]:
@@ -169,7 +170,8 @@ class Session(Program):
             if kind == BOOLEAN:
                 words = pack(words.astype(np.bool_))[None, :]
         self.noted.note("share", owner)
-        node = Deferred((), partial(self._shared, owner, words, _stored(shape, kind), bits=kind == BOOLEAN))
+        stored, bits = _stored(shape, kind), kind == BOOLEAN
+        node = Deferred((), partial(self._shared, owner, words, stored, bits=bits, wide=bounds.wide))
         if words is not None and owner not in self.protocol.everybody:
             self._given.add(node)
         return SharedArray(self, shape, kind, bounds, node, name)
@@ -182,13 +184,15 @@ class Session(Program):
         with np.errstate(over="ignore"):
             self.links.run(self._reached([array.node for array in arrays]))
 
-    def _shared(self, owner: int, words: U64 | None, shape: tuple[int, ...], *, bits: bool) -> Step[Any]:
+    def _shared(
+        self, owner: int, words: Words | None, shape: tuple[int, ...], *, bits: bool, wide: bool
+    ) -> Step[Any]:
         if self.me not in self.protocol.everybody and words is not None:
             step: Step[Any] = self._beyond.give(words, bits=bits)
         elif owner not in self.protocol.everybody:
-            step = self._beyond.share(owner, shape)
+            step = self._beyond.share(owner, shape, wide=wide)
         else:
-            step = self.protocol.share(owner, words, shape, bits=bits)
+            step = self.protocol.share(owner, words, shape, bits=bits, wide=wide)
         return step
 
     def open(self, *arrays: SharedArray, to: int | Sequence[int] | None = None) -> Any:
@@ -196,7 +200,8 @@ class Session(Program):
 
         Returns:
             An array, or a tuple of several: int64 for integers, `decimal.Decimal` objects for other decimals, float64
-            for reals, bool. `None` where this party is not to learn.
+            for reals, bool; objects of Python's integers where bounds pass 2^62. `None` where this party is not to
+            learn.
         """
         everybody = tuple(range(self.parties))
         receivers = everybody if to is None else (to,) if isinstance(to, int) else tuple(sorted(set(to)))
@@ -218,7 +223,8 @@ class Session(Program):
             if self.me not in to:
                 return [None] * len(arrays)
             received = [
-                self._beyond.receive(_stored(a.shape, a.kind), bits=a.kind == BOOLEAN) for a in arrays
+                self._beyond.receive(_stored(a.shape, a.kind), bits=a.kind == BOOLEAN, wide=a.wide)
+                for a in arrays
             ]
             return (yield from together(*received))
         inside, outside = [p for p in to if p in computing], [p for p in to if p not in computing]
@@ -347,12 +353,12 @@ def declared_bounds(low: Any, high: Any, kind: Kind, name: str) -> Bounds:
     if low is None or high is None:
         raise AtollError("E_RANGE", f"{name} needs bounds: the least and the largest number.", step=STEP)
     bounds = Bounds(units_of(low, kind, f"low of {name}"), units_of(high, kind, f"high of {name}"))
-    if bounds.low > bounds.high or bounds.largest > MOST_UNITS:
+    if bounds.low > bounds.high or bounds.largest > MOST_WIDE:
         raise AtollError("E_RANGE", f"{name} has bounds that {kind} cannot hold.", step=STEP)
     return bounds
 
 
-def _result(array: SharedArray, words: U64 | None) -> npt.NDArray[Any] | None:
+def _result(array: SharedArray, words: Words | None) -> npt.NDArray[Any] | None:
     if words is None:
         return None
     if array.kind == BOOLEAN:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from atoll.mpc.rounds import U64, Links, Step
 from atoll.mpc.shares import Shares
+from atoll.mpc.wide import Words
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Occasion:
 class Setting(Protocol):
     """One party's side. All parties take the same steps in the same order.
 
-    Numbers are modulo 2^64, signed where that counts; bits stand in planes, 64 elements in a word.
+    Numbers are modulo 2^64, or modulo 2^128 where arrays are wide, signed where that counts; operands of one step are
+    of one ring. Bits stand in planes, 64 elements in a word.
     """
 
     links: Links
@@ -40,15 +42,24 @@ class Setting(Protocol):
     def everybody(self) -> tuple[int, ...]:
         """All parties that compute, and hold shares."""
 
-    def public(self, words: U64) -> Shares:
+    def public(self, words: Words) -> Shares:
         """Shares of words that everybody knows."""
 
     def share(
-        self, owner: int, words: U64 | None, shape: tuple[int, ...], *, bits: bool = False
+        self,
+        owner: int,
+        words: Words | None,
+        shape: tuple[int, ...],
+        *,
+        bits: bool = False,
+        wide: bool = False,
     ) -> Step[Shares]:
         """Shares of what `owner` alone has; the others pass `None`."""
 
-    def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[U64 | None]:
+    def widened(self, x: Shares) -> Step[Shares]:
+        """Numbers from -2^62 to 2^62 - 1, modulo 2^128."""
+
+    def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[Words | None]:
         """The values, for the parties in `to`; `None` for the others."""
 
     def mask(self, shape: tuple[int, ...]) -> U64 | None:
@@ -64,7 +75,10 @@ class Setting(Protocol):
         """The product of two matrices."""
 
     def scaled(self, x: Shares, shift: int) -> Step[Shares]:
-        """Numbers from -2^62 to 2^62 - 1 divided by 2^shift (1 to 62), rounded down or up."""
+        """Numbers divided by 2^shift, rounded down or up.
+
+        From -2^62 to 2^62 - 1 and by a shift of 1 to 62; wide ones from -2^126 to 2^126 - 1 and of 1 to 63.
+        """
 
     def scaled_product(self, x: Shares, y: Shares, shift: int) -> Step[Shares]:
         """Products, as `scaled`."""

@@ -8,18 +8,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from atoll.mpc import wide
 from atoll.mpc.rounds import U64
+from atoll.mpc.wide import Words
 
 
 class Shares:
-    """Words that mean nothing alone. Sums, differences and what else is linear each party does with its own."""
+    """Words that mean nothing alone. Sums, differences and what else is linear each party does with its own.
+
+    They are modulo 2^64, or modulo 2^128 (`atoll.mpc.wide`), or bits in planes.
+    """
 
     __slots__ = ("words",)
 
-    def __init__(self, *words: U64) -> None:
+    def __init__(self, *words: Words) -> None:
         self.words = words
 
-    def __iter__(self) -> Iterator[U64]:
+    def __iter__(self) -> Iterator[Words]:
         return iter(self.words)
 
     @property
@@ -32,27 +37,35 @@ class Shares:
         """Elements."""
         return self.words[0].size
 
-    def changed(self, change: Callable[[U64], U64]) -> Shares:
+    @property
+    def wide(self) -> bool:
+        """Whether they are modulo 2^128."""
+        return wide.is_wide(self.words[0])
+
+    def changed(self, change: Callable[[Words], Words]) -> Shares:
         """The same done to each."""
         return Shares(*map(change, self.words))
 
-    def beside(self, other: Shares, change: Callable[[U64, U64], U64]) -> Shares:
+    def beside(self, other: Shares, change: Callable[[Words, Words], Words]) -> Shares:
         """The same done to each pair."""
         return Shares(*map(change, self.words, other.words))
 
     def __add__(self, other: Shares) -> Shares:
-        return self.beside(other, lambda a, b: a + b)
+        return self.beside(other, wide.add)
 
     def __sub__(self, other: Shares) -> Shares:
-        return self.beside(other, lambda a, b: a - b)
+        return self.beside(other, wide.subtract)
 
     def __xor__(self, other: Shares) -> Shares:
         return self.beside(other, lambda a, b: a ^ b)
 
     def times(self, factor: int) -> Shares:
         """Times a public integer."""
-        word = np.uint64(factor % 2**64)
-        return self.changed(lambda w: w * word)
+        return self.changed(lambda w: wide.times(w, factor))
+
+    def narrowed(self) -> Shares:
+        """Modulo 2^64: what shares of numbers that fit there are, whichever ring they are of."""
+        return self.changed(wide.low)
 
     def part(self, index: Any) -> Shares:
         """Some elements."""

@@ -14,8 +14,10 @@ import numpy.typing as npt
 
 from atoll.errors import AtollError
 from atoll.mpc import operations as op
+from atoll.mpc import wide as ring
 from atoll.mpc.array import SharedArray, function
 from atoll.mpc.kinds import BOOLEAN, MOST_UNITS, Bounds, decimal
+from atoll.mpc.matrices import matrix_multiply
 from atoll.mpc.operations import Public
 from atoll.mpc.rounds import STEP, U64, Step, nothing, together
 from atoll.mpc.setting import Setting
@@ -39,7 +41,11 @@ def _less(
     Differences of keys keep the bounds in `spans`.
     """
     differences = keys.part(left) - keys.part(right)
-    columns = [differences.part((slice(None), c)) for c in range(keys.shape[1])]
+    columns = [
+        column if span.largest >= 1 << 63 else column.narrowed()
+        for c, span in enumerate(spans)
+        for column in [differences.part((slice(None), c))]
+    ]
     signs = [protocol.negative(c, op.sign_bits(b)) for c, b in zip(columns, spans, strict=True)]
     zeros = [protocol.zero(c, op.zero_bits(b)) for c, b in zip(columns[:-1], spans, strict=False)]
     found = yield from together(*signs, *zeros)
@@ -144,23 +150,31 @@ def _taken(table: SharedArray, like: Sequence[SharedArray]) -> list[SharedArray]
         arrays.append(
             op.made(
                 array, (table.shape[0], *array.shape[1:]), array.kind, array.bounds, [table],
-                lambda t, p=place: nothing(t.part((slice(None), p))),
+                lambda t, p=place, w=array.wide: nothing(_column(t, p, w)),
+                wide=array.wide,
             )
         )  # fmt: skip
         at += width
     return arrays
 
 
+def _column(table: Shares, place: Any, wide: bool) -> Shares:
+    column = table.part((slice(None), place))
+    return column if wide else column.narrowed()
+
+
 def _rows(arrays: Sequence[SharedArray], count: int, make: Any) -> SharedArray:
+    """A table that a step makes of the arrays' columns; all are wide if one is."""
     width = sum(1 if a.ndim == 1 else a.shape[1] for a in arrays)
+    wide = any(a.wide for a in arrays)
     return op.made(
         arrays[0],
         (count, width),
         decimal(),
         Bounds(0, 0),
-        list(arrays),
+        [op.in_ring(a, wide) for a in arrays],
         lambda *s: make(_table(s)),
-        check=False,
+        wide=wide,
     )
 
 
@@ -189,7 +203,8 @@ def ordered(keys: SharedArray | Sequence[SharedArray], *payload: SharedArray) ->
     protocol = columns[0].program.protocol
 
     def sort(table: Shares) -> Step[Shares]:
-        places = protocol.public(np.arange(count, dtype=np.uint64))
+        numbered = np.arange(count, dtype=np.uint64)
+        places = protocol.public(ring.unsigned(numbered) if table.wide else numbered)
         wholes, spans = _packed(
             [table.part((slice(None), i)) for i in range(len(sorts))], sorts, places, count
         )
@@ -262,7 +277,7 @@ def compacted(flags: SharedArray, *columns: SharedArray) -> tuple[SharedArray, .
     def move(table: Shares) -> Step[Shares]:
         mixed = yield from protocol.shuffle(table)
         # Where rows of a random order go tells nothing: each place comes once.
-        places = yield from protocol.open(mixed.part((slice(None), 0)), protocol.everybody)
+        places = yield from protocol.open(mixed.part((slice(None), 0)).narrowed(), protocol.everybody)
         assert places is not None
         order = np.zeros(count, np.int64)
         order[places.astype(np.int64)] = np.arange(count)
@@ -296,10 +311,11 @@ def group_sums(keys: SharedArray, *values: SharedArray, most: int | None = None)
     flags, key, sums = flags[:rows], key[:rows], [s[:rows] for s in sums]
     kept = [op.multiply(flags, key)]
     for total, value in zip(sums, sorted_[1:], strict=True):
-        zero = op.local(total, (1,), Bounds(0, 0), lambda s: s.changed(lambda w: np.zeros(1, np.uint64)))
+        zero = op.local(total, (1,), Bounds(0, 0), lambda s: s.changed(lambda w: np.zeros(1, w.dtype)))
         former = op.concatenate([zero, total[:-1]], 0)
-        difference = op.multiply(flags, op.add(total, former, minus=True))
-        kept.append(op.within(difference, value.bounds.times(count)))
+        # What is no group's sum is outside of these bounds, and is multiplied by 0.
+        difference = op.within(op.add(total, former, minus=True), value.bounds.times(count))
+        kept.append(op.multiply(flags, difference))
     return op.compare(flags, Public(1, decimal()), equal=True), *kept
 
 
@@ -319,7 +335,7 @@ def public_group_sums(keys: SharedArray, groups: Any, values: SharedArray) -> Sh
     """Sums of values (rows, or rows by columns) by the public keys in `groups`; rows with other keys count nowhere."""
     wanted = np.asarray(groups)
     here = op.compare(op.reshape(keys, (keys.size, 1)), op.operand(wanted[None, :], keys), equal=True)
-    return op.matrix_multiply(op.numbers(here).transpose(), values)
+    return matrix_multiply(op.numbers(here).transpose(), values)
 
 
 def segmented_cumsum(starts: SharedArray, values: SharedArray) -> SharedArray:

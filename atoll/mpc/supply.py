@@ -1,4 +1,4 @@
-"""What two parties make ahead of need, and use up: triples of bits and of words, random transfers.
+"""What two parties make ahead of need, and use up: triples of bits, of words and of wide ones, random transfers.
 
 Nothing is handed out twice. What is missing is made when it is missing, in batches; `prepare` makes it before.
 """
@@ -10,9 +10,21 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from atoll.crypto.triples import BitTriples, Chosen, Rich, Sent, Thin, Triples, WordTransfers, WordTriples
+from atoll.crypto.arrays import WIDE
+from atoll.crypto.triples import (
+    BitTriples,
+    Chosen,
+    Rich,
+    Sent,
+    Thin,
+    Triples,
+    WideTriples,
+    WordTransfers,
+    WordTriples,
+)
 from atoll.mpc.rounds import U64, Links
 from atoll.mpc.setting import Occasion
+from atoll.mpc.wide import Words
 
 BATCH_BITS: Final = 1 << 22
 BATCH_WORDS: Final = 1 << 13
@@ -22,6 +34,7 @@ _FEWEST: Final = {BATCH_BITS: 1 << 14, BATCH_TRANSFERS: 1 << 10}
 # In one batch, which bounds the memory that making them takes: 100 MB of triples, 270 MB of transfers.
 MOST_BITS: Final = 1 << 28
 MOST_WORDS: Final = 1 << 22
+MOST_WIDE: Final = 1 << 21
 MOST_TRANSFERS: Final = 1 << 24
 
 
@@ -117,6 +130,15 @@ class Supply:
             source,
         )
 
+        self._wide = _Stock(
+            links,
+            lambda n: WideTriples(role, *labels, f"{channel}/wide", n, **options),
+            triples,
+            BATCH_WORDS,
+            MOST_WIDE,
+            source,
+        )
+
         def transfers(sender: int) -> _Stock:
             sends = sender == links.me
 
@@ -138,10 +160,11 @@ class Supply:
         self._transfers = [transfers(0), transfers(1)]
         self._me = links.me
 
-    def prepare(self, *, bits: int = 0, words: int = 0, transfers: int = 0) -> None:
-        """Has so many triples of bits and of words, and transfers in each direction, ready; both sides ask alike."""
+    def prepare(self, *, bits: int = 0, words: int = 0, wide: int = 0, transfers: int = 0) -> None:
+        """Has so many triples of bits, words and wide words, and transfers each way, ready; both sides ask alike."""
         self._bits.prepare(-(-bits // 64) * 64)
         self._words.prepare(words)
+        self._wide.prepare(wide)
         for stock in self._transfers:
             stock.prepare(-(-transfers // 64) * 64)
 
@@ -152,6 +175,12 @@ class Supply:
     def words(self, count: int) -> tuple[U64, ...]:
         """Word triples: a, b and this party's share of a b."""
         return self._words.take(count, (1, 1, 1))
+
+    def wide(self, count: int) -> tuple[Words, ...]:
+        """The same of wide words."""
+        if not count:
+            return (np.empty(0, WIDE),) * 3
+        return self._wide.take(count, (1, 1, 1))
 
     def sent(self, count: int) -> tuple[U64, ...]:
         """Transfers in which this party sends: both strings of each. `count` is a multiple of 64."""
@@ -165,4 +194,9 @@ class Supply:
     def used(self) -> dict[str, int]:
         """What was used up so far."""
         both = self._transfers
-        return {"bits": self._bits.used, "words": self._words.used, "transfers": both[0].used + both[1].used}
+        return {
+            "bits": self._bits.used,
+            "words": self._words.used,
+            "wide": self._wide.used,
+            "transfers": both[0].used + both[1].used,
+        }

@@ -1,11 +1,11 @@
-//! Messages of a peer that makes triples of bits or words, or multiplies matrices, on either side and at any moment.
+//! Messages of a peer that makes triples of bits, words or wide words, or multiplies matrices, on either side, at any moment.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use atoll_primitives::stream::Secret;
 use atoll_triples::bits::{BitTriples, Source};
 use atoll_triples::matrices::{MatrixProduct, Plan};
-use atoll_triples::words::WordTriples;
+use atoll_triples::words::{WideTriples, WordTriples};
 use atoll_triples::{Outgoing, Refusal, Role, Session};
 use libfuzzer_sys::fuzz_target;
 
@@ -29,6 +29,7 @@ enum Kind {
     Rich(u8),
     Thin,
     Words,
+    Wide,
     Matrices,
 }
 
@@ -44,6 +45,7 @@ struct Input {
 enum Machine {
     Bits(BitTriples),
     Words(WordTriples),
+    Wide(WideTriples),
     Matrices(MatrixProduct),
 }
 
@@ -63,6 +65,7 @@ impl Machine {
             Kind::Rich(field) => bits(session, Source::Rich { field: u32::from(field % 7) + 2 }),
             Kind::Thin => bits(session, Source::Thin),
             Kind::Words => Self::Words(WordTriples::new(session, count).unwrap()),
+            Kind::Wide => Self::Wide(WideTriples::new(session, count).unwrap()),
             Kind::Matrices => {
                 let plan = Plan::new(usize::from(input.count % 9) + 1, 3, 2).unwrap();
                 let entries = if first { 6 } else { 3 * plan.rows };
@@ -75,6 +78,7 @@ impl Machine {
         match self {
             Self::Bits(machine) => machine.next_message(),
             Self::Words(machine) => machine.next_message(),
+            Self::Wide(machine) => machine.next_message(),
             Self::Matrices(machine) => machine.next_message(),
         }
     }
@@ -83,6 +87,7 @@ impl Machine {
         match self {
             Self::Bits(machine) => machine.receive(bytes),
             Self::Words(machine) => machine.receive(bytes),
+            Self::Wide(machine) => machine.receive(bytes),
             Self::Matrices(machine) => machine.receive(bytes),
         }
     }
@@ -91,6 +96,7 @@ impl Machine {
         match self {
             Self::Bits(machine) => machine.done(),
             Self::Words(machine) => machine.done(),
+            Self::Wide(machine) => machine.done(),
             Self::Matrices(machine) => machine.done(),
         }
     }
@@ -105,6 +111,10 @@ impl Machine {
                 true
             }),
             Self::Words(machine) => machine.finish().is_ok_and(|out| {
+                assert_eq!((out.a.len(), out.c.len()), (count, count));
+                true
+            }),
+            Self::Wide(machine) => machine.finish().is_ok_and(|out| {
                 assert_eq!((out.a.len(), out.c.len()), (count, count));
                 true
             }),

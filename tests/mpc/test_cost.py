@@ -19,6 +19,16 @@ PROGRAMS = {
     "matrices": lambda a, b, r: (np.broadcast_to(a, (200, 500)) @ b,),
     "functions": lambda a, b, r: (r / (b + 1), np.sqrt(r), mpc.sigmoid(r)),
     "groups by public keys": lambda a, b, r: (mpc.public_group_sums(b, np.arange(11), a),),
+    "wide": lambda a, b, r: (
+        (a * 10**18).sum(),
+        (a * 10**18) * b,
+        (a * 10**30) < (b * 10**30),
+        np.where(a < b, a * 10**30, 5),
+        (a * 10**15) @ (b * 10**15),
+        np.broadcast_to(a * 10**17, (3, 500)) @ b,
+        (r * 2.0**30) * (r * 2.0**30),
+        mpc.shuffled(a, b * 10**30)[1],
+    ),
     "shuffles": lambda a, b, r: (*mpc.shuffled(a, b), mpc.compacted(a < b, a)[1]),
 }
 SORTS = {
@@ -51,7 +61,12 @@ def test_rounds_and_bytes_are_those_of_a_run(name, parties):
         assert cost.bytes == sent - 3 * (2 * 32 + 16)
     else:
         assert sent / 1.3 < cost.bytes < sent * 1.3
-        assert sessions[0].used == {"bits": cost.bits, "words": cost.words, "transfers": cost.transfers}
+        assert sessions[0].used == {
+            "bits": cost.bits,
+            "words": cost.words,
+            "wide": cost.wide,
+            "transfers": cost.transfers,
+        }
 
 
 @pytest.mark.parametrize("parties", [2, 3])
@@ -72,7 +87,7 @@ def test_slow_links_and_few_processors_take_longer():
 
 def test_estimates_refuse_what_the_run_would():
     def program(session):
-        a = session.share(None, 0, 5, low=0, high=2**40, name="wide")
+        a = session.share(None, 0, 5, low=0, high=2**70, name="wide")
         return session.open(a * a)
 
     with pytest.raises(AtollError, match="wide"):
@@ -85,7 +100,12 @@ def test_estimates_refuse_what_the_run_would():
 def test_bytes_of_every_source_are_those_of_a_run(source):
     cost = mpc.estimate(whole(PROGRAMS["comparisons"]), 2, source)
     sessions = run(whole(PROGRAMS["comparisons"]), parties=2, source=source)
-    assert sessions[0].used == {"bits": cost.bits, "words": cost.words, "transfers": cost.transfers}
+    assert sessions[0].used == {
+        "bits": cost.bits,
+        "words": cost.words,
+        "wide": cost.wide,
+        "transfers": cost.transfers,
+    }
     assert sum(s.links.sent for s in sessions) == pytest.approx(cost.bytes, rel=0.02)
 
 

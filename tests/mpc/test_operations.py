@@ -275,8 +275,8 @@ def test_values_that_do_not_fit_their_kind(values, kind, text):
 
 def test_what_may_pass_the_ring_is_refused_by_name_before_anything_is_sent():
     def party(session):
-        a = session.share(mine(session, 0, np.array([1])), 0, 1, low=0, high=2**40, name="assets")
-        b = session.share(mine(session, 1, np.array([1])), 1, 1, low=0, high=2**40, name="factor")
+        a = session.share(mine(session, 0, np.array([1])), 0, 1, low=0, high=2**70, name="assets")
+        b = session.share(mine(session, 1, np.array([1])), 1, 1, low=0, high=2**60, name="factor")
         return a * b
 
     refused(party, "assets and factor", "narrower bounds")

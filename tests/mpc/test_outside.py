@@ -275,7 +275,9 @@ def test_the_words_that_open_are_fresh(parties):
 @pytest.mark.parametrize("parties", [2, 3])
 def test_the_control_without_masks_is_caught(parties, monkeypatch):
     """The same look finds what is wrong when the owner's streams are zeros."""
-    monkeypatch.setattr("atoll.mpc.outside._drawn", lambda streams, share, shape: np.zeros(shape, np.uint64))
+    monkeypatch.setattr(
+        "atoll.mpc.outside._drawn", lambda streams, share, shape, wide: np.zeros(shape, np.uint64)
+    )
 
     def party(session):
         a = session.share(mine(session, parties, np.full(6000, 7)), parties, 6000, low=0, high=9)

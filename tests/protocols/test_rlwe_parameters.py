@@ -42,9 +42,12 @@ def test_the_bounds_hold() -> None:
     assert SCRIPT["core_svp"]() + 16.4 >= 128
     distance = SCRIPT["flood_distance"]
     assert distance(SCRIPT["hidden_noise"](1 << 20)) <= -40
+    assert distance(SCRIPT["hidden_noise"](1 << 19, SCRIPT["WIDE_PLAIN"])) <= -40
     for sizes in ((100_000, 100, 1, 2048), (1000, 1000, 1000, 8)):
         assert distance(SCRIPT["matrix_noise"](*sizes)) <= -38
         assert distance(SCRIPT["matrix_noise"](*sizes, 61)) <= -40
     assert SCRIPT["wrong_word"]() <= -100
     assert SCRIPT["wrong_product"]() + 20 <= -40
+    # Of any of 2^16 wide products.
+    assert SCRIPT["wrong_product"](SCRIPT["WIDE_PLAIN"]) + 16 <= -40
     assert SCRIPT["wrong_reading"]() <= -60

@@ -12,8 +12,10 @@ from multiprocessing.connection import Connection
 import numpy as np
 import pytest
 
+from atoll.crypto.arrays import WIDE
 from atoll.crypto.triples import (
     MAX_BITS,
+    MAX_WIDE,
     MAX_WORDS,
     BitTriples,
     MatrixProduct,
@@ -21,6 +23,7 @@ from atoll.crypto.triples import (
     Role,
     Thin,
     Triples,
+    WideTriples,
     WordTriples,
     matrix_bytes,
 )
@@ -39,6 +42,20 @@ def bits(role: Role, count: int, **more) -> BitTriples:
 
 def words(role: Role, count: int, **more) -> WordTriples:
     return WordTriples(role, SEEDS[role], more.pop("attempt", 0), "c", count, **more)
+
+
+def wide(role: Role, count: int, **more) -> WideTriples:
+    return WideTriples(role, SEEDS[role], more.pop("attempt", 0), "c", count, **more)
+
+
+def integers(words: np.ndarray) -> list[int]:
+    """Wide words as integers."""
+    return [low + (high << 64) for low, high in words.tolist()]
+
+
+def wrong_wide(x: Triples, y: Triples) -> int:
+    parts = [integers(part) for part in (x.a, y.a, x.b, y.b, x.c, y.c)]
+    return sum(((a + d) * (b + e) - c - f) % 2**128 != 0 for a, d, b, e, c, f in zip(*parts, strict=True))
 
 
 def wrong_words(x: Triples, y: Triples) -> int:
@@ -193,6 +210,36 @@ def test_word_triples_are_products(count):
         assert not part.flags.writeable
 
 
+@pytest.mark.parametrize("count", [1, 8192, 20_000])
+def test_wide_triples_are_products(count):
+    pair = [wide(role, count) for role in ROLES]
+    sent = run(pair)
+    assert all(step.startswith("triples/wide/") for side in sent for step, _ in side)
+    x, y = (machine.finish() for machine in pair)
+    assert wrong_wide(x, y) == 0
+    for part in (x.a, x.b, x.c, y.a, y.b, y.c):
+        assert part.dtype == WIDE
+        assert len(part) == count
+        assert not part.flags.writeable
+        assert count < 1000 or (even(part["lo"].copy()) and even(part["hi"].copy()))
+    # Another batch shares nothing with the first, and takes no keys.
+    seen = {word for part in (x.a, x.b, x.c, y.a, y.b, y.c) for word in integers(part)}
+    for machine in pair:
+        machine.again(9000)
+    assert sum(len(payload) for side in run(pair) for _, payload in side) < 10 * 530_000
+    x, y = (machine.finish() for machine in pair)
+    assert wrong_wide(x, y) == 0
+    assert not seen & {word for part in (x.a, x.b, x.c, y.a, y.b, y.c) for word in integers(part)}
+
+
+def test_machines_of_words_and_of_wide_words_refuse_each_other():
+    hello = words("first", 5).next_message()
+    assert hello is not None
+    with pytest.raises(AtollError, match="other parameters") as caught:
+        wide("second", 5).receive(hello[0])
+    assert caught.value.code == "E_PROTOCOL"
+
+
 def test_what_opens_when_words_are_multiplied_is_uniform():
     pair = [words(role, 60_000) for role in ROLES]
     run(pair)
@@ -237,11 +284,12 @@ def test_bytes_of_words_follow_from_seed_and_attempt_alone():
 @pytest.mark.parametrize(
     "spoil", [lambda m: m[:-1], lambda m: m + b"\0", lambda m: b"\x09" + m[1:], lambda m: b""]
 )
+@pytest.mark.parametrize("make", [words, wide])
 @pytest.mark.parametrize("cheat", [0, 1])
-def test_a_malformed_message_of_words_is_refused(cheat, spoil):
-    names = [step for step, _ in run([words(role, 500) for role in ROLES])[cheat]]
+def test_a_malformed_message_of_words_is_refused(cheat, make, spoil):
+    names = [step for step, _ in run([make(role, 500) for role in ROLES])[cheat]]
     for name in names:
-        pair = [words(role, 500) for role in ROLES]
+        pair = [make(role, 500) for role in ROLES]
         change = lambda payload, step, name=name: spoil(payload) if step == name else payload  # noqa: E731
         driven: list = list(pair)
         driven[cheat] = Spoiled(pair[cheat], change)
@@ -355,6 +403,7 @@ def test_arguments_out_of_range_are_refused():
         lambda: bits("first", -1),
         lambda: bits("first", MAX_BITS + 1),
         lambda: words("first", MAX_WORDS + 1),
+        lambda: wide("first", MAX_WIDE + 1),
         lambda: words("second", 5, threads=2000),
         lambda: bits("first", 5, threads=0),
         lambda: bits("first", 5, source=Rich(1)),

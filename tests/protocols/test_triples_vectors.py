@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atoll.crypto.triples import BitTriples, MatrixProduct, Rich, WordTriples
+from atoll.crypto.triples import BitTriples, MatrixProduct, Rich, WideTriples, WordTriples
 from reference import vectors
 
 FILE = Path(__file__).resolve().parents[2] / "vectors" / "triples.json"
@@ -28,11 +28,11 @@ def shown(data: bytes) -> dict:
     return {"bytes": data.hex()}
 
 
-def make(kind: str, case: dict, side: int) -> BitTriples | WordTriples:
+def make(kind: str, case: dict, side: int) -> BitTriples | WordTriples | WideTriples:
     seed, context = bytes.fromhex(case["sides"][side]["seed"]), bytes.fromhex(case["context"])
     arguments = (ROLES[side], seed, case["attempt"], case["channel"], case["count"])
-    if kind == "words":
-        return WordTriples(*arguments, context=context)
+    if kind in ("words", "wide"):
+        return (WordTriples if kind == "words" else WideTriples)(*arguments, context=context)
     return BitTriples(*arguments, context=context, source=Rich(case["field"]))
 
 
@@ -74,7 +74,7 @@ def test_the_machines_multiply_matrices_as_the_vectors_say():
         assert np.array_equal(shares[0] + shares[1], left @ right)
 
 
-@pytest.mark.parametrize("kind", ["bits", "words"])
+@pytest.mark.parametrize("kind", ["bits", "words", "wide"])
 def test_the_machines_send_and_make_what_the_vectors_say(kind):
     for case in CASES[kind]:
         pair = [make(kind, case, side) for side in range(2)]
@@ -83,7 +83,10 @@ def test_the_machines_send_and_make_what_the_vectors_say(kind):
             expected, made = case["sides"][side], machine.finish()
             assert sent[side] == expected["messages"]
             for name, part in zip("abc", (made.a, made.b, made.c), strict=True):
-                assert [f"{word:016x}" for word in part.tolist()] == expected[name]
+                words = part.tolist()
+                if kind == "wide":
+                    words = [low + (high << 64) for low, high in words]
+                assert [f"{word:016x}" for word in words] == expected[name]
 
 
 def test_the_vectors_are_triples():
@@ -99,3 +102,8 @@ def test_the_vectors_are_triples():
     for case in CASES["words"]:
         a, b, c = words("words", case)
         assert np.array_equal(a * b, c)
+    for case in CASES["wide"]:
+        x, y = ([[int(w, 16) for w in side[n]] for n in "abc"] for side in case["sides"])
+        for triple in zip(*x, *y, strict=True):
+            a0, b0, c0, a1, b1, c1 = triple
+            assert (a0 + a1) * (b0 + b1) % 2**128 == (c0 + c1) % 2**128

@@ -2,7 +2,7 @@
 //! random streams that two of three parties hold alike, bits in planes, comparisons by digits, permutations and the switches of
 //! their networks.
 //!
-//! Everything is modulo 2^64, or over bits that stand in words; the choreography is in Python (`atoll/mpc`).
+//! Everything is modulo 2^64 or 2^128, or over bits that stand in words; the choreography is in Python (`atoll/mpc`).
 
 pub mod digits;
 pub mod matrix;
@@ -11,6 +11,7 @@ pub mod planes;
 pub mod product;
 pub mod scale;
 pub mod streams;
+pub mod wide;
 
 pub use atoll_primitives::refusal::Refusal;
 

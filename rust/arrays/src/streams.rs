@@ -6,6 +6,8 @@
 
 use atoll_ot::Counter;
 
+use crate::wide;
+
 /// Words that are drawn at a time where they are used at once.
 const PIECE: usize = 1 << 12;
 /// Largest number of places of a permutation.
@@ -105,6 +107,21 @@ impl Pair {
         self.mask(words, |word, before, after| word ^ before ^ after);
     }
 
+    /// The same modulo 2^128, for numbers of two words each.
+    pub fn add_wide_zero(&mut self, words: &mut [u64]) {
+        let (mut before, mut after) = ([0u64; PIECE], [0u64; PIECE]);
+        for piece in words.chunks_mut(PIECE) {
+            let (before, after) = (&mut before[..piece.len()], &mut after[..piece.len()]);
+            self.before.fill(before);
+            self.after.fill(after);
+            let masks = before.as_chunks().0.iter().zip(after.as_chunks().0);
+            for (slot, (b, a)) in piece.as_chunks_mut().0.iter_mut().zip(masks) {
+                let [word, b, a] = [*slot, *b, *a].map(wide::number);
+                *slot = wide::words(word.wrapping_add(b).wrapping_sub(a));
+            }
+        }
+    }
+
     fn mask(&mut self, words: &mut [u64], put: impl Fn(u64, u64, u64) -> u64) {
         let (mut before, mut after) = ([0u64; PIECE], [0u64; PIECE]);
         for piece in words.chunks_mut(PIECE) {
@@ -134,11 +151,13 @@ mod tests {
     fn parts_of_zero_cancel_whatever_the_length() {
         for length in [1, 2, 63, PIECE, PIECE + 1, 3 * PIECE - 1] {
             let (mut sums, mut flips) = (vec![0u64; length], vec![0u64; length]);
+            let mut wide = vec![0u64; 2 * length];
             for mut pair in parties() {
                 pair.add_zero(&mut sums);
                 pair.flip_zero(&mut flips);
+                pair.add_wide_zero(&mut wide);
             }
-            assert!(sums.iter().chain(&flips).all(|w| *w == 0));
+            assert!(sums.iter().chain(&flips).chain(&wide).all(|w| *w == 0));
         }
     }
 

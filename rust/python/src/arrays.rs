@@ -2,7 +2,7 @@
 
 use atoll_arrays::scale::{self, Dealt, Drawn, Opened};
 use atoll_arrays::streams::{MOST_PLACES, Pair, Stream};
-use atoll_arrays::{matrix, network, planes, product};
+use atoll_arrays::{matrix, network, planes, product, wide};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -86,6 +86,45 @@ impl ArrayStreams {
             return Err(refuse("E_TOO_LARGE", "a matrix is too large"));
         }
         let fill = |out: &mut [u64]| matrix::product(&mut self.0, x, y, sizes, threads, out);
+        new_words(py, size, fill, refused)
+    }
+
+    fn wide_products<'py>(
+        &mut self,
+        py: Python<'py>,
+        x0: Words,
+        x1: Words,
+        y0: Words,
+        y1: Words,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let (x, y) = (
+            [x0.as_slice(), x1.as_slice()],
+            [y0.as_slice(), y1.as_slice()],
+        );
+        let fill = |out: &mut [u64]| wide::products(&mut self.0, x, y, out);
+        new_words(py, x[0].len(), fill, refused)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn wide_matrix_product<'py>(
+        &mut self,
+        py: Python<'py>,
+        x0: Words,
+        x1: Words,
+        y0: Words,
+        y1: Words,
+        sizes: [usize; 3],
+        threads: usize,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let (x, y) = (
+            [x0.as_slice(), x1.as_slice()],
+            [y0.as_slice(), y1.as_slice()],
+        );
+        let size = sizes[0].saturating_mul(sizes[2]).saturating_mul(2);
+        if size > atoll_arrays::MOST_WORDS {
+            return Err(refuse("E_TOO_LARGE", "a matrix is too large"));
+        }
+        let fill = |out: &mut [u64]| wide::matrix(&mut self.0, x, y, sizes, threads, out);
         new_words(py, size, fill, refused)
     }
 
@@ -236,6 +275,13 @@ fn array_matrix_product<'py>(
     )
 }
 
+/// Products modulo 2^128 in plain words; `y` may be one number for all.
+#[pyfunction]
+fn array_wide_times<'py>(py: Python<'py>, x: Words, y: Words) -> PyResult<Bound<'py, PyBytes>> {
+    let (x, y) = (x.as_slice(), y.as_slice());
+    new_words(py, x.len(), |out| wide::times(x, y, out), refused)
+}
+
 /// The part of party 0 (`first`) or 1 of quotients, less the share that it drew.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
@@ -338,6 +384,7 @@ pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(array_planes, m)?)?;
     m.add_function(wrap_pyfunction!(array_keep_memory, m)?)?;
     m.add_function(wrap_pyfunction!(array_matrix_product, m)?)?;
+    m.add_function(wrap_pyfunction!(array_wide_times, m)?)?;
     m.add_function(wrap_pyfunction!(array_numbers, m)?)?;
     m.add_function(wrap_pyfunction!(array_switches, m)?)?;
     m.add_function(wrap_pyfunction!(array_layer, m)?)

@@ -4,7 +4,7 @@ use atoll_primitives::stream::Secret;
 use atoll_triples::bits::{BitTriples as Machine, Source};
 use atoll_triples::matrices::{MatrixProduct as MatrixMachine, Plan};
 use atoll_triples::transfers::{self, Transfers, WordTransfers as TransferMachine};
-use atoll_triples::words::WordTriples as WordMachine;
+use atoll_triples::words::{WideTriples as WideMachine, WordTriples as WordMachine};
 use atoll_triples::{Outgoing, Role, Session};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -161,6 +161,71 @@ impl WordTriples {
 }
 
 #[pyclass(module = "atoll._core")]
+struct WideTriples(WideMachine);
+
+#[pymethods]
+impl WideTriples {
+    #[new]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        py: Python<'_>,
+        seed: &[u8],
+        attempt: u32,
+        channel: String,
+        context: Vec<u8>,
+        role: &str,
+        count: u64,
+        threads: usize,
+    ) -> PyResult<Self> {
+        let role = Role::parse(role).map_err(refused)?;
+        let session = session(seed, attempt, channel, context, role, threads)?;
+        py.detach(|| WideMachine::new(session, count))
+            .map(Self)
+            .map_err(refused)
+    }
+
+    fn next_message<'py>(&mut self, py: Python<'py>) -> PyResult<Sent<'py>> {
+        let message = py.detach(|| self.0.next_message()).map_err(refused)?;
+        Ok(sent(py, message))
+    }
+
+    fn receive(&mut self, py: Python<'_>, message: PyBackedBytes) -> PyResult<()> {
+        py.detach(|| self.0.receive(&message)).map_err(refused)
+    }
+
+    #[getter]
+    fn done(&self) -> bool {
+        self.0.done()
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        self.0.progress()
+    }
+
+    fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Words<'py>> {
+        let out = py.detach(|| self.0.finish()).map_err(refused)?;
+        Ok((
+            wide_words(py, &out.a)?,
+            wide_words(py, &out.b)?,
+            wide_words(py, &out.c)?,
+        ))
+    }
+
+    fn again(&mut self, py: Python<'_>, count: u64) -> PyResult<()> {
+        py.detach(|| self.0.again(count)).map_err(refused)
+    }
+}
+
+fn wide_words<'py>(py: Python<'py>, numbers: &[u128]) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, 16 * numbers.len(), |out| {
+        for (slot, number) in out.as_chunks_mut::<16>().0.iter_mut().zip(numbers) {
+            *slot = number.to_le_bytes();
+        }
+        Ok(())
+    })
+}
+
+#[pyclass(module = "atoll._core")]
 struct WordTransfers(TransferMachine);
 
 #[pymethods]
@@ -293,6 +358,7 @@ fn matrix_bytes(rows: usize, inner: usize, columns: usize) -> PyResult<u64> {
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<BitTriples>()?;
     m.add_class::<WordTriples>()?;
+    m.add_class::<WideTriples>()?;
     m.add_class::<WordTransfers>()?;
     m.add_class::<MatrixProduct>()?;
     m.add_function(wrap_pyfunction!(matrix_bytes, m)?)

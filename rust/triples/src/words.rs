@@ -1,21 +1,24 @@
-//! Word triples: words a, b and c on each side, with `(a0 + a1)(b0 + b1) = c0 + c1` modulo 2^64.
+//! Word triples: words a, b and c on each side, with `(a0 + a1)(b0 + b1) = c0 + c1` modulo 2^64, or modulo 2^128.
 //!
 //! The first side encrypts its a and b; the second multiplies them with its own, adds a mask, and sends the sum back. Words
 //! are taken signed, so that the cross terms are below 2^127, and masked modulo three primes of 62 bits: the mask is
-//! uniform, and the sum is right unless it leaves their range, with probability 2^-61.
+//! uniform, and the sum is right unless it leaves their range, with probability 2^-61. Those of wide words are below
+//! 2^255, and masked modulo five primes: 2^-57.
 
 use std::collections::VecDeque;
 
 use atoll_primitives::stream::Stream;
 
 use crate::Refusal;
-use crate::rlwe::{ANSWER_LEN, Evaluator, Holder, PLAIN, QUESTION_LEN, SLOTS, combine, keys_len};
+use crate::rlwe::{
+    ANSWER_LEN, Evaluator, Holder, QUESTION_LEN, SLOTS, Word, combine, keys_len, residues,
+};
 use crate::session::{self, Outgoing, Role, Session, failed, unasked, unfinished};
 
-/// Most triples that are asked for at once.
-pub const MAX_COUNT: u64 = 1 << 28;
-/// Most triples of one session: what the numbers on the page are for.
-pub const MAX_SESSION: u64 = 1 << 32;
+/// Most triples of words of 64 bits that are asked for at once.
+pub const MAX_COUNT: u64 = 1 << u64::MOST[0];
+/// The same of wide words.
+pub const MAX_WIDE_COUNT: u64 = 1 << u128::MOST[0];
 const HELLO: u8 = 0;
 const KEYS: u8 = 1;
 const QUESTION: u8 = 2;
@@ -25,13 +28,13 @@ const WINDOW: u64 = 12;
 
 /// One side's triples.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Words {
+pub struct Words<W = u64> {
     /// Uniform.
-    pub a: Vec<u64>,
+    pub a: Vec<W>,
     /// Uniform.
-    pub b: Vec<u64>,
+    pub b: Vec<W>,
     /// This side's share of the products.
-    pub c: Vec<u64>,
+    pub c: Vec<W>,
 }
 
 enum Side {
@@ -46,8 +49,13 @@ enum Side {
     },
 }
 
+/// Triples modulo 2^64.
+pub type WordTriples = Products<u64>;
+/// Triples modulo 2^128.
+pub type WideTriples = Products<u128>;
+
 /// One party's machine; it makes as many batches as are asked for, one after the other.
-pub struct WordTriples {
+pub struct Products<W> {
     side: Side,
     own: atoll_ot::prg::Counter,
     workers: rayon::ThreadPool,
@@ -62,36 +70,36 @@ pub struct WordTriples {
     asked: u64,
     answered: u64,
     /// What the answers of one ciphertext's words hold, at the second side the masks.
-    residues: [Vec<u64>; PLAIN],
-    out: Words,
+    residues: Vec<Vec<u64>>,
+    out: Words<W>,
     taken: bool,
     failed: bool,
 }
 
-impl std::fmt::Debug for WordTriples {
+impl<W: Word> std::fmt::Debug for Products<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("WordTriples")
+        write!(f, "Products({})", W::KIND)
     }
 }
 
-impl WordTriples {
+impl<W: Word> Products<W> {
     /// A session at its beginning, and its first batch of `count` triples.
     ///
     /// # Errors
     /// `E_FORMAT` for a count or number of threads out of range.
     pub fn new(session: Session, count: u64) -> Result<Self, Refusal> {
         let workers = session.pool()?;
-        let mut words = session.stream("words", "shares");
+        let mut words = session.stream(W::KIND, "shares");
         let side = match session.role {
             Role::First => Side::First {
                 holder: Box::new(
-                    workers.install(|| Holder::new(&mut session.stream("words", "keys"), PLAIN)),
+                    workers.install(|| Holder::new(&mut session.stream(W::KIND, "keys"), W::PLAIN)),
                 ),
                 introduced: false,
             },
             Role::Second => Side::Second {
                 evaluator: None,
-                randomness: Box::new(session.stream("words", "answers")),
+                randomness: Box::new(session.stream(W::KIND, "answers")),
                 answers: VecDeque::new(),
             },
         };
@@ -99,7 +107,7 @@ impl WordTriples {
             side,
             own: atoll_ot::prg::Counter::new(&words.bytes()),
             workers,
-            binding: session.binding("words", &[]),
+            binding: session.binding(W::KIND, &[]),
             greeted: false,
             met: false,
             count: 0,
@@ -107,7 +115,7 @@ impl WordTriples {
             questions: 0,
             asked: 0,
             answered: 0,
-            residues: Default::default(),
+            residues: vec![Vec::new(); W::PLAIN],
             out: Words::default(),
             taken: true,
             failed: false,
@@ -117,30 +125,31 @@ impl WordTriples {
     }
 
     fn begin(&mut self, count: u64) -> Result<(), Refusal> {
-        if count > MAX_COUNT {
+        let [batch, session] = W::MOST;
+        if count > 1 << batch {
             return Err(Refusal::new(
                 "E_FORMAT",
-                format!("products are made up to 2^28 at once, got {count}"),
+                format!("products are made up to 2^{batch} at once, got {count}"),
             ));
         }
         let groups = count.div_ceil(SLOTS as u64);
         let first = self.first + self.questions;
-        if (first / PLAIN as u64 + groups) * SLOTS as u64 > MAX_SESSION {
+        if (first / W::PLAIN as u64 + groups) * SLOTS as u64 > 1 << session {
             return Err(Refusal::new(
                 "E_TOO_LARGE",
-                "a session makes at most 2^32 products",
+                format!("a session makes at most 2^{session} products"),
             ));
         }
         let mut uniform = || {
-            let mut blocks = vec![0u128; groups as usize * SLOTS / 2];
+            let bytes = groups as usize * SLOTS * size_of::<W>();
+            let mut blocks = vec![0u128; bytes / size_of::<u128>()];
             self.own.blocks(&mut blocks);
-            let words = blocks.iter().flat_map(|x| [*x as u64, (x >> 64) as u64]);
-            words.collect::<Vec<u64>>()
+            W::of_blocks(blocks)
         };
-        let (a, b) = (uniform(), uniform());
-        let c = a.iter().zip(&b).map(|(a, b)| a.wrapping_mul(*b)).collect();
+        let (a, b): (Vec<W>, Vec<W>) = (uniform(), uniform());
+        let c = a.iter().zip(&b).map(|(a, b)| a.times(*b)).collect();
         self.out = Words { a, b, c };
-        (self.first, self.questions) = (first, groups * PLAIN as u64);
+        (self.first, self.questions) = (first, groups * W::PLAIN as u64);
         (self.asked, self.answered) = (0, 0);
         (self.count, self.taken) = (count, false);
         Ok(())
@@ -149,7 +158,8 @@ impl WordTriples {
     /// Begins another batch of the session, after the one before was taken by [`finish`](Self::finish).
     ///
     /// # Errors
-    /// `E_STATE` before that, `E_FORMAT` for a count out of range, `E_TOO_LARGE` beyond [`MAX_SESSION`].
+    /// `E_STATE` before that, `E_FORMAT` for a count out of range, `E_TOO_LARGE` beyond 2^32 products of a session (2^28
+    /// wide ones), which the numbers on the page are for.
     pub fn again(&mut self, count: u64) -> Result<(), Refusal> {
         if self.failed {
             return Err(failed());
@@ -169,7 +179,7 @@ impl WordTriples {
             return Err(failed());
         }
         let outgoing = |bytes, step: String| {
-            let step = format!("triples/words/{step}");
+            let step = format!("triples/{}/{step}", W::KIND);
             Ok(Some(Outgoing { bytes, step }))
         };
         if !self.greeted {
@@ -185,10 +195,11 @@ impl WordTriples {
                 if self.asked == self.questions || self.asked - self.answered == WINDOW {
                     return Ok(None);
                 }
-                let (number, plain) = (self.first + self.asked, plain(self.asked));
-                let words = slots(self.asked);
+                let (number, plain) = (self.first + self.asked, plain::<W>(self.asked));
+                let words = slots::<W>(self.asked);
                 let own = [&self.out.a[words.clone()], &self.out.b[words]];
-                let ask = || holder.ask(number, plain, own, &[QUESTION]);
+                let ask =
+                    || holder.ask(number, plain, own.map(|w| residues(plain, w)), &[QUESTION]);
                 let bytes = self.workers.install(ask);
                 self.asked += 1;
                 outgoing(bytes, format!("question/{number}"))
@@ -239,9 +250,9 @@ impl WordTriples {
                 }
                 let body = session::body(bytes, ANSWER, ANSWER_LEN)?;
                 let at = self.answered;
-                let opened = self.workers.install(|| holder.open(plain(at), body))?;
+                let opened = self.workers.install(|| holder.open(plain::<W>(at), body))?;
                 self.answered += 1;
-                self.residue(at, opened, |c, sum| c.wrapping_add(sum));
+                self.residue(at, opened, W::plus);
             }
             Side::Second {
                 evaluator: Some(evaluator),
@@ -252,34 +263,36 @@ impl WordTriples {
                     return Err(unasked());
                 }
                 let body = session::body(bytes, QUESTION, QUESTION_LEN)?;
-                let (at, words) = (self.asked, slots(self.asked));
-                let number = self.first + at;
+                let (at, words) = (self.asked, slots::<W>(self.asked));
+                let (number, plain) = (self.first + at, plain::<W>(at));
                 let own = [&self.out.a[words.clone()], &self.out.b[words]];
-                let answer = || evaluator.answer(number, plain(at), body, own, &[ANSWER]);
+                let answer = || {
+                    let own = own.map(|w| residues(plain, w));
+                    evaluator.answer(number, plain, body, own, &[ANSWER])
+                };
                 let (answer, masks) = self.workers.install(answer)?;
                 answers.push_back(answer);
                 self.asked += 1;
-                self.residue(at, masks, |c, mask| c.wrapping_sub(mask));
+                self.residue(at, masks, W::minus);
             }
             Side::Second {
                 evaluator,
                 randomness,
                 ..
             } => {
-                let keys = session::body(bytes, KEYS, keys_len(PLAIN))?;
-                *evaluator = Some(Box::new(Evaluator::new(keys, randomness)?));
+                let keys = session::body(bytes, KEYS, keys_len(W::PLAIN))?;
+                *evaluator = Some(Box::new(Evaluator::new(keys, W::PLAIN, randomness)?));
             }
         }
         Ok(())
     }
 
     /// Keeps what a question gave, and adds the integers to c once all residues are there.
-    fn residue(&mut self, at: u64, residues: Vec<u64>, add: impl Fn(u64, u64) -> u64) {
-        self.residues[plain(at)] = residues;
-        if plain(at) + 1 == PLAIN {
-            let c = &mut self.out.c[slots(at)];
-            let [x, y, z] = &self.residues;
-            combine([x, y, z], |slot, value| c[slot] = add(c[slot], value));
+    fn residue(&mut self, at: u64, residues: Vec<u64>, add: impl Fn(W, W) -> W) {
+        self.residues[plain::<W>(at)] = residues;
+        if plain::<W>(at) + 1 == W::PLAIN {
+            let c = &mut self.out.c[slots::<W>(at)];
+            combine(&self.residues, |slot, value| c[slot] = add(c[slot], value));
         }
     }
 
@@ -306,7 +319,7 @@ impl WordTriples {
     ///
     /// # Errors
     /// `E_STATE` before the end and after it.
-    pub fn finish(&mut self) -> Result<Words, Refusal> {
+    pub fn finish(&mut self) -> Result<Words<W>, Refusal> {
         if !self.done() || self.taken {
             return Err(unfinished());
         }
@@ -320,12 +333,12 @@ impl WordTriples {
 }
 
 /// The plaintext prime of a question of a batch.
-fn plain(question: u64) -> usize {
-    question as usize % PLAIN
+fn plain<W: Word>(question: u64) -> usize {
+    question as usize % W::PLAIN
 }
 
 /// The words of a question of a batch.
-fn slots(question: u64) -> std::ops::Range<usize> {
-    let first = question as usize / PLAIN * SLOTS;
+fn slots<W: Word>(question: u64) -> std::ops::Range<usize> {
+    let first = question as usize / W::PLAIN * SLOTS;
     first..first + SLOTS
 }

@@ -1,7 +1,7 @@
 //! Word triples from end to end: against the products in plain sight, with broken peers, and over several batches.
 
 use atoll_primitives::stream::Secret;
-use atoll_triples::words::{MAX_COUNT, WordTriples, Words};
+use atoll_triples::words::{MAX_COUNT, MAX_WIDE_COUNT, WideTriples, WordTriples, Words};
 use atoll_triples::{Refusal, Role, Session};
 use proptest::prelude::*;
 
@@ -79,6 +79,78 @@ proptest! {
         run(&mut machines, |_| {}).unwrap();
         check(&finish(&mut machines), count);
     }
+}
+
+/// Runs both machines of wide words to the end of their batch, with each message given to `change` before it arrives.
+fn run_wide(
+    machines: &mut [WideTriples; 2],
+    mut change: impl FnMut(&mut Vec<u8>),
+) -> Result<Vec<Message>, Refusal> {
+    let mut messages = Vec::new();
+    while !machines.iter().all(WideTriples::done) {
+        for from in 0..2 {
+            if let Some(message) = machines[from].next_message()? {
+                let mut bytes = message.bytes;
+                change(&mut bytes);
+                machines[1 - from].receive(&bytes)?;
+                messages.push((from, bytes));
+            }
+        }
+    }
+    Ok(messages)
+}
+
+fn wide_pair(count: u64) -> [WideTriples; 2] {
+    [Role::First, Role::Second].map(|role| WideTriples::new(session(role, 1), count).unwrap())
+}
+
+fn wrong_wide(machines: &mut [WideTriples; 2], count: u64) -> usize {
+    let [x, y] = machines.each_mut().map(|machine| machine.finish().unwrap());
+    assert_eq!(x.a.len() as u64, count);
+    (0..x.a.len())
+        .filter(|i| {
+            let [a, b, c] =
+                [(&x.a, &y.a), (&x.b, &y.b), (&x.c, &y.c)].map(|(x, y)| x[*i].wrapping_add(y[*i]));
+            a.wrapping_mul(b) != c
+        })
+        .count()
+}
+
+#[test]
+fn wide_triples_are_products_over_batches() {
+    let mut machines = wide_pair(20_000);
+    for (count, next) in [(20_000, 5), (5, 0), (0, 9000), (9000, 1)] {
+        run_wide(&mut machines, |_| {}).unwrap();
+        assert_eq!(wrong_wide(&mut machines, count), 0);
+        machines.iter_mut().for_each(|m| m.again(next).unwrap());
+    }
+    let refused = WideTriples::new(session(Role::First, 1), MAX_WIDE_COUNT + 1);
+    assert_eq!(refused.unwrap_err().code, "E_FORMAT");
+}
+
+#[test]
+fn wide_messages_that_are_broken_are_refused_and_flipped_bits_are_not_noticed() {
+    let messages = run_wide(&mut wide_pair(20), |_| {}).unwrap();
+    // Two greetings, keys, and a question and an answer of each of five primes.
+    assert_eq!(messages.len(), 13);
+    for at in 0..messages.len() {
+        let mut number = 0;
+        let broken = run_wide(&mut wide_pair(20), |bytes| {
+            if number == at {
+                bytes.pop();
+            }
+            number += 1;
+        });
+        assert_eq!(broken.unwrap_err().code, "E_PROTOCOL");
+    }
+    let mut machines = wide_pair(1000);
+    run_wide(&mut machines, |bytes| {
+        if bytes[0] == 3 {
+            bytes[1 + 8 * 8192 + 9 * 100 + 8] ^= 1;
+        }
+    })
+    .unwrap();
+    assert!(wrong_wide(&mut machines, 1000) >= 990);
 }
 
 #[test]

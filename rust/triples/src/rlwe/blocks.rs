@@ -124,7 +124,7 @@ impl BlockEvaluator {
         plan: Plan,
         matrix: &[u64],
     ) -> Result<Self, Refusal> {
-        let ring = Ring::new();
+        let ring = Ring::new(1);
         let (public, mut keys) = read_keys(bytes, 1, &ring)?;
         let [rows, inner, _] = plan.counts();
         let blocks = rows * inner;

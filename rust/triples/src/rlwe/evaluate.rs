@@ -98,13 +98,17 @@ impl Switch {
 }
 
 impl Evaluator {
-    /// From the other side's public keys.
+    /// From the other side's public keys, of so many plaintext primes.
     ///
     /// # Errors
     /// `E_PROTOCOL` if these are not residues, [`keys_len`] bytes with the seed.
-    pub(crate) fn new(bytes: &[u8], randomness: &mut Stream) -> Result<Self, Refusal> {
-        let ring = Ring::new();
-        let (public, keys) = read_keys(bytes, PLAIN, &ring)?;
+    pub(crate) fn new(
+        bytes: &[u8],
+        count: usize,
+        randomness: &mut Stream,
+    ) -> Result<Self, Refusal> {
+        let ring = Ring::new(count);
+        let (public, keys) = read_keys(bytes, count, &ring)?;
         Ok(Self {
             ring,
             public,
@@ -114,7 +118,7 @@ impl Evaluator {
     }
 
     /// The encryption of `a0 b1 + b0 a1 + r` modulo a plaintext prime, after the bytes of `head`, and r, uniform. `question` holds
-    /// the encryptions of a0 and b0; a and b are this side's signed words.
+    /// the encryptions of a0 and b0; a and b are this side's residues.
     ///
     /// # Errors
     /// `E_PROTOCOL` if the question is not [`QUESTION_LEN`] bytes of residues.
@@ -123,7 +127,7 @@ impl Evaluator {
         number: u64,
         plain: usize,
         question: &[u8],
-        own: [&[u64]; 2],
+        own: [Vec<u64>; 2],
         head: &[u8],
     ) -> Result<(Vec<u8>, Vec<u64>), Refusal> {
         if question.len() != QUESTION_LEN {
@@ -143,9 +147,7 @@ impl Evaluator {
         let mut draws = purpose(3);
         let mut flood: Vec<u128> = (0..SLOTS).map(|_| draws.flood()).collect();
         // Slots are values at the roots of p; their polynomials are what is multiplied with.
-        let mut slots: Vec<Vec<u64>> = (own.into_par_iter())
-            .map(|words| words.iter().map(|word| p.word(*word)).collect())
-            .collect();
+        let mut slots = own;
         let mut polynomials = slots.clone();
         (polynomials.par_iter_mut()).for_each(|polynomial| ntts[0].backward(polynomial));
         let limbs: Vec<[Vec<u64>; 2]> = (ntts.into_par_iter().enumerate())
@@ -171,8 +173,14 @@ impl Evaluator {
                 for (given, bytes) in given.iter_mut().zip(question.chunks_exact(POLYNOMIAL_LEN)) {
                     unpack(&bytes[limb * length..(limb + 1) * length], m, given)?;
                 }
-                let seconds =
-                    [0, 1].map(|which| public(&self.public, place(number, which), limb, ntt));
+                let seconds = [0, 1].map(|which| {
+                    public(
+                        &self.public,
+                        place(self.keys.len(), number, which),
+                        limb,
+                        ntt,
+                    )
+                });
                 let key = &self.keys[plain][limb];
                 let [mut first, mut second] =
                     [(&given, &key.first), (&seconds, &key.second)].map(|(parts, key)| {

@@ -19,7 +19,7 @@ use crate::Refusal;
 pub(super) enum Message<'a> {
     /// Zero.
     Zero,
-    /// Signed words, one in each slot, modulo the plaintext prime.
+    /// Residues of the plaintext prime, one in each slot.
     Slots(&'a [u64]),
     /// Words modulo 2^64, one in each coefficient.
     Coefficients(&'a [u64]),
@@ -50,9 +50,9 @@ pub(super) fn public(source: &Source, place: u64, limb: usize, ntt: &Ntt) -> Vec
     out
 }
 
-/// Places of public polynomials: those of the public keys, then two for each question.
-pub(super) fn place(question: u64, which: usize) -> u64 {
-    PLAIN as u64 + 2 * question + which as u64
+/// Places of public polynomials: those of so many public keys, then two for each question.
+pub(super) fn place(keys: usize, question: u64, which: usize) -> u64 {
+    keys as u64 + 2 * question + which as u64
 }
 
 /// Numbers of `N` bytes that lack low bits, below a modulus once these are there.
@@ -77,7 +77,7 @@ pub(super) fn numbers<const N: usize>(
 impl Holder {
     /// A holder of so many keys.
     pub(crate) fn new(randomness: &mut Stream, count: usize) -> Self {
-        let ring = Ring::new();
+        let ring = Ring::new(count);
         let seed: [u8; SEED_LEN] = randomness.bytes();
         let public = Source::new(seed);
         let secret = Source::new(randomness.bytes());
@@ -140,10 +140,10 @@ impl Holder {
                     let product = m.fold(u128::from(*public) * u128::from(*secret));
                     *value = m.sub(*value, product);
                 }
-                if let (0, Message::Slots(words)) = (limb, message) {
+                if let (0, Message::Slots(residues)) = (limb, message) {
                     let factor = m.factor(m.mul(PRIMES[PLAIN].q % m.q, PRIMES[PLAIN + 1].q % m.q));
-                    for (value, word) in values.iter_mut().zip(words) {
-                        *value = m.add(*value, m.scale(m.word(*word), factor));
+                    for (value, residue) in values.iter_mut().zip(residues) {
+                        *value = m.add(*value, m.scale(*residue, factor));
                     }
                 }
                 pack(&values, out);
@@ -152,19 +152,21 @@ impl Holder {
         errors.zeroize();
     }
 
-    /// Encryptions of signed words a and b modulo a plaintext prime, after the bytes of `head`.
+    /// Encryptions of a and b, residues of a plaintext prime, after the bytes of `head`.
     pub(crate) fn ask(
         &self,
         question: u64,
         plain: usize,
-        words: [&[u64]; 2],
+        own: [Vec<u64>; 2],
         head: &[u8],
     ) -> Vec<u8> {
         let mut out = vec![0; head.len() + QUESTION_LEN];
         out[..head.len()].copy_from_slice(head);
         let parts = out[head.len()..].chunks_exact_mut(POLYNOMIAL_LEN);
-        for (which, (words, out)) in words.into_iter().zip(parts).enumerate() {
-            self.encrypt(plain, place(question, which), Message::Slots(words), out);
+        for (which, (mut own, out)) in own.into_iter().zip(parts).enumerate() {
+            let place = place(self.secrets.len(), question, which);
+            self.encrypt(plain, place, Message::Slots(&own), out);
+            own.zeroize();
         }
         out
     }

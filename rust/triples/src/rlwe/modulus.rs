@@ -2,7 +2,7 @@
 
 /// A prime, and what reduces modulo it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Modulus {
+pub struct Modulus {
     pub(crate) q: u64,
     /// floor(2^124 / q).
     barrett: u64,
@@ -145,6 +145,16 @@ impl Modulus {
         self.sub(self.reduce(u128::from(x ^ 1 << 63)), self.reduce(1 << 63))
     }
 
+    /// Any signed number of 128 bits as a residue.
+    #[inline(always)]
+    pub(crate) fn wide_word(self, x: u128) -> u64 {
+        let shifted = x ^ 1 << 127;
+        let radix = self.radix();
+        let [low, high, less] =
+            [shifted & u128::from(u64::MAX), shifted >> 64, 1 << 63].map(|part| self.reduce(part));
+        self.add(self.mul(self.sub(high, less), radix), low)
+    }
+
     /// A residue of `from`, taken between -q/2 and q/2, as a residue of this one.
     #[inline(always)]
     pub(crate) fn lift(self, x: u64, from: Self) -> u64 {
@@ -161,7 +171,7 @@ mod tests {
     proptest! {
         #[test]
         fn all_operations_are_those_of_integers(
-            which in 0usize..5, x: u128, a: u64, b: u64, c: u64, small in -1000i64..1000,
+            which in 0usize..7, x: u128, a: u64, b: u64, c: u64, small in -1000i64..1000,
         ) {
             let m = PRIMES[which];
             let q = u128::from(m.q);
@@ -182,6 +192,7 @@ mod tests {
             }
             prop_assert_eq!(i128::from(m.signed(small)), i128::from(small).rem_euclid(q as i128));
             prop_assert_eq!(i128::from(m.word(a)), i128::from(a as i64).rem_euclid(q as i128));
+            prop_assert_eq!(m.wide_word(x), (x as i128).rem_euclid(q as i128) as u64);
             for from in PRIMES {
                 let x = a % from.q;
                 let centered = if x > from.q / 2 { i128::from(x) - i128::from(from.q) } else { i128::from(x) };
@@ -207,6 +218,19 @@ mod tests {
             for x in [0, 1, u64::MAX, 1 << 63, (1 << 63) - 1] {
                 let expected = i128::from(x as i64).rem_euclid(i128::from(m.q));
                 assert_eq!(i128::from(m.word(x)), expected);
+            }
+            for x in [
+                0,
+                1,
+                u128::MAX,
+                1 << 127,
+                (1 << 127) - 1,
+                1 << 64,
+                1 << 63,
+                u128::MAX << 64,
+            ] {
+                let expected = (x as i128).rem_euclid(i128::from(m.q));
+                assert_eq!(i128::from(m.wide_word(x)), expected);
             }
         }
     }

@@ -15,44 +15,68 @@ fn words(name: &str) -> Vec<u64> {
         .collect()
 }
 
-#[test]
-fn an_answer_opens_to_the_masked_sum_of_products() {
-    let holder = Holder::new(&mut Stream::derive(b"rlwe", &[b"holder"]), PLAIN);
-    let evaluator = Evaluator::new(holder.keys(), &mut Stream::derive(b"rlwe", &[b"e"])).unwrap();
+fn wide_words(name: &str) -> Vec<u128> {
+    let mut stream = Stream::derive(b"rlwe", &[name.as_bytes()]);
+    let edges = [0, 1, u128::MAX, 1 << 127, (1 << 127) - 1, u128::MAX << 64];
+    (0..SLOTS)
+        .map(|at| match at % 7 {
+            0 => edges[at / 7 % 6],
+            _ => u128::from_le_bytes(stream.bytes()),
+        })
+        .collect()
+}
+
+/// A sum of products and a mask under one question of each plaintext prime.
+fn an_answer_opens<W: Word + PartialEq>(words: impl Fn(&str) -> Vec<W>) {
+    let holder = Holder::new(&mut Stream::derive(b"rlwe", &[b"holder"]), W::PLAIN);
+    let mut randomness = Stream::derive(b"rlwe", &[b"e"]);
+    let evaluator = Evaluator::new(holder.keys(), W::PLAIN, &mut randomness).unwrap();
     let [a0, b0, a1, b1] = ["a0", "b0", "a1", "b1"].map(words);
     let mut opened = Vec::new();
     let mut masks = Vec::new();
-    for (plain, prime) in PRIMES.iter().enumerate().take(PLAIN) {
+    for plain in 0..W::PLAIN {
         let number = 30 + plain as u64;
-        let question = holder.ask(number, plain, [&a0, &b0], &[7]);
+        let [a0, b0, a1, b1] = [&a0, &b0, &a1, &b1].map(|words| residues(plain, words));
+        let question = holder.ask(number, plain, [a0.clone(), b0.clone()], &[7]);
         assert_eq!(question.len(), 1 + QUESTION_LEN);
-        let (answer, mask) =
-            (evaluator.answer(number, plain, &question[1..], [&a1, &b1], &[8])).unwrap();
+        let own = [a1.clone(), b1.clone()];
+        let (answer, mask) = (evaluator.answer(number, plain, &question[1..], own, &[8])).unwrap();
         assert_eq!(answer.len(), 1 + ANSWER_LEN);
         let found = holder.open(plain, &answer[1..]).unwrap();
-        let p = i128::from(prime.q);
+        let p = PRIMES[index(plain)];
         for at in 0..SLOTS {
-            let [a0, b0, a1, b1] = [&a0, &b0, &a1, &b1].map(|words| i128::from(words[at] as i64));
-            // Of up to 2^127 each.
-            let sum = (a0 * b1).rem_euclid(p) + (a1 * b0).rem_euclid(p) + i128::from(mask[at]);
-            assert_eq!(i128::from(found[at]), sum % p, "{plain} {at}");
+            let sum = p.add(p.mul(a0[at], b1[at]), p.mul(a1[at], b0[at]));
+            assert_eq!(found[at], p.add(sum, mask[at]), "{plain} {at}");
         }
         opened.push(found);
         masks.push(mask);
     }
     let values = |residues: &[Vec<u64>]| {
-        let mut out = vec![0; SLOTS];
-        combine([&residues[0], &residues[1], &residues[2]], |at, value| {
-            out[at] = value
-        });
+        let mut out = vec![W::default(); SLOTS];
+        combine(residues, |at, value| out[at] = value);
         out
     };
     let (opened, masks) = (values(&opened), values(&masks));
     for at in 0..SLOTS {
-        let sum = a0[at]
-            .wrapping_mul(b1[at])
-            .wrapping_add(a1[at].wrapping_mul(b0[at]));
-        assert_eq!(opened[at].wrapping_sub(masks[at]), sum);
+        let sum = a0[at].times(b1[at]).plus(a1[at].times(b0[at]));
+        assert_eq!(opened[at].minus(masks[at]), sum);
+    }
+}
+
+#[test]
+fn an_answer_opens_to_the_masked_sum_of_products() {
+    an_answer_opens(words);
+    an_answer_opens(wide_words);
+}
+
+#[test]
+fn residues_are_those_of_signed_words() {
+    let words = wide_words("a0");
+    for plain in 0..WIDE_PLAIN {
+        let q = i128::from(PRIMES[index(plain)].q);
+        for (word, residue) in words.iter().zip(residues(plain, &words)) {
+            assert_eq!(i128::from(residue), (*word as i128).rem_euclid(q));
+        }
     }
 }
 
@@ -112,12 +136,11 @@ fn matrices_of_many_blocks_are_multiplied_in_parts() {
 #[test]
 fn a_flooded_answer_has_the_flood_s_spread() {
     let holder = Holder::new(&mut Stream::derive(b"rlwe", &[b"holder"]), PLAIN);
-    let evaluator = Evaluator::new(holder.keys(), &mut Stream::derive(b"rlwe", &[b"e"])).unwrap();
-    let words = words("a0");
-    let question = holder.ask(0, 0, [&words, &words], &[]);
-    let (answer, _) = evaluator
-        .answer(0, 0, &question, [&words, &words], &[])
-        .unwrap();
+    let evaluator =
+        Evaluator::new(holder.keys(), PLAIN, &mut Stream::derive(b"rlwe", &[b"e"])).unwrap();
+    let own = || [(); 2].map(|()| residues(0, &words("a0")));
+    let question = holder.ask(0, 0, own(), &[]);
+    let (answer, _) = evaluator.answer(0, 0, &question, own(), &[]).unwrap();
     let noise = holder.noise(0, &answer);
     let most = noise.iter().fold(0f64, |most, x| most.max(x.abs()));
     // In parts of Q / 2, beyond which an answer is read wrongly.
@@ -131,8 +154,9 @@ fn a_flooded_answer_has_the_flood_s_spread() {
 #[test]
 fn malformed_messages_are_refused() {
     let holder = Holder::new(&mut Stream::derive(b"rlwe", &[b"holder"]), PLAIN);
-    let evaluator =
-        |bytes: &[u8]| Evaluator::new(bytes, &mut Stream::derive(b"rlwe", &[b"e"])).map(|_| ());
+    let evaluator = |bytes: &[u8]| {
+        Evaluator::new(bytes, PLAIN, &mut Stream::derive(b"rlwe", &[b"e"])).map(|_| ())
+    };
     let with = |good: &[u8], at: usize| {
         let mut bad = good.to_vec();
         bad[at..at + 16].fill(255);
@@ -147,10 +171,10 @@ fn malformed_messages_are_refused() {
     ] {
         assert_eq!(evaluator(bad).unwrap_err().code, "E_PROTOCOL");
     }
-    let evaluator = Evaluator::new(&keys, &mut Stream::derive(b"rlwe", &[b"e"])).unwrap();
-    let words = words("a0");
-    let question = holder.ask(0, 0, [&words, &words], &[]);
-    let ask = |bytes: &[u8]| evaluator.answer(0, 0, bytes, [&words, &words], &[]);
+    let evaluator = Evaluator::new(&keys, PLAIN, &mut Stream::derive(b"rlwe", &[b"e"])).unwrap();
+    let own = || [(); 2].map(|()| residues(0, &words("a0")));
+    let question = holder.ask(0, 0, own(), &[]);
+    let ask = |bytes: &[u8]| evaluator.answer(0, 0, bytes, own(), &[]);
     for bad in [
         &question[1..],
         &[],

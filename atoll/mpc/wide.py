@@ -1,0 +1,205 @@
+"""Words modulo 2^128 beside those modulo 2^64: an array of two fields, whose shapes and places are NumPy's as before.
+
+Functions take words of either ring, all of one, and give that ring's back. What carries and borrows is never a branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from atoll.crypto.arrays import WIDE, planes, wide_times
+from atoll.mpc.rounds import U64
+
+Words: TypeAlias = npt.NDArray[Any]
+"""Words of 64 bits, or of 128 (`WIDE`)."""
+
+WORD: Final = 2**64
+BITS: Final = 64
+_HALF: Final = np.uint64(32)
+_LOW_HALF: Final = np.uint64(2**32 - 1)
+_TOP: Final = np.uint64(63)
+
+
+def is_wide(words: Words) -> bool:
+    """Whether they are modulo 2^128."""
+    return words.dtype == WIDE
+
+
+def kind(wide: bool) -> np.dtype[Any]:
+    """The type of an array's words."""
+    return WIDE if wide else np.dtype(np.uint64)
+
+
+def pair(low: U64, high: U64) -> Words:
+    """Wide words of their halves."""
+    out = np.empty(np.broadcast_shapes(low.shape, high.shape), WIDE)
+    out["lo"], out["hi"] = low, high
+    return out
+
+
+def low(words: Words) -> U64:
+    """Modulo 2^64."""
+    return np.ascontiguousarray(words["lo"]).reshape(words.shape) if is_wide(words) else words
+
+
+def high(words: Words) -> U64:
+    """The upper halves of wide words."""
+    return np.asarray(words["hi"])
+
+
+def signed(words: Words) -> Words:
+    """Words of 64 bits, signed, modulo 2^128."""
+    return pair(words, (words.view(np.int64) >> np.int64(63)).view(np.uint64))
+
+
+def unsigned(words: Words) -> Words:
+    """The same of unsigned ones."""
+    return pair(words, np.zeros(words.shape, np.uint64))
+
+
+# Into messages and out of them.
+
+
+def flat(words: Words) -> U64:
+    """One after the other in words of 64 bits, the low half first."""
+    return np.ascontiguousarray(words).reshape(-1).view(np.uint64)
+
+
+def length(size: int, wide: bool) -> int:
+    """Words of 64 bits that so many elements take."""
+    return 2 * size if wide else size
+
+
+def shaped(words: U64, shape: tuple[int, ...], wide: bool) -> Words:
+    """The inverse of `flat`."""
+    return np.ascontiguousarray(words).reshape(-1).view(kind(wide)).reshape(shape)
+
+
+def drawn(draw: Callable[[tuple[int, ...]], U64], shape: tuple[int, ...], wide: bool) -> Words:
+    """Words of a stream."""
+    return shaped(draw((*shape, 2)), shape, True) if wide else draw(shape)
+
+
+# Arithmetic.
+
+
+def add(a: Words, b: Words) -> Words:
+    """Sums."""
+    if not is_wide(a):
+        return np.asarray(a + b)
+    low = a["lo"] + b["lo"]
+    return pair(low, a["hi"] + b["hi"] + (low < a["lo"]))
+
+
+def subtract(a: Words, b: Words) -> Words:
+    """Differences."""
+    if not is_wide(a):
+        return np.asarray(a - b)
+    return pair(a["lo"] - b["lo"], a["hi"] - b["hi"] - (a["lo"] < b["lo"]))
+
+
+def negative(a: Words) -> Words:
+    """-a."""
+    if not is_wide(a):
+        return np.asarray(-a)
+    return pair(-a["lo"], ~a["hi"] + (a["lo"] == 0))
+
+
+def times(a: Words, factor: int) -> Words:
+    """Times a public integer."""
+    if not is_wide(a):
+        return np.asarray(a * np.uint64(factor % WORD))
+    return wide_times(a, constant(factor, True))
+
+
+def product(a: Words, b: Words) -> Words:
+    """Products, element by element; shapes that go together."""
+    if not is_wide(a):
+        return np.asarray(a * b)
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    if b.size == 1 and a.shape == shape:
+        return wide_times(a, b)
+    return wide_times(np.broadcast_to(a, shape), np.broadcast_to(b, shape))
+
+
+def total(a: Words, axis: int) -> Words:
+    """Sums over an axis of up to 2^32 elements."""
+    return _summed(a, lambda w: np.asarray(w.sum(axis, dtype=np.uint64), np.uint64))
+
+
+def running(a: Words, axis: int) -> Words:
+    """Running sums."""
+    return _summed(a, lambda w: np.cumsum(w, axis, dtype=np.uint64))
+
+
+def parts(a: Words, axis: int, size: int) -> Words:
+    """Sums of so many neighbours along an axis, and of what is left."""
+    starts = np.arange(0, a.shape[axis], size)
+    return _summed(a, lambda w: np.add.reduceat(w, starts, axis, np.uint64))
+
+
+def _summed(a: Words, of: Callable[[U64], U64]) -> Words:
+    if not is_wide(a):
+        return of(a)
+    # Sums of halves of 32 bits do not pass 64.
+    first, second = of(a["lo"] & _LOW_HALF), of(a["lo"] >> _HALF)
+    low = np.asarray(first + (second << _HALF))
+    return pair(low, np.asarray(of(a["hi"]) + (second >> _HALF) + (low < first)))
+
+
+def kept(a: Words, bits: U64) -> Words:
+    """a where its bit (a word of 0 or 1) is set, else 0; no branch on the bit."""
+    mask = -bits
+    return pair(a["lo"] & mask, a["hi"] & mask) if is_wide(a) else np.asarray(a & mask)
+
+
+def bits(words: Words, count: int) -> U64:
+    """The lowest `count` planes of bits (`atoll.crypto.arrays.planes`), of one dimension."""
+    if not is_wide(words):
+        return planes(words, count)
+    lower = planes(low(words), min(count, 64))
+    return np.concatenate([lower, planes(words["hi"], count - 64)]) if count > 64 else lower
+
+
+def top(words: Words) -> U64:
+    """The highest bits, as words of 0 or 1."""
+    return np.asarray((words["hi"] if is_wide(words) else words) >> _TOP)
+
+
+def cut(words: Words, shift: int) -> Words:
+    """Unsigned words divided by 2^shift (1 to 63), rounded down."""
+    by, back = np.uint64(shift), np.uint64(64 - shift)
+    if not is_wide(words):
+        return np.asarray(words >> by)
+    return pair(words["lo"] >> by | words["hi"] << back, words["hi"] >> by)
+
+
+# Numbers.
+
+
+def from_integers(numbers: npt.NDArray[Any]) -> Words:
+    """Wide words of integers, which may be Python's."""
+    if numbers.dtype.kind == "i":
+        return signed(numbers.astype(np.int64).view(np.uint64))
+    data = b"".join(int(n % 2**128).to_bytes(16, "little") for n in numbers.reshape(-1).tolist())
+    return np.frombuffer(data, WIDE).reshape(numbers.shape)
+
+
+def constant(number: int, wide: bool) -> Words:
+    """One public integer as a word without dimensions."""
+    if wide:
+        return from_integers(np.array(number, object))
+    return np.array(number % WORD, np.uint64)
+
+
+def to_integers(words: Words) -> npt.NDArray[Any]:
+    """Signed integers of wide words, as Python's in an array of objects."""
+    out = np.empty(words.size, object)
+    highs = np.ascontiguousarray(words["hi"]).reshape(-1).view(np.int64).tolist()
+    lows = np.ascontiguousarray(words["lo"]).reshape(-1).tolist()
+    out[:] = [h * WORD + w for h, w in zip(highs, lows, strict=True)]
+    return out.reshape(words.shape)
