@@ -37,6 +37,8 @@ _BYTE_NS: Final = 1.0
 _ROUND_NS: Final = 60_000.0
 _STEP_NS: Final = 40_000.0
 _WORD_TRIPLE_BYTES: Final = 191
+# Two questions of 190,464 bytes for an answer of 139,264, for 8192 triples.
+_WORD_TRIPLE_SKEW: Final = (2 * 190_464 - 139_264) / 2 / 8192
 _THIN_BIT_BYTES: Final = 0.1
 _WORD_SET_UP: Final = 571_000
 _MATRIX_SET_UP: Final = 190_600
@@ -66,6 +68,7 @@ class Cost:
             are held at once, what was made ahead of need, the largest step.
         parties: how many compute.
         waits: further messages that wait for one another, while what is used up is made.
+        most_bytes: what the party that sends most sends.
     """
 
     rounds: int
@@ -77,6 +80,7 @@ class Cost:
     memory_bytes: float = 0.0
     parties: int = 3
     waits: int = 0
+    most_bytes: float = 0.0
 
     def seconds(self, *, delay: float = 0.0, rate: float = 1e9, cores: float = 1.0) -> float:
         """Wall time.
@@ -90,7 +94,7 @@ class Cost:
         """
         return (
             (self.rounds + self.waits) * delay
-            + self.bytes / self.parties / rate
+            + max(self.most_bytes, self.bytes / self.parties) / rate
             + self.processor_seconds / min(cores, self.parties)
         )
 
@@ -132,6 +136,8 @@ class _Meter:
     def __init__(self, parties: int) -> None:
         self.parties = parties
         self.rounds = self.sent = self.waits = self.steps = 0
+        # Bytes of the party that sends most, beyond the mean.
+        self.skew = 0.0
         # Nanoseconds of kernels, and of what is made under encryption or by transfers.
         self.ns = self.bits_ns = self.words_ns = self.encode_ns = 0.0
         self.bits = self.words = self.transfers = 0
@@ -175,7 +181,6 @@ class _Meter:
             + (self.sent * _BYTE_NS + self.encode_ns + fresh) * machine.copies
             + (self.rounds * _ROUND_NS + self.steps * _STEP_NS) * machine.calls
         )
-        memory = _PROCESS_BYTES + self.memory.peak
         return Cost(
             self.rounds,
             self.sent,
@@ -183,9 +188,10 @@ class _Meter:
             self.bits,
             self.words,
             self.transfers,
-            memory,
-            self.parties,
-            self.waits,
+            memory_bytes=_PROCESS_BYTES + self.memory.peak,
+            parties=self.parties,
+            waits=self.waits,
+            most_bytes=self.sent / self.parties + self.skew,
         )
 
 
@@ -227,6 +233,7 @@ class _Paper:
             meter.waits += 2 if kind == "words" else 1
             if kind == "words":
                 meter.words_ns += made * each_ns
+                meter.skew += made * _WORD_TRIPLE_SKEW
             else:
                 meter.bits_ns += made * each_ns
             # What the machine made, and the stock that it goes to, of which nothing is let go before the next batch.
@@ -330,6 +337,8 @@ class _Paper:
         self._passing(_SCALED_WORDS * x.size)
         if self._parties == 3:
             self._meter.add(8 * x.size, _SCALED_NS * x.size)
+            # Party 2 sends half of it.
+            self._meter.skew += (4 - 8 / 3) * _WORD * x.size
             yield from self._rounds(2)
         else:
             yield from self._times(x.size)
