@@ -18,6 +18,7 @@ from atoll.crypto.triples import Rich, Thin, matrix_bytes
 from atoll.errors import AtollError
 from atoll.mpc.additive import by_triples, row_blocks
 from atoll.mpc.array import SharedArray
+from atoll.mpc.kinds import BOOLEAN
 from atoll.mpc.machine import Machine
 from atoll.mpc.paper import Memory
 from atoll.mpc.rounds import U64, Exchange, Step, T
@@ -144,14 +145,21 @@ class _Meter:
         self.memory = Memory(2 if parties == 3 else 1)
         self._given: dict[int, float] = {}
 
-    def given(self, owner: int, size: int) -> None:
+    def given(self, owner: int, size: int, *, bits: bool) -> None:
         """An input: its owner has the plain numbers, and holds words of them until they are shared."""
         self.encode_ns += _ENCODE_NS * size
-        before = max(self._given.values(), default=0)
-        self._given[owner] = self._given.get(owner, 0) + 2 * _WORD * size
-        self.memory.hold(max(self._given.values()) - before)
+        self._own(owner, size + _WORD * -(-size // 64) if bits else 2 * _WORD * size)
         # Numbers are rounded and compared before they are words.
         self.memory.pass_by(_WORD * size)
+
+    def shared(self, owner: int, size: int) -> None:
+        """The owner lets go of the words of an input."""
+        self._own(owner, -_WORD * size)
+
+    def _own(self, owner: int, more: float) -> None:
+        before = max(self._given.values(), default=0.0)
+        self._given[owner] = self._given.get(owner, 0.0) + more
+        self.memory.hold(max(self._given.values()) - before)
 
     def run(self, step: Step[T]) -> T:
         """Runs a step to its end; nothing comes."""
@@ -282,7 +290,9 @@ class _Paper:
         if self._parties == 3:
             self._meter.add(size, 0)
             yield from self._rounds(1)
-        return self._result(shape)
+        result = self._result(shape)
+        self._meter.shared(owner, size)
+        return result
 
     def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[U64 | None]:
         self._meter.add(shares.size * len(to), 0)
@@ -432,6 +442,7 @@ class _PaperDoors:
         size = int(np.prod(shape, dtype=object))
         self._meter.add((self._parties - 1) * size, 0)
         yield Exchange()
+        self._meter.shared(owner, size)
         return Shares(self._meter.memory.words(shape))
 
     def show(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[None]:
@@ -452,7 +463,7 @@ class _Dry(Session):
     def share(self, values: Any, owner: int, *arguments: Any, **options: Any) -> SharedArray:
         """Notes what the owner holds of an input."""
         array = super().share(None, owner, *arguments, **options)
-        self.meter.given(owner, array.size)
+        self.meter.given(owner, array.size, bits=array.kind == BOOLEAN)
         return array
 
     def _agree(self) -> Step[None]:
