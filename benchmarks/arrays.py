@@ -6,9 +6,9 @@
 Every operation is measured from shared inputs to one opened element of the result (opening more is not the operation),
 warm: a run before the first is not counted. Triples and transfers of two parties are made within it, unless those left
 over from the run before suffice. `cpu s` is that of all parties, `MB` what they sent in all, `party MB` the peak of the
-largest, `paper` columns are `mpc.estimate`'s with this machine's factors. Results are compared with NumPy's. No node,
-no TLS, no receipt. `--scale` divides all sizes. `--shape` runs two parties in network namespaces with a link of that
-rate and delay a direction (root, Linux).
+largest, `paper` columns are `mpc.estimate`'s with this machine's factors, warm too. Results are compared with NumPy's.
+No node, no TLS, no receipt. `--scale` divides all sizes. `--shape` runs two parties in network namespaces with a link
+of that rate and delay a direction (root, Linux).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,34 +48,41 @@ class Setting:
     field: int = 4
 
 
-def paper(name: str, size: int, setting: Setting, machine: mpc.Machine, shape: str | None) -> Row:
-    """What an estimate says of one operation, without its inputs."""
+def paper(
+    name: str, size: int, repeats: int, setting: Setting, machine: mpc.Machine, shape: str | None
+) -> Row:
+    """What an estimate says of one operation, as it is measured: without its inputs, after a run before the first."""
     operation = OPERATIONS[name]
     plain = operation.inputs(np.random.default_rng(7), size)
     source = {None: None, "rich": mpc.Rich(setting.field), "thin": mpc.Thin()}[setting.source]
 
-    def program(session: Any, *, whole: bool = True) -> None:
-        shared = [
-            session.share(None, owner % setting.parties, values.shape, low=low, high=high, kind=kind)
-            for owner, (values, low, high, kind) in enumerate(plain)
-        ]
-        session.open(*(array.ravel()[:1] for array in shared))
-        if whole:
-            session.open(operation.work(*shared).ravel()[:1])
+    def cost(turns: int, whole: bool) -> mpc.Cost:
+        def program(session: Any) -> None:
+            for _ in range(turns):
+                shared = [
+                    session.share(None, owner % setting.parties, values.shape, low=low, high=high, kind=kind)
+                    for owner, (values, low, high, kind) in enumerate(plain)
+                ]
+                session.open(*(array.ravel()[:1] for array in shared))
+                if whole:
+                    session.open(operation.work(*shared).ravel()[:1])
 
-    costs = [
-        mpc.estimate(
-            lambda session, w=whole: program(session, whole=w), setting.parties, source, machine=machine
-        )
-        for whole in (True, False)
-    ]
+        return mpc.estimate(program, setting.parties, source, machine=machine)
+
     rate, delay = rate_and_delay(shape) if shape else LOOPBACK
-    seconds = [cost.seconds(rate=rate, delay=delay, cores=os.cpu_count() or 1) for cost in costs]
+    costs = {(turns, whole): cost(turns, whole) for turns in (1, repeats + 1) for whole in (True, False)}
+
+    def each(of: Callable[[mpc.Cost], float]) -> float:
+        found = {key: of(cost) for key, cost in costs.items()}
+        more = {whole: found[repeats + 1, whole] - found[1, whole] for whole in (True, False)}
+        return (more[True] - more[False]) / repeats
+
+    cores = os.cpu_count() or 1
     return {
-        "paper s": seconds[0] - seconds[1],
-        "paper cpu s": costs[0].processor_seconds - costs[1].processor_seconds,
-        "paper MB": (costs[0].bytes - costs[1].bytes) / 1e6,
-        "paper party MB": costs[0].memory_bytes / 1e6,
+        "paper s": each(lambda c: c.seconds(rate=rate, delay=delay, cores=cores)),
+        "paper cpu s": each(lambda c: c.processor_seconds),
+        "paper MB": each(lambda c: c.bytes / 1e6),
+        "paper party MB": costs[1, True].memory_bytes / 1e6,
     }
 
 
@@ -128,7 +136,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work, shaped(options.shape) as link:
         for name in options.operations.split(","):
             size = max(1, OPERATIONS[name].size // options.scale)
-            said = paper(name, size, setting, machine, options.shape)
+            said = paper(name, size, options.repeats, setting, machine, options.shape)
             rows = iter(measure(name, size, options.repeats, Path(work), setting, link))
             report.repeat(options.repeats, lambda _, rows=rows, said=said: next(rows) | said)
 

@@ -22,6 +22,7 @@ from atoll.mpc import wide as ring
 from atoll.mpc.additive import by_triples, inner_blocks, row_blocks
 from atoll.mpc.array import SharedArray
 from atoll.mpc.digits import groups
+from atoll.mpc.kinds import BOOLEAN
 from atoll.mpc.machine import Machine
 from atoll.mpc.paper import Memory
 from atoll.mpc.rounds import U64, Exchange, Step, T
@@ -49,6 +50,8 @@ _WORD_TRIPLE_BYTES: Final = 191
 _WIDE_TRIPLE_BYTES: Final = 5 * _WORD_TRIPLE_BYTES / 3
 _WIDE_TRIPLE_NS: Final = 5 * _WORD_TRIPLE_NS / 3
 _SET_UP: Final = {"words": 571_000, "wide": 952_000}
+# Two questions of 190,464 bytes for an answer of 139,264, for 8192 triples.
+_WORD_TRIPLE_SKEW: Final = (2 * 190_464 - 139_264) / 2 / 8192
 _MATRIX_SET_UP: Final = 190_600
 # Of an entry of a left matrix that is transformed, and of a byte that is encrypted, multiplied and opened.
 _TRANSFORM_NS, _ENCRYPTED_BYTE_NS = 55.0, 28.0
@@ -76,6 +79,7 @@ class Cost:
             are held at once, what was made ahead of need, the largest step.
         parties: how many compute.
         waits: further messages that wait for one another, while what is used up is made.
+        most_bytes: what the party that sends most sends.
     """
 
     rounds: int
@@ -88,6 +92,7 @@ class Cost:
     memory_bytes: float = 0.0
     parties: int = 3
     waits: int = 0
+    most_bytes: float = 0.0
 
     def seconds(self, *, delay: float = 0.0, rate: float = 1e9, cores: float = 1.0) -> float:
         """Wall time.
@@ -101,7 +106,7 @@ class Cost:
         """
         return (
             (self.rounds + self.waits) * delay
-            + self.bytes / self.parties / rate
+            + max(self.most_bytes, self.bytes / self.parties) / rate
             + self.processor_seconds / min(cores, self.parties)
         )
 
@@ -148,20 +153,29 @@ class _Meter:
     def __init__(self, parties: int) -> None:
         self.parties = parties
         self.rounds = self.sent = self.waits = self.steps = 0
+        # Bytes of the party that sends most, beyond the mean.
+        self.skew = 0.0
         # Nanoseconds of kernels, and of what is made under encryption or by transfers.
         self.ns = self.bits_ns = self.words_ns = self.encode_ns = 0.0
         self.bits = self.words = self.wide = self.transfers = 0
         self.memory = Memory(2 if parties == 3 else 1)
         self._given: dict[int, float] = {}
 
-    def given(self, owner: int, size: int) -> None:
+    def given(self, owner: int, size: int, *, bits: bool) -> None:
         """An input: its owner has the plain numbers, and holds words of them until they are shared."""
         self.encode_ns += _ENCODE_NS * size
-        before = max(self._given.values(), default=0)
-        self._given[owner] = self._given.get(owner, 0) + 2 * _WORD * size
-        self.memory.hold(max(self._given.values()) - before)
+        self._own(owner, size + _WORD * -(-size // 64) if bits else 2 * _WORD * size)
         # Numbers are rounded and compared before they are words.
         self.memory.pass_by(_WORD * size)
+
+    def shared(self, owner: int, size: int) -> None:
+        """The owner lets go of the words of an input."""
+        self._own(owner, -_WORD * size)
+
+    def _own(self, owner: int, more: float) -> None:
+        before = max(self._given.values(), default=0.0)
+        self._given[owner] = self._given.get(owner, 0.0) + more
+        self.memory.hold(max(self._given.values()) - before)
 
     def run(self, step: Step[T]) -> T:
         """Runs a step to its end; nothing comes."""
@@ -199,9 +213,10 @@ class _Meter:
             self.words,
             self.wide,
             self.transfers,
-            _PROCESS_BYTES + self.memory.peak,
-            self.parties,
-            self.waits,
+            memory_bytes=_PROCESS_BYTES + self.memory.peak,
+            parties=self.parties,
+            waits=self.waits,
+            most_bytes=self.sent / self.parties + self.skew,
         )
 
 
@@ -270,6 +285,7 @@ class _Paper:
         if made := self._made("words", count, BATCH_WORDS, _WORD_BYTES):
             self._meter.sent += round(_WORD_TRIPLE_BYTES * made)
             self._meter.words_ns += _WORD_TRIPLE_NS * made
+            self._meter.skew += _WORD_TRIPLE_SKEW * made
 
     def _transfers(self, sender: int, count: int) -> None:
         self._meter.transfers += count
@@ -310,7 +326,9 @@ class _Paper:
         if self._parties == 3:
             self._meter.add(size, 0)
             yield from self._rounds(1)
-        return self._result(shape, wide)
+        result = self._result(shape, wide)
+        self._meter.shared(owner, size)
+        return result
 
     def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[Words | None]:
         self._meter.add(ring.length(shares.size, shares.wide) * len(to), 0)
@@ -384,6 +402,8 @@ class _Paper:
             return self._result(x.shape, True)
         if self._parties == 3:
             self._meter.add(8 * x.size, _SCALED_NS * x.size)
+            # Party 2 sends half of it.
+            self._meter.skew += (4 - 8 / 3) * _WORD * x.size
             yield from self._rounds(2)
         else:
             yield from self._times(x.size)
@@ -504,6 +524,7 @@ class _PaperDoors:
         size = ring.length(int(np.prod(shape, dtype=object)), wide)
         self._meter.add((self._parties - 1) * size, 0)
         yield Exchange()
+        self._meter.shared(owner, size)
         return Shares(self._meter.memory.words(shape, wide))
 
     def show(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[None]:
@@ -524,7 +545,7 @@ class _Dry(Session):
     def share(self, values: Any, owner: int, *arguments: Any, **options: Any) -> SharedArray:
         """Notes what the owner holds of an input."""
         array = super().share(None, owner, *arguments, **options)
-        self.meter.given(owner, array.size)
+        self.meter.given(owner, array.size, bits=array.kind == BOOLEAN)
         return array
 
     def _agree(self) -> Step[None]:

@@ -18,8 +18,8 @@ from atoll.crypto.triples import Rich, Thin
 from atoll.mpc.rounds import U64, Exchange, Step, together
 from atoll.mpc.supply import Supply
 
-MOST_TRANSFERS: Final = 1 << 25
-"""Of both directions, whose words are kept at the same time: 100 MB at each party."""
+MOST_TRANSFERS: Final = 1 << 23
+"""Of both directions, whose words are kept at the same time: 25 MB at each party."""
 _PIECE: Final = {Rich: 1 << 18, Thin: 1 << 20}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Callable
 from typing import Any, cast
 
 from harness.tcp import TcpChannel
@@ -54,28 +53,32 @@ class BlockingChannel:
         self._sock.close()
 
 
-def connected(me: int, addresses: dict[str, list[object]], parties: int) -> dict[int, Any]:
+def connected(me: int, addresses: dict[str, list[object]], parties: int, outside: int = 0) -> dict[int, Any]:
     """Channels to all other parties; of two, the one with the smaller number listens at the address `i-j`.
 
-    The only channel of two parties is one that says whether it can be read or written.
+    The channel between two parties that compute is one that says whether it can be read or written. Parties outside,
+    numbered after the others, have none to each other.
     """
-    wrap: Callable[[socket.socket], Any] = TcpChannel if parties == 2 else BlockingChannel
+
+    def wrap(other: int, sock: socket.socket) -> Any:
+        return TcpChannel(sock) if parties == 2 and max(me, other) < 2 else BlockingChannel(sock)
+
     listening = {}
-    for other in range(me + 1, parties):
+    for other in range(me + 1, parties + outside if me < parties else 0):
         host, port = addresses[f"{me}-{other}"]
         listening[other] = socket.create_server((str(host), int(str(port))))
     channels = {}
-    for other in range(me):
+    for other in range(min(me, parties)):
         host, port = addresses[f"{other}-{me}"]
         deadline = time.monotonic() + 60
         while True:
             with contextlib.suppress(ConnectionRefusedError):
-                channels[other] = wrap(socket.create_connection((str(host), int(str(port)))))
+                channels[other] = wrap(other, socket.create_connection((str(host), int(str(port)))))
                 break
             if time.monotonic() > deadline:
                 raise ConnectionError(f"party {other} does not listen")
             time.sleep(0.01)
     for other, server in listening.items():
         with server:
-            channels[other] = wrap(server.accept()[0])
+            channels[other] = wrap(other, server.accept()[0])
     return channels

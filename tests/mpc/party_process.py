@@ -1,4 +1,4 @@
-"""One party of a computation of three processes, as a new user would write it. Started by test_replicated.py."""
+"""One party of a computation of processes, as a new user would write it. Started by test_replicated, test_outside."""
 
 import json
 import sys
@@ -16,7 +16,9 @@ from atoll import mpc
 def main() -> None:
     task = json.loads(sys.argv[1])
     me = task["me"]
-    session = mpc.Session(me, connected(me, task["addresses"], 3), context=b"custom index")
+    computing, outside = task.get("computing", 3), task.get("outside", 0)
+    channels = connected(me, task["addresses"], computing, outside)
+    session = mpc.Session(me, channels, context=b"custom index", computing=computing)
     a, b, c = (
         session.share(
             np.array(task["values"]) if owner == me else None,
@@ -26,11 +28,13 @@ def main() -> None:
             high=100,
             name=f"input {owner}",
         )
-        for owner in range(3)
+        for owner in task.get("owners", range(3))
     )
     index = np.clip(a * b, 0, 20).sum()
     top = np.maximum(np.maximum(a, b), c)
     found, highest = session.open(index, top)
+    for channel in channels.values():
+        channel.close()
     print(json.dumps({"index": int(found), "top": highest.tolist()}))
 
 

@@ -106,7 +106,7 @@ def test_bytes_of_every_source_are_those_of_a_run(source):
         "wide": cost.wide,
         "transfers": cost.transfers,
     }
-    assert sum(s.links.sent for s in sessions) == pytest.approx(cost.bytes, rel=0.02)
+    assert sum(s.links.sent for s in sessions) == pytest.approx(cost.bytes, rel=0.05, abs=20_000)
 
 
 def test_the_source_of_a_link():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -79,12 +80,12 @@ def test_it_ends_everywhere_with_an_error_that_names_a_party(setting, what, part
     # Who misbehaves last is not missed by those who have all that they need.
     assert isinstance(found[other], AtollError)
     assert found[other].code == ("E_PROTOCOL" if what == "sends too much" else "E_PEER_SILENT")
-    assert found[other].party == names[bad]
-    assert names[bad] in str(found[other])
-    for error in found:
-        if isinstance(error, BaseException):
-            assert isinstance(error, AtollError)
-            assert error.party in names
+    errors = [error for error in found if isinstance(error, BaseException)]
+    assert all(isinstance(error, AtollError) and error.party in names for error in errors)
+    # The first to notice names who misbehaved; others may notice first that it closed its channels.
+    assert any(error.party == names[bad] and names[bad] in str(error) for error in errors)
+    if what == "sends too much" or len(names) == 2:
+        assert found[other].party == names[bad]
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -135,7 +136,8 @@ def test_broken_sockets_are_errors_that_name_the_party(parties):
             return session.open(a * a)
         finally:
             for channel in links[me].values():
-                channel.close()
+                with contextlib.suppress(OSError):
+                    channel.close()
 
     with ThreadPoolExecutor(parties) as pool:
         futures = [pool.submit(party, me) for me in range(parties)]

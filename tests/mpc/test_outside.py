@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from socket import create_server
 
 import numpy as np
 import pytest
@@ -251,6 +257,9 @@ def test_whatever_crosses_is_uniform(parties):
             assert uneven(long) < 6, pair
     last = {2: {(2, 1)}, 3: {(3, 1), (3, 2)}}[parties]
     assert seen == last | {(0, parties + 1), (1, parties + 1)}
+    # The owner gets greetings and digests of the program, which say nothing of values.
+    for me in range(parties):
+        assert [len(p) for _, p in captured[me, parties]] == [40, 32]
 
 
 @pytest.mark.parametrize("parties", [2, 3])
@@ -359,6 +368,28 @@ def test_another_occasion_is_refused():
         errors = [f.exception() for f in [pool.submit(one, me) for me in range(4)]]
     assert {e.code for e in errors} == {"E_PROTOCOL"}
     assert all("party 3 means another computation" in str(e) for e in errors[:3])
+
+
+@pytest.mark.parametrize("parties", [2, 3])
+def test_a_program_of_processes_with_owners_outside(parties):
+    """Each process has the input of its party alone; owners outside have sockets to those who compute."""
+    owners = [parties, parties + 1, parties + 2]
+    pairs = [f"{i}-{j}" for i in range(parties) for j in range(i + 1, parties + 3)]
+    servers = [create_server(("127.0.0.1", 0)) for _ in pairs]
+    addresses = {p: ["127.0.0.1", s.getsockname()[1]] for p, s in zip(pairs, servers, strict=True)}
+    for server in servers:
+        server.close()
+    columns = np.array([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3], [5, 8, 9, 7, 9]])
+    processes = []
+    for me in range(parties + 3):
+        values = columns[me - parties].tolist() if me >= parties else None
+        task = {"me": me, "computing": parties, "outside": 3, "owners": owners, "values": values}
+        script = Path(__file__).with_name("party_process.py")
+        command = [sys.executable, script, json.dumps({**task, "addresses": addresses})]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+    results = [json.loads(p.communicate(timeout=60)[0]) for p in processes]
+    index = (columns[0] * columns[1]).clip(0, 20).sum().item()
+    assert results == [{"index": index, "top": columns.max(0).tolist()}] * (parties + 3)
 
 
 # One program at all parties.
@@ -489,3 +520,18 @@ def test_estimates_count_parties_outside(parties):
     else:
         assert sent / 1.3 < cost.bytes < sent * 1.3
     assert cost.rounds == sessions[0].links.rounds - 2
+
+
+def test_the_script_of_the_how_to_page():
+    """As it stands there."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "shared-arrays.md").read_text("utf-8")
+    script = next(s for s in re.findall(r"```python\n(.*?)```", page, re.S) if "def average" in s)
+    names: dict = {"np": np, "mpc": mpc}
+    exec(script, names)
+    debts = RNG.integers(0, 10**6, (3, 100))
+    links = channels(parties=2, outside=4)
+    given = {2: debts[0], 3: debts[1], 4: debts[2]}
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda me: names["average"](me, links[me], given.get(me)), range(6)))
+    assert found[:5] == [None] * 5
+    assert found[5] == pytest.approx(debts.mean(), abs=1e-3)
