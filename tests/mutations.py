@@ -125,6 +125,20 @@ MUTATIONS = (
         "tests/mpc/test_additive.py::test_whatever_crosses_is_uniform",
     ),
     Mutation(
+        "shares are divided that are not uniform",
+        "mpc/additive.py",
+        "        drawn = self._common.before(own.shape)\n",
+        "        drawn = 0 * self._common.before(own.shape)\n",
+        "tests/mpc/test_holding.py::test_rounding_is_exact_where_nothing_is_cut_off_and_right_in_the_mean",
+    ),
+    Mutation(
+        "what one party knew counts as its own after another's was added",
+        "mpc/shares.py",
+        "    mine = sides.pop() if len(sides) == 1 else None\n",
+        "    mine = sides.pop()\n",
+        "tests/mpc/test_holding.py::test_every_combination_of_owners_gives_numpys_results",
+    ),
+    Mutation(
         "a triple serves twice",
         "mpc/supply.py",
         "        self._arrays = tuple(a[c:] for a, c in zip(self._arrays, cuts, strict=True))\n",

@@ -28,6 +28,7 @@ from atoll.crypto.stream import check_labels, stream_bytes
 from atoll.crypto.suite import digest, digest_bytes
 from atoll.crypto.triples import MatrixProduct, Rich, Thin, matrix_bytes
 from atoll.errors import AtollError
+from atoll.mpc.holding import crossing, has, local, stays
 from atoll.mpc.rounds import STEP, U64, Exchange, Links, Step, nothing, together
 from atoll.mpc.setting import Occasion
 from atoll.mpc.shares import Shares, unpack
@@ -48,16 +49,33 @@ _TRIPLE_BYTES: Final = 230
 _KEYS_BYTES: Final = 200_000
 
 
-def by_triples(rows: int, inner: int, columns: int) -> bool:
-    """Whether a product of matrices of these sizes takes triples: where that sends less."""
-    count = rows * inner * columns
-    return count < 1 << 16 and _TRIPLE_BYTES * count < 2 * (matrix_bytes(rows, inner, columns) + _KEYS_BYTES)
-
-
 def row_blocks(rows: int, inner: int) -> list[tuple[int, int]]:
     """First row and number of rows of each part of a left matrix that is multiplied at once."""
     count = max(1, MOST_ENTRIES // inner)
     return [(start, min(count, rows - start)) for start in range(0, rows, count)]
+
+
+def encrypted_bytes(rows: int, inner: int, columns: int) -> int | None:
+    """What a product of one direction sends under encryption, or `None` where a matrix is too large."""
+    blocks = row_blocks(rows, inner)
+    if max(blocks[0][1], inner) * columns > MOST_ENTRIES:
+        return None
+    return sum(matrix_bytes(count, inner, columns) + _KEYS_BYTES for _, count in blocks)
+
+
+def turned(rows: int, inner: int, columns: int) -> bool:
+    """Whether the transposed product sends less: its left matrix is the right one of this."""
+    this, other = encrypted_bytes(rows, inner, columns), encrypted_bytes(columns, inner, rows)
+    return other is not None and (this is None or other < this)
+
+
+def by_triples(rows: int, inner: int, columns: int, directions: int) -> bool:
+    """Whether a product of matrices of these sizes takes triples: where that sends less."""
+    count = rows * inner * columns
+    if count >= 1 << 16:
+        return False
+    sizes = (columns, inner, rows) if turned(rows, inner, columns) else (rows, inner, columns)
+    return _TRIPLE_BYTES * count < directions * (encrypted_bytes(*sizes) or 0)
 
 
 class Additive:
@@ -106,19 +124,18 @@ class Additive:
 
     def public(self, words: U64) -> Shares:
         """Shares of words that both know."""
-        return Shares(words if self.me == 0 else np.zeros(words.shape, np.uint64))
+        return Shares(words if self.me == 0 else np.zeros(words.shape, np.uint64), known=words)
 
     # Into shares and out of them.
 
     def share(
         self, owner: int, words: U64 | None, shape: tuple[int, ...], *, bits: bool = False
     ) -> Step[Shares]:
-        """Shares of what `owner` alone has: the other's is drawn from the common stream, and nothing is sent."""
-        drawn = self._common.before(shape)
+        """Shares of what `owner` alone has: its own are the values, the other's zeros, and nothing is sent."""
         if self.me != owner:
-            return nothing(Shares(drawn))
+            return nothing(Shares(np.zeros(shape, np.uint64), mine=False))
         assert words is not None
-        return nothing(Shares(words ^ drawn if bits else words - drawn))
+        return nothing(Shares(words, mine=True))
 
     def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[U64 | None]:
         """The values, for the parties in `to`; `None` for the other."""
@@ -134,7 +151,12 @@ class Additive:
     # Products.
 
     def product(self, x: Shares, y: Shares) -> Step[Shares]:
-        """Products element by element, each of one triple: x - a and y - b are seen by both."""
+        """Products element by element, each of one triple: x - a and y - b are seen by both.
+
+        What one party knows of both, or everybody of one, takes none.
+        """
+        if (known := local(x, y, lambda a, b: a * b)) is not None:
+            return known
         a, b, c = (w.reshape(x.shape) for w in self.supply.words(x.size))
         (x_own,), (y_own,) = x, y
         d, e = yield from self._both_open(x_own - a, y_own - b, bits=False)
@@ -142,7 +164,9 @@ class Additive:
         return Shares(out + d * e if self.me == 0 else out)
 
     def both(self, x: Shares, y: Shares) -> Step[Shares]:
-        """Bits that are set in both, each of one triple."""
+        """Bits that are set in both, each of one triple, but for what one party knows of both."""
+        if (known := local(x, y, lambda a, b: a & b)) is not None:
+            return known
         a, b, c = (w.reshape(x.shape) for w in self.supply.bits(x.size))
         (x_own,), (y_own,) = x, y
         d, e = yield from self._both_open(x_own ^ a, y_own ^ b, bits=True)
@@ -158,26 +182,39 @@ class Additive:
     def matrix_product(self, x: Shares, y: Shares, threads: int = 1) -> Step[Shares]:
         """The product of matrices: each multiplies its own shares, and the cross terms come under encryption.
 
-        Small ones take a triple for each product of two elements, which is less to send.
+        Small ones take a triple for each product of two elements, which is less to send. Of what one party knows the
+        other has no share, and fewer terms cross.
         """
         (rows, inner), columns = x.shape, y.shape[1]
-        (left_own,), (right_own,) = x, y
         if not rows * inner * columns:
             return Shares(np.zeros((rows, columns), np.uint64))
-        if by_triples(rows, inner, columns):
+        known = local(x, y, lambda a, b: matrix_product(a, b, threads))
+        if known is not None:
+            return known
+        holders = crossing(x, y, self.me)
+        if by_triples(rows, inner, columns, len(holders)):
             wide = (rows, columns, inner)
-            wide_left = Shares(np.broadcast_to(left_own[:, None, :], wide))
-            wide_right = Shares(np.broadcast_to(right_own.T[None, :, :], wide))
+            wide_left = x.changed(lambda w: np.broadcast_to(w[:, None, :], wide))
+            wide_right = y.changed(lambda w: np.broadcast_to(w.T[None, :, :], wide))
             products = yield from self.product(wide_left, wide_right)
             return products.changed(lambda w: w.sum(2, dtype=np.uint64))
+        if turned(rows, inner, columns):
+            out = self._encrypted(y.changed(np.transpose), x.changed(np.transpose), threads)
+            return out.changed(np.transpose)
+        return self._encrypted(x, y, threads)
+
+    def _encrypted(self, x: Shares, y: Shares, threads: int) -> Shares:
+        (left_own,), (right_own,) = x, y
+        alone = has(x, self.me, self.me) and has(y, self.me, self.me)
+        holders = crossing(x, y, self.me)
         parts = []
-        for start, count in row_blocks(rows, inner):
+        for start, count in row_blocks(*x.shape):
             block = left_own[start : start + count]
             # The holder of a left matrix multiplies what the other encrypts; both directions at once.
-            pair = [self._cross(holder, block, right_own, threads) for holder in range(PARTIES)]
-            self.links.drive(Several(pair))
-            first, second = (machine.finish() for machine in pair)
-            parts.append(matrix_product(block, right_own, threads) + first + second)
+            machines = [self._cross(holder, block, right_own, threads) for holder in holders]
+            self.links.drive(Several(machines))
+            part = sum((machine.finish() for machine in machines), np.uint64(0))
+            parts.append(part + matrix_product(block, right_own, threads) if alone else part)
         return Shares(np.concatenate(parts))
 
     def _cross(self, holder: int, left: U64, right: U64, threads: int) -> MatrixProduct:
@@ -199,11 +236,15 @@ class Additive:
         """Signed numbers from -2^62 to 2^62 - 1 divided by 2^shift, and rounded down or up.
 
         After a constant was added 0 <= x < 2^63, and x0 + x1 passes 2^64 just if either has its highest bit: one
-        product of a bit each. Rounded up with probability of the fraction that is cut off.
+        product of a bit each. Rounded up with probability of the fraction that is cut off, which takes shares that are
+        uniform: the common stream makes them so. Who knows x rounds it alone.
         """
         (own,) = x
-        if self.me == 0:
-            own = own + np.uint64(1 << BIAS_BITS)
+        mine = stays(x, self.me)
+        if mine is not None:
+            return Shares(self._rounded(own, shift) if mine else np.zeros(own.shape, np.uint64), mine=mine)
+        drawn = self._common.before(own.shape)
+        own = own + drawn + np.uint64(1 << BIAS_BITS) if self.me == 0 else own - drawn
         top = (own >> np.uint64(63)).reshape(-1)
         product = yield from self._times(0, top)
         passed = (top - product).reshape(own.shape)
@@ -211,6 +252,11 @@ class Additive:
         # Both shares are rounded down, so that 1 or nothing is missing.
         known = 1 - (1 << (BIAS_BITS - shift)) if self.me == 0 else 0
         return Shares(out + np.uint64(known % 2**64))
+
+    def _rounded(self, words: U64, shift: int) -> U64:
+        """Own signed numbers divided by 2^shift, rounded up with probability of the fraction."""
+        drawn = self._own.before(words.shape) >> np.uint64(64 - shift)
+        return ((words + drawn).view(np.int64) >> np.int64(shift)).view(np.uint64)
 
     def scaled_product(self, x: Shares, y: Shares, shift: int) -> Step[Shares]:
         """Products, as `scaled`."""
@@ -225,26 +271,41 @@ class Additive:
     # From words to bits and back.
 
     def addends(self, x: Shares, bits: int = 64, *, negated: bool = False) -> Step[tuple[Shares, Shares]]:
-        """Planes of bits of two numbers that add up to x, or differ by x if `negated`: the shares themselves."""
+        """Planes of bits of two numbers that add up to x, or differ by x if `negated`: the shares themselves.
+
+        Of what one party knows, that party's first number is x, and the second is 0.
+        """
         (own,) = x.reshape(-1)
         nowhere = np.zeros((bits, -(-x.size // 64)), np.uint64)
-        mine = planes(-own if negated and self.me == 1 else own, bits)
-        pair = (mine, nowhere) if self.me == 0 else (nowhere, mine)
-        return nothing((Shares(pair[0]), Shares(pair[1])))
+        mine = stays(x, self.me)
+        if mine is not None:
+            first = planes(own, bits) if mine else nowhere
+            return nothing((Shares(first, mine=mine), Shares(nowhere, mine=mine)))
+        given = planes(-own if negated and self.me == 1 else own, bits)
+        pair = (given, nowhere) if self.me == 0 else (nowhere, given)
+        return nothing((Shares(pair[0], mine=self.me == 0), Shares(pair[1], mine=self.me == 1)))
 
     def words(self, b: Shares, count: int) -> Step[Shares]:
         """Words of 0 or 1 from the first `count` bits of planes: b0 + b1 - 2 b0 b1."""
         own = unpack(b.words[0], count)
+        if (mine := stays(b, self.me)) is not None:
+            return Shares(own, mine=mine)
         product = yield from self._times(0, own)
         return Shares(own - np.uint64(2) * product)
 
     def chosen(self, b: Shares, x: Shares) -> Step[Shares]:
-        """Words where their bit is set, else 0: x_i (b_i ^ b_j) = x_i b_i + b_j x_i (1 - 2 b_i), for both i."""
-        bit, (own,) = unpack(b.words[0], x.size), x
+        """Words where their bit is set, else 0: x_i (b_i ^ b_j) = x_i b_i + b_j x_i (1 - 2 b_i), for both i.
+
+        Not for an i whose x_i or whose other's b_j is 0, as it is where one party knows x or b.
+        """
+        bits = b.changed(lambda plane: unpack(plane, x.size))
+        if (known := local(x, bits, lambda a, b: a * b)) is not None:
+            return known
+        (bit,), (own,) = bits, x
         given = own - np.uint64(2) * own * bit
-        pair = [self._times(sender, given if self.me == sender else bit) for sender in range(PARTIES)]
-        first, second = yield from together(*pair)
-        return Shares(own * bit + first + second)
+        senders = crossing(x, b, self.me)
+        found = yield from together(*(self._times(i, given if self.me == i else bit) for i in senders))
+        return Shares(sum(found, own * bit))
 
     def _times(self, sender: int, mine: U64) -> Step[U64]:
         """Shares of the sender's words times the other's bits (words of 0 or 1), each by one transfer."""

@@ -17,7 +17,8 @@ import numpy as np
 from atoll.crypto.circuit import HiddenShares, HiddenSide, circuit_sizes
 from atoll.crypto.triples import Rich, Thin, matrix_bytes
 from atoll.errors import AtollError
-from atoll.mpc.additive import by_triples, row_blocks
+from atoll.mpc.additive import by_triples, row_blocks, turned
+from atoll.mpc.holding import crossing, local, stays
 from atoll.mpc.rounds import U64, Exchange, Step, T
 from atoll.mpc.session import Session
 from atoll.mpc.shares import Shares
@@ -176,11 +177,12 @@ class _Paper:
         for _ in range(count):
             yield Exchange()
 
-    def _result(self, shape: tuple[int, ...]) -> Shares:
-        return Shares(_shaped(shape))
+    def _result(self, shape: tuple[int, ...], mine: bool | None = None) -> Shares:
+        return Shares(_shaped(shape), mine=mine)
 
     def public(self, words: U64) -> Shares:
-        return self._result(words.shape)
+        # Of two parties this counts for party 0, as if it were that.
+        return Shares(_shaped(words.shape), known=_shaped(words.shape) if self._parties == 2 else None)
 
     def share(
         self, owner: int, words: U64 | None, shape: tuple[int, ...], *, bits: bool = False
@@ -189,7 +191,7 @@ class _Paper:
         if self._parties == 3:
             self._meter.add(size, 0)
             yield from self._rounds(1)
-        return self._result(shape)
+        return self._result(shape, owner == 0 if self._parties == 2 else None)
 
     def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[U64 | None]:
         self._meter.add(shares.size * len(to), 0)
@@ -201,17 +203,28 @@ class _Paper:
             else np.zeros(shares.shape, np.uint64)
         )
 
+    def _local(self, x: Shares, y: Shares, shape: tuple[int, ...], ns: float) -> Shares | None:
+        """What a product is that needs nothing of the other party."""
+        found = local(x, y, lambda a, b: _shaped(shape))
+        if found is not None:
+            self._meter.ns += ns
+        return found
+
     def _product(self, sent: int, ns: float) -> Step[None]:
         self._meter.add(sent, ns)
         yield from self._rounds(1)
 
     def product(self, x: Shares, y: Shares) -> Step[Shares]:
+        if (known := self._local(x, y, x.shape, x.size)) is not None:
+            return known
         if self._parties == 2:
             self._words(x.size)
         yield from self._product((3 if self._parties == 3 else 4) * x.size, _PRODUCT_NS * x.size)
         return self._result(x.shape)
 
     def both(self, x: Shares, y: Shares) -> Step[Shares]:
+        if (known := self._local(x, y, x.shape, x.size)) is not None:
+            return known
         if self._parties == 2:
             self._bits(64 * x.size)
         yield from self._product((3 if self._parties == 3 else 4) * x.size, _BITS_NS * x.size)
@@ -222,20 +235,28 @@ class _Paper:
         count = rows * inner * columns
         if self._parties == 3:
             yield from self._product(3 * rows * columns, _entry_ns(columns) * count)
-        elif count and by_triples(rows, inner, columns):
-            self._words(count)
-            yield from self._product(4 * count, _PRODUCT_NS * count)
         elif count:
-            for _, part in row_blocks(rows, inner):
-                sent = 2 * (matrix_bytes(part, inner, columns) + _MATRIX_SET_UP)
+            known = self._local(x, y, (rows, columns), _entry_ns(columns) * count)
+            if known is not None:
+                return known
+            directions = len(crossing(x, y, 0))
+            if by_triples(rows, inner, columns, directions):
+                self._words(count)
+                yield from self._product(4 * count, _PRODUCT_NS * count)
+                return self._result((rows, columns))
+            sizes = (columns, inner, rows) if turned(rows, inner, columns) else (rows, inner, columns)
+            for _, part in row_blocks(*sizes[:2]):
+                sent = directions * (matrix_bytes(part, *sizes[1:]) + _MATRIX_SET_UP)
                 self._meter.sent += sent
-                self._meter.ns += 2 * _TRANSFORM_NS * part * inner + _ENCRYPTED_BYTE_NS * sent
+                self._meter.ns += directions * _TRANSFORM_NS * part * inner + _ENCRYPTED_BYTE_NS * sent
         return self._result((rows, columns))
 
     def scaled(self, x: Shares, shift: int) -> Step[Shares]:
         if self._parties == 3:
             self._meter.add(8 * x.size, _SCALED_NS * x.size)
             yield from self._rounds(2)
+        elif (mine := stays(x, 0)) is not None:
+            return self._result(x.shape, mine)
         else:
             yield from self._times(x.size)
         return self._result(x.shape)
@@ -260,7 +281,10 @@ class _Paper:
         if self._parties == 3:
             self._meter.add(bits * plane, 0)
             yield from self._rounds(1)
-        return self._result((bits, plane)), self._result((bits, plane))
+            return self._result((bits, plane)), self._result((bits, plane))
+        mine = stays(x, 0)
+        pair = (True, False) if mine is None else (mine, mine)
+        return self._result((bits, plane), pair[0]), self._result((bits, plane), pair[1])
 
     def _times(self, count: int) -> Step[None]:
         filled = -(-count // 64) * 64
@@ -272,6 +296,8 @@ class _Paper:
         if self._parties == 3:
             self._meter.add(4 * count, _WORDS_NS * count)
             yield from self._rounds(2)
+        elif (mine := stays(b, 0)) is not None:
+            return self._result((count,), mine)
         else:
             yield from self._times(count)
         return self._result((count,))
@@ -280,10 +306,14 @@ class _Paper:
         if self._parties == 3:
             w = yield from self.words(b, x.size)
             return (yield from self.product(w, x))
+        bits = b.changed(lambda plane: _shaped(x.shape))
+        if (known := self._local(x, bits, x.shape, x.size)) is not None:
+            return known
         filled = -(-x.size // 64) * 64
-        for sender in range(2):
+        senders = crossing(x, b, 0)
+        for sender in senders:
             self._transfers(sender, filled)
-        self._meter.add(2 * (filled // 64 + x.size), 2 * _WORDS_NS * x.size)
+        self._meter.add(len(senders) * (filled // 64 + x.size), len(senders) * _WORDS_NS * x.size)
         yield from self._rounds(2)
         return self._result(x.shape)
 

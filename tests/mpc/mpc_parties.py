@@ -64,6 +64,14 @@ def share(
     return session.share(mine(session, owner, values), owner, shape, low=low, high=high, **options)
 
 
+def mixed(session: Session, values: Any, low: int, high: int, **options: Any) -> Any:
+    """A shared array that no party knows: the sum of an array of party 0 and of one of party 1."""
+    values = np.asarray(values)
+    part = np.random.default_rng(values.size).integers(low, high, values.shape, endpoint=True)
+    first = share(session, values - part, 0, low - high, high - low, **options)
+    return first + share(session, part, 1, low, high, **options)
+
+
 def uneven(parts: list[bytes]) -> float:
     """How far bytes are from uniform: the sum of squares of their counts, in standard deviations from its mean."""
     counts = np.bincount(np.frombuffer(b"".join(parts), np.uint8), minlength=256)
