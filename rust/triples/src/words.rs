@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use atoll_primitives::stream::Stream;
 
 use crate::Refusal;
-use crate::rlwe::{ANSWER_LEN, Evaluator, Holder, PLAIN, QUESTION_LEN, SLOTS, combine, keys_len};
+use crate::rlwe::{ANSWER_LEN, Evaluator, Holder, KEYS_LEN, PLAIN, QUESTION_LEN, SLOTS, combine};
 use crate::session::{self, Outgoing, Role, Session, failed, unasked, unfinished};
 
 /// Most triples that are asked for at once.
@@ -85,7 +85,7 @@ impl WordTriples {
         let side = match session.role {
             Role::First => Side::First {
                 holder: Box::new(
-                    workers.install(|| Holder::new(&mut session.stream("words", "keys"), PLAIN)),
+                    workers.install(|| Holder::new(&mut session.stream("words", "keys"))),
                 ),
                 introduced: false,
             },
@@ -266,7 +266,7 @@ impl WordTriples {
                 randomness,
                 ..
             } => {
-                let keys = session::body(bytes, KEYS, keys_len(PLAIN))?;
+                let keys = session::body(bytes, KEYS, KEYS_LEN)?;
                 *evaluator = Some(Box::new(Evaluator::new(keys, randomness)?));
             }
         }

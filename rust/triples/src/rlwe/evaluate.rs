@@ -9,8 +9,8 @@ use super::modulus::{Factor, Modulus};
 use super::pack::unpack;
 use super::sample::Source;
 use super::{
-    ANSWER_LEN, DROPPED, FLOOD_BITS, LIMBS, PLAIN, POLYNOMIAL_LEN, PRIMES, QUESTION_LEN, Ring,
-    SEED_LEN, SLOTS, keys_len,
+    ANSWER_LEN, DROPPED, FLOOD_BITS, KEYS_LEN, LIMBS, PLAIN, POLYNOMIAL_LEN, PRIMES, QUESTION_LEN,
+    Ring, SEED_LEN, SLOTS,
 };
 use crate::Refusal;
 
@@ -18,18 +18,14 @@ use crate::Refusal;
 const PURPOSES: u64 = 4;
 
 /// A public key in one limb.
-pub(super) struct Key {
-    pub(super) first: Vec<u64>,
-    pub(super) second: Vec<u64>,
+struct Key {
+    first: Vec<u64>,
+    second: Vec<u64>,
 }
 
-/// So many public keys by limbs, and the source of all public polynomials.
-pub(super) fn read_keys(
-    bytes: &[u8],
-    count: usize,
-    ring: &Ring,
-) -> Result<(Source, Vec<Vec<Key>>), Refusal> {
-    if bytes.len() != keys_len(count) {
+/// Public keys by plaintext primes and limbs, and the source of all public polynomials.
+fn read_keys(bytes: &[u8], ring: &Ring) -> Result<(Source, Vec<Vec<Key>>), Refusal> {
+    if bytes.len() != KEYS_LEN {
         return Err(Refusal::protocol(
             "public keys have another length than is due",
         ));
@@ -66,7 +62,7 @@ pub(super) fn rounded(value: u128, dropped: u32) -> u128 {
 }
 
 /// Drops R, and gives a number modulo p Q.
-pub(super) struct Switch {
+struct Switch {
     limbs: [Modulus; LIMBS],
     /// 1/R modulo p and Q.
     divide: [Factor; 2],
@@ -75,7 +71,7 @@ pub(super) struct Switch {
 }
 
 impl Switch {
-    pub(super) fn new(limbs: [Modulus; LIMBS]) -> Self {
+    fn new(limbs: [Modulus; LIMBS]) -> Self {
         let [p, q, r] = limbs;
         let inverse = |m: Modulus, of: Modulus| m.factor(m.inverse(of.q % m.q));
         Self {
@@ -86,7 +82,7 @@ impl Switch {
     }
 
     #[inline(always)]
-    pub(super) fn apply(&self, residues: [u64; LIMBS]) -> u128 {
+    fn apply(&self, residues: [u64; LIMBS]) -> u128 {
         let [p, q, r] = self.limbs;
         let divided =
             |m: Modulus, x: u64, by: Factor| m.scale(m.sub(x, m.lift(residues[2], r)), by);
@@ -101,10 +97,10 @@ impl Evaluator {
     /// From the other side's public keys.
     ///
     /// # Errors
-    /// `E_PROTOCOL` if these are not residues, [`keys_len`] bytes with the seed.
+    /// `E_PROTOCOL` if these are not residues, [`KEYS_LEN`] bytes with the seed.
     pub(crate) fn new(bytes: &[u8], randomness: &mut Stream) -> Result<Self, Refusal> {
         let ring = Ring::new();
-        let (public, keys) = read_keys(bytes, PLAIN, &ring)?;
+        let (public, keys) = read_keys(bytes, &ring)?;
         Ok(Self {
             ring,
             public,
@@ -135,7 +131,7 @@ impl Evaluator {
         let p = ntts[0].modulus;
         let purpose = |which: u64| self.secret.draws(number * PURPOSES + which);
         let mut masks = vec![0u64; SLOTS];
-        purpose(0).residues(p, &mut masks);
+        purpose(0).residues(p.q, &mut masks);
         let mut ternary = vec![0i64; SLOTS];
         purpose(1).ternary(&mut ternary);
         let mut errors = vec![0i64; SLOTS];

@@ -5,7 +5,6 @@ use rayon::prelude::*;
 use zeroize::Zeroize;
 
 use super::evaluate::rounded;
-use super::matrix::Encoder;
 use super::ntt::Ntt;
 use super::pack::pack;
 use super::sample::Source;
@@ -16,16 +15,14 @@ use crate::Refusal;
 
 /// What is encrypted.
 #[derive(Clone, Copy)]
-pub(super) enum Message<'a> {
+enum Message<'a> {
     /// Zero.
     Zero,
     /// Signed words, one in each slot, modulo the plaintext prime.
     Slots(&'a [u64]),
-    /// Words modulo 2^64, one in each coefficient.
-    Coefficients(&'a [u64]),
 }
 
-/// A secret key for each plaintext prime, or one for words in coefficients.
+/// A secret key for each plaintext prime.
 pub(crate) struct Holder {
     ring: Ring,
     /// Of each plaintext prime and limb the transform of the secret times 2^64.
@@ -46,7 +43,7 @@ pub(super) fn public(source: &Source, place: u64, limb: usize, ntt: &Ntt) -> Vec
     let mut out = vec![0; SLOTS];
     source
         .draws(place * LIMBS as u64 + limb as u64)
-        .residues(ntt.modulus, &mut out);
+        .residues(ntt.modulus.q, &mut out);
     out
 }
 
@@ -75,15 +72,15 @@ pub(super) fn numbers<const N: usize>(
 }
 
 impl Holder {
-    /// A holder of so many keys.
-    pub(crate) fn new(randomness: &mut Stream, count: usize) -> Self {
+    /// A holder of new keys.
+    pub(crate) fn new(randomness: &mut Stream) -> Self {
         let ring = Ring::new();
         let seed: [u8; SEED_LEN] = randomness.bytes();
         let public = Source::new(seed);
         let secret = Source::new(randomness.bytes());
         let errors = Source::new(randomness.bytes());
         let mut secrets = Vec::new();
-        for plain in 0..count {
+        for plain in 0..PLAIN {
             let mut coefficients = vec![0i64; SLOTS];
             secret.draws(plain as u64).ternary(&mut coefficients);
             secrets.push(ring.limbs(plain).map(|ntt| {
@@ -103,7 +100,7 @@ impl Holder {
             public,
             keys: seed.to_vec(),
         };
-        for plain in 0..count {
+        for plain in 0..PLAIN {
             let mut key = vec![0; POLYNOMIAL_LEN];
             holder.encrypt(plain, plain as u64, Message::Zero, &mut key);
             holder.keys.extend(key);
@@ -117,7 +114,7 @@ impl Holder {
     }
 
     /// The first part of a ciphertext whose second is the public polynomial at a place, into [`POLYNOMIAL_LEN`] bytes.
-    pub(super) fn encrypt(&self, plain: usize, place: u64, message: Message<'_>, out: &mut [u8]) {
+    fn encrypt(&self, plain: usize, place: u64, message: Message<'_>, out: &mut [u8]) {
         let mut errors = vec![0i64; SLOTS];
         self.errors.draws(place).errors(&mut errors);
         let ntts = self.ring.limbs(plain);
@@ -127,12 +124,6 @@ impl Holder {
             .for_each(|(limb, (out, ntt))| {
                 let m = ntt.modulus;
                 let mut values: Vec<u64> = errors.iter().map(|x| m.signed(*x)).collect();
-                if let Message::Coefficients(words) = message {
-                    let encoder = Encoder::new(m);
-                    for (value, word) in values.iter_mut().zip(words) {
-                        *value = m.add(*value, encoder.encode(*word));
-                    }
-                }
                 ntt.forward(&mut values);
                 let public = public(&self.public, place, limb, ntt);
                 let secret = &self.secrets[plain][limb];
@@ -190,7 +181,7 @@ impl Holder {
     }
 
     /// The product of a ciphertext's second part with the secret, modulo the first two primes, after `add` to each.
-    pub(super) fn phase(
+    fn phase(
         &self,
         plain: usize,
         second: &[u128],

@@ -2,21 +2,26 @@
 //! 2012/144) with one value in each slot, over polynomials modulo X^8192 + 1. docs/protocols/products.md derives the numbers.
 //!
 //! A plaintext prime p divides the ciphertexts' modulus q = p Q R, so that the factor of a message is the integer Q R: it
-//! is zero modulo Q and R, and modulo p the transform of a ciphertext holds the slots themselves.
+//! is zero modulo Q and R, and modulo p the transform of a ciphertext holds the slots themselves. Products of matrices
+//! have words in coefficients, and a modulus of shorter primes ([`matrix`], [`short`]).
 
 mod blocks;
 mod evaluate;
 mod holder;
+mod lanes;
 mod matrix;
 mod modulus;
 mod ntt;
 mod pack;
 mod sample;
+mod short;
 mod simd;
+mod transform;
 
-pub(crate) use blocks::BlockEvaluator;
+pub(crate) use blocks::{BLOCK_KEY_LEN, BlockEvaluator, BlockHolder};
 pub(crate) use evaluate::Evaluator;
 pub(crate) use holder::Holder;
+pub(crate) use matrix::BLOCK_LEN;
 pub use matrix::Plan;
 use modulus::Modulus;
 use ntt::Ntt;
@@ -46,10 +51,8 @@ const FLOOD_BITS: u32 = 120;
 pub(crate) const SEED_LEN: usize = 16;
 /// Bytes of one packed polynomial of a ciphertext.
 pub(crate) const POLYNOMIAL_LEN: usize = LIMBS * SLOTS * RESIDUE_BITS as usize / 8;
-/// Bytes of so many public keys.
-pub(crate) const fn keys_len(count: usize) -> usize {
-    SEED_LEN + count * POLYNOMIAL_LEN
-}
+/// Bytes of public keys for all plaintext primes.
+pub(crate) const KEYS_LEN: usize = SEED_LEN + PLAIN * POLYNOMIAL_LEN;
 /// Bytes of the encryptions of a and b modulo one plaintext prime.
 pub(crate) const QUESTION_LEN: usize = 2 * POLYNOMIAL_LEN;
 /// Bytes of their answer.
