@@ -26,9 +26,10 @@ from atoll.crypto.circuit import CircuitPsi, HiddenShares, HiddenSide
 from atoll.crypto.keys import DIGEST_BYTES
 from atoll.crypto.stream import check_labels, stream_bytes
 from atoll.crypto.suite import digest, digest_bytes
-from atoll.crypto.triples import MatrixProduct, Rich, Thin, matrix_bytes
+from atoll.crypto.triples import MatrixProduct, Rich, Thin, matrix_bytes, matrix_room
 from atoll.errors import AtollError
 from atoll.mpc.holding import crossing, has, local, stays
+from atoll.mpc.kept import Kept
 from atoll.mpc.rounds import STEP, U64, Exchange, Links, Step, nothing, together
 from atoll.mpc.setting import Occasion
 from atoll.mpc.shares import Shares, unpack
@@ -69,6 +70,13 @@ def turned(rows: int, inner: int, columns: int) -> bool:
     return other is not None and (this is None or other < this)
 
 
+def kept_as(x: Shares, y: Shares, of: Shares, holders: tuple[int, ...]) -> tuple[tuple[object, ...], int]:
+    """The name under which a left matrix is kept that was made of an array, and the bytes of its transforms."""
+    columns = y.shape[1]
+    size = sum(matrix_room(count, x.shape[1], columns) for _, count in row_blocks(*x.shape))
+    return (x is of, columns, holders), size
+
+
 def by_triples(rows: int, inner: int, columns: int, directions: int) -> bool:
     """Whether a product of matrices of these sizes takes triples: where that sends less."""
     count = rows * inner * columns
@@ -97,6 +105,7 @@ class Additive:
         self.me = links.me
         self.other = 1 - links.me
         self._occasion, self._threads, self._matrices, self._joins = occasion, threads, 0, 0
+        self._kept: Kept[list[MatrixProduct]] = Kept()
         self._own = Streams(*[self._key(occasion, f"{PROTOCOL}/order")] * 2)
         self._common = links.run(self._begin(occasion, source))
         self.supply = Supply(links, occasion, source, threads)
@@ -199,22 +208,33 @@ class Additive:
             products = yield from self.product(wide_left, wide_right)
             return products.changed(lambda w: w.sum(2, dtype=np.uint64))
         if turned(rows, inner, columns):
-            out = self._encrypted(y.changed(np.transpose), x.changed(np.transpose), threads)
-            return out.changed(np.transpose)
-        return self._encrypted(x, y, threads)
+            swapped = y.changed(np.transpose), x.changed(np.transpose)
+            return self._encrypted(*swapped, y, threads).changed(np.transpose)
+        return self._encrypted(x, y, x, threads)
 
-    def _encrypted(self, x: Shares, y: Shares, threads: int) -> Shares:
+    def _encrypted(self, x: Shares, y: Shares, of: Shares, threads: int) -> Shares:
+        """The product under encryption. The left matrix comes from the array `of`, and is kept in transformed form."""
         (left_own,), (right_own,) = x, y
         alone = has(x, self.me, self.me) and has(y, self.me, self.me)
         holders = crossing(x, y, self.me)
-        parts = []
-        for start, count in row_blocks(*x.shape):
+        what, size = kept_as(x, y, of, holders)
+        kept, made, parts = self._kept.get(of, what), [], []
+        for at, (start, count) in enumerate(row_blocks(*x.shape)):
             block = left_own[start : start + count]
             # The holder of a left matrix multiplies what the other encrypts; both directions at once.
-            machines = [self._cross(holder, block, right_own, threads) for holder in holders]
+            if kept is None:
+                machines = [self._cross(holder, block, right_own, threads) for holder in holders]
+            else:
+                machines = kept[at]
+                for holder, machine in zip(holders, machines, strict=True):
+                    machine.again(None if holder == self.me else right_own)
             self.links.drive(Several(machines))
+            if self._kept.fits(size):
+                made.append(machines)
             part = sum((machine.finish() for machine in machines), np.uint64(0))
             parts.append(part + matrix_product(block, right_own, threads) if alone else part)
+        if kept is None and made:
+            self._kept.put(of, what, size, made)
         return Shares(np.concatenate(parts))
 
     def _cross(self, holder: int, left: U64, right: U64, threads: int) -> MatrixProduct:

@@ -17,8 +17,9 @@ import numpy as np
 from atoll.crypto.circuit import HiddenShares, HiddenSide, circuit_sizes
 from atoll.crypto.triples import Rich, Thin, matrix_bytes
 from atoll.errors import AtollError
-from atoll.mpc.additive import by_triples, row_blocks, turned
+from atoll.mpc.additive import by_triples, kept_as, row_blocks, turned
 from atoll.mpc.holding import crossing, local, stays
+from atoll.mpc.kept import Kept
 from atoll.mpc.rounds import U64, Exchange, Step, T
 from atoll.mpc.session import Session
 from atoll.mpc.shares import Shares
@@ -38,9 +39,9 @@ _STEP_NS: Final = 40_000.0
 _WORD_TRIPLE_BYTES: Final = 191
 _THIN_BIT_BYTES: Final = 0.1
 _WORD_SET_UP: Final = 571_000
-_MATRIX_SET_UP: Final = 190_600
-# Of an entry of a left matrix that is transformed, and of a byte that is encrypted, multiplied and opened.
-_TRANSFORM_NS, _ENCRYPTED_BYTE_NS = 55.0, 28.0
+_MATRIX_SET_UP: Final = 192_600
+# Of a byte of a left matrix that is transformed, and of one that is sent: encrypted, multiplied and opened.
+_TRANSFORM_NS, _ENCRYPTED_BYTE_NS = 1.5, 13.0
 _TRANSFER_SET_UP: Final = 17_000
 
 
@@ -141,6 +142,7 @@ class _Paper:
         self.links: Any = meter
         self._work = _THIN_TIMES if isinstance(source, Thin) else 1
         self._bit_bytes = _THIN_BIT_BYTES if isinstance(source, Thin) else 32 / source.field - 0.25
+        self._kept: Kept[None] = Kept()
         self._random = np.random.default_rng(0)
         # What is left over of each batch; of transfers in both directions.
         self._stock: dict[object, int] = {}
@@ -239,16 +241,24 @@ class _Paper:
             known = self._local(x, y, (rows, columns), _entry_ns(columns) * count)
             if known is not None:
                 return known
-            directions = len(crossing(x, y, 0))
+            holders = crossing(x, y, 0)
+            directions = len(holders)
             if by_triples(rows, inner, columns, directions):
                 self._words(count)
                 yield from self._product(4 * count, _PRODUCT_NS * count)
                 return self._result((rows, columns))
-            sizes = (columns, inner, rows) if turned(rows, inner, columns) else (rows, inner, columns)
-            for _, part in row_blocks(*sizes[:2]):
-                sent = directions * (matrix_bytes(part, *sizes[1:]) + _MATRIX_SET_UP)
+            of, left, right = x, x, y
+            if turned(rows, inner, columns):
+                of, left, right = y, self._result((columns, inner)), self._result((inner, rows))
+            what, size = kept_as(left, right, of, holders)
+            cold = self._kept.get(of, what) is None
+            for _, part in row_blocks(*left.shape):
+                sent = directions * (matrix_bytes(part, inner, right.shape[1]) + cold * _MATRIX_SET_UP)
                 self._meter.sent += sent
-                self._meter.ns += directions * _TRANSFORM_NS * part * inner + _ENCRYPTED_BYTE_NS * sent
+                self._meter.ns += _ENCRYPTED_BYTE_NS * sent
+            self._meter.ns += directions * cold * _TRANSFORM_NS * size
+            if cold and self._kept.fits(size):
+                self._kept.put(of, what, size, [None])
         return self._result((rows, columns))
 
     def scaled(self, x: Shares, shift: int) -> Step[Shares]:

@@ -104,6 +104,16 @@ OPERATIONS = {
     "matrices": Operation(
         10**9, _reals(2, lambda n: (_edge(n), _edge(n))), lambda x, y: x @ y, 0.2
     ),
+    # Neither factor is known to one party.
+    "shared matrix and vector": Operation(
+        10_000_000,
+        _reals(1, lambda n: (n // 100, 100), lambda n: (100,)),
+        lambda x, y: (x + y) @ (y + x[0]),
+        0.4,
+    ),
+    "shared matrices": Operation(
+        10**9, _reals(2, lambda n: (_edge(n), _edge(n))), lambda x, y: (x + y) @ (x - y), 0.4
+    ),
     "sigmoid": Operation(100_000, _reals(1, lambda n: (n,)), _sigmoid, 2e-5),
     "divide": Operation(
         100_000,
