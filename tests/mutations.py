@@ -139,6 +139,13 @@ MUTATIONS = (
         "tests/mpc/test_holding.py::test_every_combination_of_owners_gives_numpys_results",
     ),
     Mutation(
+        "what is kept for a matrix goes when a party drops an array",
+        "mpc/kept.py",
+        "weakref.finalize(array, values.clear)",
+        "weakref.finalize(array, self._entries.clear)",
+        "tests/mpc/test_kept.py::test_the_same_whenever_a_party_lets_go_of_an_array",
+    ),
+    Mutation(
         "a triple serves twice",
         "mpc/supply.py",
         "        self._arrays = tuple(a[c:] for a, c in zip(self._arrays, cuts, strict=True))\n",

@@ -62,6 +62,7 @@ def test_the_same_whenever_a_party_lets_go_of_an_array():
     def party(session):
         session.protocol._kept = Kept(2 << 20)
         arrays, opened = [], []
+        lasting = share(session, LEFT[:200], 1, -100, 100)
         for _ in range(3):
             for count in (300, 400, 300):
                 x = share(session, LEFT[:count], 0, -100, 100)
@@ -71,11 +72,13 @@ def test_the_same_whenever_a_party_lets_go_of_an_array():
                     arrays.append(x)
                 del x
                 gc.collect()
+                opened.append(session.open((lasting @ mixed(session, VECTORS[3], -100, 100)).sum()))
         return opened
 
     for opened in run(party, parties=2):
-        sums = [(LEFT[:count] @ vector).sum() for count in (300, 400, 300) for vector in VECTORS[:2]]
-        assert opened == sums * 3
+        sums = [[(LEFT[:count] @ vector).sum() for vector in VECTORS[:2]] for count in (300, 400, 300)]
+        lasting = (LEFT[:200] @ VECTORS[3]).sum()
+        assert opened == [total for pair in sums for total in (*pair, lasting)] * 3
 
 
 def test_memory_goes_with_the_array_and_places_with_the_order():
