@@ -5,26 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reference.bit_triples import Session
-from reference.word_triples import (
-    NARROW,
-    PLAIN,
-    WORD,
-    N,
-    Q,
-    R,
-    Source,
-    packed,
-    polynomial,
-    public,
-    switched,
-    unpacked,
-    values,
-)
+from reference.word_triples import NARROW, WORD, N, Source, centred, polynomial, values
 
 Matrix = list[list[int]]
-LIMBS = [PLAIN[0], Q, R]
-MODULUS = PLAIN[0] * Q * R
-SIZE = 62 * N // 8
+#: Primes of the modulus of ciphertexts; the last two are dropped before the way back.
+LIMBS = [2**47 - below for below in (81_919, 229_375, 311_295, 1_048_575)]
+MODULUS = LIMBS[0] * LIMBS[1] * LIMBS[2] * LIMBS[3]
+LEFT = LIMBS[0] * LIMBS[1]
+SIZE = 47 * N // 8
+FIRST, SECOND = 9, 74 * N // 8
+DROPPED = (22, 20)
 HELLO, KEYS, BLOCK, ANSWER = range(4)
 
 
@@ -44,7 +34,7 @@ class Plan:
 
     def bytes(self) -> int:
         rows, inner, columns = self.counts()
-        return columns * (inner * 3 * SIZE + rows * (9 * self.r * self.c + 10 * N))
+        return columns * (inner * 4 * SIZE + rows * (FIRST * self.r * self.c + SECOND))
 
     def left(self, matrix: Matrix, at: int, inner: int) -> list[int]:
         out = [0] * N
@@ -85,6 +75,40 @@ def encoded(word: int) -> int:
     return (2 * MODULUS * word + WORD) // (2 * WORD)
 
 
+def packed(numbers: list[int], bits: int) -> bytes:
+    return sum(x << bits * i for i, x in enumerate(numbers)).to_bytes(bits * N // 8, "little")
+
+
+def unpacked(data: bytes, bits: int) -> list[int]:
+    number = int.from_bytes(data, "little")
+    return [number >> bits * i & 2**bits - 1 for i in range(N)]
+
+
+def public(seed: bytes, place: int, limb: int) -> list[int]:
+    """Uniform residues; what is none is drawn again from the blocks that follow."""
+    q, purpose = LIMBS[limb], 4 * place + limb
+    source = Source(seed)
+    more = (block % WORD >> 17 for block in source.blocks(purpose, N // 2 + 64)[N // 2 :])
+    found = []
+    for word in source.words(purpose, N):
+        x = word >> 17
+        while x >= q:
+            x = next(more)
+        found.append(x)
+    return found
+
+
+def switched(residues: tuple[int, ...], dropped: int) -> int:
+    """A number modulo all four primes, divided by the last two one after the other, and rounded without low bits."""
+    rest = list(residues)
+    for last in (3, 2):
+        taken, q = centred(rest.pop(), LIMBS[last]), LIMBS[last]
+        rest = [(x - taken) * pow(q, -1, p) % p for x, p in zip(rest, LIMBS, strict=False)]
+    (x, y), (p, q) = rest, LIMBS[:2]
+    number = x + p * ((y - x) * pow(p, -1, q) % q)
+    return number + (1 << dropped - 1) >> dropped
+
+
 class First:
     """The side with the right matrix."""
 
@@ -100,24 +124,27 @@ class First:
         errors, out = self.errors.errors(place), b""
         for limb, q in enumerate(LIMBS):
             message = values([e + encoded(w) for e, w in zip(errors, words, strict=True)], q)
-            a = public(self.seed, place, limb, q)
-            out += packed([(m - x * s) % q for m, x, s in zip(message, a, self.secrets[limb], strict=True)])
+            a = public(self.seed, place, limb)
+            out += packed(
+                [(m - x * s) % q for m, x, s in zip(message, a, self.secrets[limb], strict=True)], 47
+            )
         return out
 
     def open(self, plan: Plan, answer: bytes) -> list[int]:
-        p, places = PLAIN[0], plan.places()
-        low = [int.from_bytes(answer[9 * i : 9 * i + 9], "little") << 52 for i in range(len(places))]
-        rest = answer[9 * len(places) :]
-        high = [int.from_bytes(rest[10 * i : 10 * i + 10], "little") << 44 for i in range(N)]
+        (p, q), places = LIMBS[:2], plan.places()
+        cut = FIRST * len(places)
+        parts = [int.from_bytes(answer[i : i + FIRST], "little") for i in range(0, cut, FIRST)]
+        low = [x << DROPPED[0] for x in parts]
+        high = [x << DROPPED[1] for x in unpacked(answer[cut:], 74)]
         found = [
-            polynomial([x * s % q for x, s in zip(values(high, q), secret, strict=True)], q)
-            for q, secret in zip((p, Q), self.secrets, strict=False)
+            polynomial([x * s % limb for x, s in zip(values(high, limb), secret, strict=True)], limb)
+            for limb, secret in zip((p, q), self.secrets, strict=False)
         ]
         out = []
         for place, value in zip(places, low, strict=True):
-            x, y = ((part[place] + value) % q for part, q in zip(found, (p, Q), strict=True))
-            phase = x + p * ((y - x) * pow(p, -1, Q) % Q)
-            out.append((2 * WORD * phase + p * Q) // (2 * p * Q) % WORD)
+            x, y = ((part[place] + value) % limb for part, limb in zip(found, (p, q), strict=True))
+            phase = x + p * ((y - x) * pow(p, -1, q) % q)
+            out.append((2 * WORD * phase + LEFT) // (2 * LEFT) % WORD)
         return out
 
 
@@ -127,7 +154,7 @@ class Second:
     def __init__(self, session: Session, keys: bytes, plan: Plan, left: Matrix) -> None:
         self.secret = Source(session.stream("matrices", "answers").take(16))
         self.seed, self.plan = keys[:16], plan
-        self.key = [unpacked(keys[16 + SIZE * i : 16 + SIZE * (i + 1)]) for i in range(3)]
+        self.key = [unpacked(keys[16 + SIZE * i : 16 + SIZE * (i + 1)], 47) for i in range(4)]
         rows, inner, _ = plan.counts()
         blocks = [[plan.left(left, row, i) for i in range(inner)] for row in range(rows)]
         self.left = [
@@ -143,10 +170,10 @@ class Second:
         found: list[list[list[int]]] = [[], []]
         for limb, q in enumerate(LIMBS):
             u = values(cover, q)
-            pairs = [(self.key[limb], public(self.seed, 0, limb, q), u)]
+            pairs = [(self.key[limb], public(self.seed, 0, limb), u)]
             for i, block in enumerate(asked):
-                given = unpacked(block[SIZE * limb : SIZE * (limb + 1)])
-                second = public(self.seed, 1 + first + i, limb, q)
+                given = unpacked(block[SIZE * limb : SIZE * (limb + 1)], 47)
+                second = public(self.seed, 1 + first + i, limb)
                 pairs.append((given, second, self.left[row][i][limb]))
             for part in range(2):
                 total = [0] * N
@@ -158,10 +185,9 @@ class Second:
             found[1][limb] = [(x + e) % q for x, e in zip(found[1][limb], errors, strict=True)]
         out = b""
         for place in places:
-            x, y, z = (part[place] for part in found[0])
-            out += ((switched(PLAIN[0], x, y, z) + 2**51) >> 52).to_bytes(9, "little")
-        for x, y, z in zip(*found[1], strict=True):
-            out += ((switched(PLAIN[0], x, y, z) + 2**43) >> 44).to_bytes(10, "little")
+            number = switched(tuple(part[place] for part in found[0]), DROPPED[0])
+            out += number.to_bytes(FIRST, "little")
+        out += packed([switched(part, DROPPED[1]) for part in zip(*found[1], strict=True)], 74)
         return out, mask
 
 

@@ -20,15 +20,24 @@ COINS = 21
 #: Range of each of the three uniform numbers of the flood, and the bits that an answer drops.
 FLOOD_BITS = 120
 DROPPED = (60, 52)
-MATRIX_DROPPED = (52, 44)
+#: Of products of matrices: 2^47 less these are the primes of q, of which the last two are dropped on the way back; and
+#: the bits that an answer drops of the numbers that are left.
+MATRIX_BELOW = (81_919, 229_375, 311_295, 1_048_575)
+MATRIX_PRIMES = tuple((1 << 47) - below for below in MATRIX_BELOW)
+MATRIX_DROPPED = (22, 20)
 #: The homomorphic encryption standard (Albrecht et al., eprint 2019/939): N = 8192, ternary secret, 128 bits.
 STANDARD = 218
 _LWE = runpy.run_path(str(Path(__file__).with_name("lwe_parameters.py")))
 
 
 def modulus_bits() -> float:
-    """log2 of the modulus of a ciphertext."""
+    """log2 of the modulus of a ciphertext of words."""
     return max(sum(map(math.log2, (prime, *PARTS))) for prime in PLAINS)
+
+
+def matrix_modulus_bits() -> float:
+    """log2 of the modulus of a ciphertext of a matrix."""
+    return sum(map(math.log2, MATRIX_PRIMES))
 
 
 def error_variance() -> float:
@@ -36,14 +45,14 @@ def error_variance() -> float:
     return 2 * COINS * 0.25
 
 
-def core_svp() -> float:
+def core_svp(bits: float) -> float:
     """The primal attack in the model of lwe_parameters.py, secret and error scaled to one width.
 
     The model counts one call of a sieve and none of its overhead, so it says less than the standard, whose 128 bits
     count 16.4 bits and the calls of BKZ too.
     """
     width = math.sqrt(math.sqrt(2 / 3 * error_variance()))
-    return float(_LWE["primal"](N, 2.0 ** modulus_bits(), width, N))
+    return float(_LWE["primal"](N, 2.0**bits, width, N))
 
 
 def wrong_product(plain: int = PLAIN) -> float:
@@ -103,18 +112,31 @@ def wrong_reading() -> float:
     return 1 - ratio**2 / 2 * math.log2(math.e)
 
 
-def wrong_word() -> float:
-    """That one word of a product of matrices is read wrongly: noise beyond p Q / 2^65."""
-    most = PRIMES[0] * PRIMES[PLAIN] / 2.0**65
-    bounded = 1.5 * 2.0**FLOOD_BITS / PRIMES[PLAIN + 1] + 2.0 ** (MATRIX_DROPPED[0] - 1) + 2.0 ** (2 + 13)
-    ratio = (most - bounded) / (math.sqrt(N / 12) * 2.0 ** MATRIX_DROPPED[1])
-    return 1 - ratio**2 / 2 * math.log2(math.e)
+def wrong_word(dropped: tuple[int, int] = MATRIX_DROPPED) -> float:
+    """That one word of a product of matrices is read wrongly: noise beyond p q / 2^65, p and q the first two primes.
+
+    As above; two primes are dropped one after the other, and each leaves half a unit and a rounding times the secret.
+    """
+    first, second, third, fourth = MATRIX_PRIMES
+    most = first * second / 2.0**65
+    bounded = 1.5 * 2.0**FLOOD_BITS / third / fourth + 2.0 ** (dropped[0] - 1) + 2.0 ** (3 + 13)
+    ratio = (most - bounded) / (math.sqrt(N / 12) * 2.0 ** dropped[1])
+    return 1 - ratio**2 / 2 * math.log2(math.e) if ratio > 0 else 0.0
+
+
+def matrix_flood_bits(sizes: tuple[int, int, int, int], entry_bits: int, distance: float = -40.0) -> float:
+    """Bits of the flood that entries below a bound would need for a distance, whole."""
+    return FLOOD_BITS + flood_distance(matrix_noise(*sizes, entry_bits)) - distance
 
 
 def main() -> None:
     """Prints the checks."""
     bits = modulus_bits()
-    print(f"log2 q {bits:.2f}, at most {STANDARD} for 128 bits; primal attack (core-SVP) 2^{core_svp():.0f}")
+    print(
+        f"log2 q {bits:.2f}, at most {STANDARD} for 128 bits; primal attack (core-SVP) 2^{core_svp(bits):.0f}"
+    )
+    bits = matrix_modulus_bits()
+    print(f"of matrices: log2 q {bits:.2f}, primal attack 2^{core_svp(bits):.0f}")
     print(f"errors: variance {error_variance()}")
     print(
         f"wrong product 2^{wrong_product():.1f} each, wrong reading 2^{wrong_reading():.0f} each coefficient"
@@ -129,12 +151,17 @@ def main() -> None:
         distance = flood_distance(hidden_noise(1 << log, WIDE_PLAIN))
         print(f"2^{log} wide products: distance 2^{distance:.1f}, ", end="")
         print(f"any product wrong 2^{log + wrong_product(WIDE_PLAIN):.1f}")
-    print(f"matrices: wrong reading below 2^{max(wrong_word(), -1000):.0f} each word")
+    for dropped in (MATRIX_DROPPED, (22, 21), (22, 22)):
+        print(
+            f"matrices, {dropped} bits dropped: wrong reading below 2^{max(wrong_word(dropped), -1000):.0f} each word"
+        )
     for sizes in ((100_000, 100, 1, 2048), (1000, 1000, 1000, 8)):
         found = [flood_distance(matrix_noise(*sizes, bits)) for bits in (63, 61, 53)]
         print(
             f"{sizes}: distance 2^{found[0]:.1f}, entries below 2^61 2^{found[1]:.1f}, below 2^53 2^{found[2]:.1f}"
         )
+        needed = [(bits, matrix_flood_bits(sizes, bits)) for bits in (40, 24)]
+        print("  flood for 2^-40: " + ", ".join(f"entries below 2^{b}: {f:.1f} bits" for b, f in needed))
 
 
 if __name__ == "__main__":

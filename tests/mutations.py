@@ -125,6 +125,27 @@ MUTATIONS = (
         "tests/mpc/test_additive.py::test_whatever_crosses_is_uniform",
     ),
     Mutation(
+        "shares are divided that are not uniform",
+        "mpc/additive.py",
+        "own, passed = yield from self._passed((yield from self.uniform(x)), bias)",
+        "own, passed = yield from self._passed(x, bias)",
+        "tests/mpc/test_holding.py::test_rounding_is_exact_where_nothing_is_cut_off_and_right_in_the_mean",
+    ),
+    Mutation(
+        "what one party knew counts as its own after another's was added",
+        "mpc/shares.py",
+        "    mine = sides.pop() if len(sides) == 1 else None\n",
+        "    mine = sides.pop()\n",
+        "tests/mpc/test_holding.py::test_every_combination_of_owners_gives_numpys_results",
+    ),
+    Mutation(
+        "what is kept for a matrix goes when a party drops an array",
+        "mpc/kept.py",
+        "weakref.finalize(array, values.clear)",
+        "weakref.finalize(array, self._entries.clear)",
+        "tests/mpc/test_kept.py::test_the_same_whenever_a_party_lets_go_of_an_array",
+    ),
+    Mutation(
         "a triple serves twice",
         "mpc/supply.py",
         "        self._arrays = tuple(a[c:] for a, c in zip(self._arrays, cuts, strict=True))\n",

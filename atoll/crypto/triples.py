@@ -103,7 +103,7 @@ class _Batching(_Kernel[_Parts], Protocol[_Parts]):
 
 
 class _Multiplying(_Kernel[bytes], Protocol):
-    def again(self, right: bytes | None) -> None: ...
+    def again(self, right: Words | None) -> None: ...
 
 
 def _array(part: bytes) -> Words:
@@ -352,17 +352,17 @@ class WordTransfers(_Batches[tuple[bytes, bytes]]):
         return (Sent if self._sends else Chosen)(_array(left), _array(right))
 
 
-def _entries(matrix: Words, rows: int, columns: int) -> bytes:
+def _entries(matrix: Words, rows: int, columns: int) -> Words:
     if matrix.dtype != np.uint64 or matrix.shape != (rows, columns):
         text = (
             f"A matrix of {rows} by {columns} words of 64 bits is due, got {matrix.shape} of {matrix.dtype}."
         )
         raise AtollError("E_FORMAT", text)
-    return np.ascontiguousarray(matrix, "<u8").tobytes()
+    return np.ascontiguousarray(matrix, "<u8").reshape(-1)
 
 
 def matrix_bytes(rows: int, inner: int, columns: int) -> int:
-    """Bytes that both sides send for one product of these sizes, without headers and 190 KB of keys.
+    """Bytes that both sides send for one product of these sizes, without headers and 193 KB of keys.
 
     Raises:
         AtollError: `E_FORMAT` for a size below 1, `E_TOO_LARGE` for a matrix of more than 2^26 entries.
@@ -370,6 +370,13 @@ def matrix_bytes(rows: int, inner: int, columns: int) -> int:
     _check_sizes(rows, inner, columns)
     with kernel_errors(step=_STEP):
         return _core.matrix_bytes(rows, inner, columns)
+
+
+def matrix_room(rows: int, inner: int, columns: int) -> int:
+    """Bytes of memory that the transformed left matrix of such a product takes; errors as of `matrix_bytes`."""
+    _check_sizes(rows, inner, columns)
+    with kernel_errors(step=_STEP):
+        return _core.matrix_room(rows, inner, columns)
 
 
 def _check_sizes(*sizes: int) -> None:

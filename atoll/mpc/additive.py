@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Final
 
 import numpy as np
@@ -19,21 +20,22 @@ from atoll.crypto.arrays import (
     Streams,
     layer_shape,
     layers,
-    matrix_product,
     switches,
 )
 from atoll.crypto.circuit import CircuitPsi, HiddenShares, HiddenSide
 from atoll.crypto.keys import DIGEST_BYTES
 from atoll.crypto.stream import check_labels, stream_bytes
 from atoll.crypto.suite import digest, digest_bytes
-from atoll.crypto.triples import MatrixProduct, Rich, Thin, matrix_bytes
+from atoll.crypto.triples import MatrixProduct, Rich, Thin, matrix_bytes, matrix_room
 from atoll.errors import AtollError
 from atoll.mpc import circuits
 from atoll.mpc import wide as ring
 from atoll.mpc.digits import Comparer
+from atoll.mpc.holding import crossing, has, local, stays
+from atoll.mpc.kept import Kept
 from atoll.mpc.rounds import STEP, U64, Exchange, Links, Step, nothing, together
 from atoll.mpc.setting import Occasion
-from atoll.mpc.shares import Shares, unpack
+from atoll.mpc.shares import Shares, pack, unpack
 from atoll.mpc.supply import Supply
 from atoll.mpc.wide import Words
 from atoll.protocols.driver import Several
@@ -49,16 +51,8 @@ _KEY_WORDS: Final = KEY_BYTES // 8
 
 MOST_ENTRIES: Final = 1 << 26
 """Entries of a matrix that is multiplied under encryption at once."""
-MOST_PRODUCTS: Final = 1 << 22
-"""Triples that a product of matrices takes at once."""
 _TRIPLE_BYTES: Final = 230
 _KEYS_BYTES: Final = 200_000
-
-
-def by_triples(rows: int, inner: int, columns: int) -> bool:
-    """Whether a product of matrices of these sizes takes triples: where that sends less."""
-    count = rows * inner * columns
-    return count < 1 << 16 and _TRIPLE_BYTES * count < 2 * (matrix_bytes(rows, inner, columns) + _KEYS_BYTES)
 
 
 def row_blocks(rows: int, inner: int) -> list[tuple[int, int]]:
@@ -69,8 +63,38 @@ def row_blocks(rows: int, inner: int) -> list[tuple[int, int]]:
 
 def inner_blocks(rows: int, inner: int, columns: int) -> list[slice]:
     """The inner places of each part of a product of matrices that takes a triple for each product of two elements."""
-    count = max(1, MOST_PRODUCTS // (rows * columns))
+    count = max(1, ring.MOST_PRODUCTS // (rows * columns))
     return [slice(start, min(start + count, inner)) for start in range(0, inner, count)]
+
+
+def encrypted_bytes(rows: int, inner: int, columns: int) -> int | None:
+    """What a product of one direction sends under encryption, or `None` where a matrix is too large."""
+    blocks = row_blocks(rows, inner)
+    if max(blocks[0][1], inner) * columns > MOST_ENTRIES:
+        return None
+    return sum(matrix_bytes(count, inner, columns) + _KEYS_BYTES for _, count in blocks)
+
+
+def turned(rows: int, inner: int, columns: int) -> bool:
+    """Whether the transposed product sends less: its left matrix is the right one of this."""
+    this, other = encrypted_bytes(rows, inner, columns), encrypted_bytes(columns, inner, rows)
+    return other is not None and (this is None or other < this)
+
+
+def kept_as(x: Shares, y: Shares, of: Shares, holders: tuple[int, ...]) -> tuple[tuple[object, ...], int]:
+    """The name under which a left matrix is kept that was made of an array, and the bytes of its transforms."""
+    columns = y.shape[1]
+    size = sum(matrix_room(count, x.shape[1], columns) for _, count in row_blocks(*x.shape))
+    return (x is of, columns, holders), size
+
+
+def by_triples(rows: int, inner: int, columns: int, directions: int) -> bool:
+    """Whether a product of matrices of these sizes takes triples: where that sends less."""
+    count = rows * inner * columns
+    if count >= 1 << 16:
+        return False
+    sizes = (columns, inner, rows) if turned(rows, inner, columns) else (rows, inner, columns)
+    return _TRIPLE_BYTES * count < directions * (encrypted_bytes(*sizes) or 0)
 
 
 class Additive:
@@ -92,6 +116,7 @@ class Additive:
         self.me = links.me
         self.other = 1 - links.me
         self._occasion, self._threads, self._matrices, self._joins = occasion, threads, 0, 0
+        self._kept: Kept[list[MatrixProduct]] = Kept()
         self._own = Streams(*[self._key(occasion, f"{PROTOCOL}/order")] * 2)
         self._common = links.run(self._begin(occasion, source))
         self.supply = Supply(links, occasion, source, threads)
@@ -121,7 +146,7 @@ class Additive:
 
     def public(self, words: Words) -> Shares:
         """Shares of words that both know."""
-        return Shares(words if self.me == 0 else np.zeros(words.shape, words.dtype))
+        return Shares(words if self.me == 0 else np.zeros(words.shape, words.dtype), known=words)
 
     # Into shares and out of them.
 
@@ -134,12 +159,11 @@ class Additive:
         bits: bool = False,
         wide: bool = False,
     ) -> Step[Shares]:
-        """Shares of what `owner` alone has: the other's is drawn from the common stream, and nothing is sent."""
-        drawn = ring.drawn(self._common.before, shape, wide)
+        """Shares of what `owner` alone has: its own are the values, the other's zeros, and nothing is sent."""
         if self.me != owner:
-            return nothing(Shares(drawn))
+            return nothing(Shares(np.zeros(shape, ring.kind(wide)), mine=False))
         assert words is not None
-        return nothing(Shares(words ^ drawn if bits else ring.subtract(words, drawn)))
+        return nothing(Shares(words, mine=True))
 
     def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[Words | None]:
         """The values, for the parties in `to`; `None` for the other."""
@@ -159,7 +183,12 @@ class Additive:
     # Products.
 
     def product(self, x: Shares, y: Shares) -> Step[Shares]:
-        """Products element by element, each of one triple: x - a and y - b are seen by both."""
+        """Products element by element, each of one triple: x - a and y - b are seen by both.
+
+        What one party knows of both, or everybody of one, takes none.
+        """
+        if (known := local(x, y, ring.product)) is not None:
+            return known
         taken = self.supply.wide(x.size) if x.wide else self.supply.words(x.size)
         a, b, c = (w.reshape(x.shape) for w in taken)
         (x_own,), (y_own,) = x, y
@@ -168,7 +197,9 @@ class Additive:
         return Shares(ring.add(out, ring.product(d, e)) if self.me == 0 else out)
 
     def both(self, x: Shares, y: Shares) -> Step[Shares]:
-        """Bits that are set in both, each of one triple."""
+        """Bits that are set in both, each of one triple, but for what one party knows of both."""
+        if (known := local(x, y, lambda a, b: a & b)) is not None:
+            return known
         a, b, c = (w.reshape(x.shape) for w in self.supply.bits(x.size))
         (x_own,), (y_own,) = x, y
         d, e = yield from self._both_open(x_own ^ a, y_own ^ b, bits=True)
@@ -187,13 +218,16 @@ class Additive:
         """The product of matrices: each multiplies its own shares, and the cross terms come under encryption.
 
         Small ones take a triple for each product of two elements, which is less to send; wide ones always, in parts
-        that are summed up at once.
+        that are summed up at once. Of what one party knows the other has no share, and fewer terms cross.
         """
         (rows, inner), columns = x.shape, y.shape[1]
-        (left_own,), (right_own,) = x, y
         if not rows * inner * columns:
             return Shares(np.zeros((rows, columns), ring.kind(x.wide)))
-        if x.wide or by_triples(rows, inner, columns):
+        known = local(x, y, lambda a, b: ring.matrix_product(a, b, threads))
+        if known is not None:
+            return known
+        if x.wide or by_triples(rows, inner, columns, len(crossing(x, y, self.me))):
+            (left_own,), (right_own,) = x, y
             sums = Shares(np.zeros((rows, columns), ring.kind(x.wide)))
             for part in inner_blocks(rows, inner, columns):
                 shape = (rows, columns, part.stop - part.start)
@@ -202,14 +236,34 @@ class Additive:
                 products = yield from self.product(left, right)
                 sums = sums + products.changed(lambda w: ring.total(w, 2))
             return sums
-        parts = []
-        for start, count in row_blocks(rows, inner):
+        if turned(rows, inner, columns):
+            swapped = y.changed(np.transpose), x.changed(np.transpose)
+            return self._encrypted(*swapped, y, threads).changed(np.transpose)
+        return self._encrypted(x, y, x, threads)
+
+    def _encrypted(self, x: Shares, y: Shares, of: Shares, threads: int) -> Shares:
+        """The product under encryption. The left matrix comes from the array `of`, and is kept in transformed form."""
+        (left_own,), (right_own,) = x, y
+        alone = has(x, self.me, self.me) and has(y, self.me, self.me)
+        holders = crossing(x, y, self.me)
+        what, size = kept_as(x, y, of, holders)
+        kept, made, parts = self._kept.get(of, what), [], []
+        for at, (start, count) in enumerate(row_blocks(*x.shape)):
             block = left_own[start : start + count]
             # The holder of a left matrix multiplies what the other encrypts; both directions at once.
-            pair = [self._cross(holder, block, right_own, threads) for holder in range(PARTIES)]
-            self.links.drive(Several(pair))
-            first, second = (machine.finish() for machine in pair)
-            parts.append(matrix_product(block, right_own, threads) + first + second)
+            if kept is None:
+                machines = [self._cross(holder, block, right_own, threads) for holder in holders]
+            else:
+                machines = kept[at]
+                for holder, machine in zip(holders, machines, strict=True):
+                    machine.again(None if holder == self.me else right_own)
+            self.links.drive(Several(machines))
+            if self._kept.fits(size):
+                made.append(machines)
+            part = sum((machine.finish() for machine in machines), np.uint64(0))
+            parts.append(part + ring.matrix_product(block, right_own, threads) if alone else part)
+        if kept is None and made:
+            self._kept.put(of, what, size, made)
         return Shares(np.concatenate(parts))
 
     def _cross(self, holder: int, left: U64, right: U64, threads: int) -> MatrixProduct:
@@ -231,22 +285,43 @@ class Additive:
         """Signed numbers from -2^62 to 2^62 - 1 divided by 2^shift, and rounded down or up; wide ones from -2^126.
 
         After a constant was added 0 <= x < 2^63, and x0 + x1 passes 2^64 just if either has its highest bit: one
-        product of a bit each. Rounded up with probability of the fraction that is cut off.
+        product of a bit each. Rounded up with probability of the fraction that is cut off, which takes shares that are
+        uniform: the common stream makes them so. Who knows x rounds it alone.
         """
+        if (mine := stays(x, self.me)) is not None:
+            (words,) = x
+            return Shares(self._rounded(words, shift) if mine else np.zeros(x.shape, words.dtype), mine=mine)
+        bias = WIDE_BIAS_BITS if x.wide else BIAS_BITS
+        own, passed = yield from self._passed((yield from self.uniform(x)), bias)
+        gone = passed << np.uint64(64 - shift)
         if x.wide:
-            own, passed = yield from self._passed(x, WIDE_BIAS_BITS)
-            gone = ring.pair(np.zeros(own.shape, np.uint64), passed << np.uint64(64 - shift))
-            cut = Shares(ring.subtract(ring.cut(own, shift), gone))
-            missing = ring.constant(1 - (1 << WIDE_BIAS_BITS - shift), True)
-            return cut + self.public(np.broadcast_to(missing, own.shape))
-        own, passed = yield from self._passed(x, BIAS_BITS)
-        out = (own >> np.uint64(shift)) - (passed << np.uint64(64 - shift))
+            gone = ring.pair(np.zeros(gone.shape, np.uint64), gone)
         # Both shares are rounded down, so that 1 or nothing is missing.
-        known = 1 - (1 << (BIAS_BITS - shift)) if self.me == 0 else 0
-        return Shares(out + np.uint64(known % 2**64))
+        missing = ring.constant(1 - (1 << bias - shift), x.wide)
+        cut = Shares(ring.subtract(ring.cut(own, shift), gone))
+        return cut + self.public(np.broadcast_to(missing, x.shape))
+
+    def uniform(self, x: Shares) -> Step[Shares]:
+        """The same numbers under shares that are uniform at each party, whatever they were: by the common stream."""
+        drawn = ring.drawn(self._common.before, x.shape, x.wide)
+        (own,) = x
+        return nothing(Shares(ring.add(own, drawn) if self.me == 0 else ring.subtract(own, drawn)))
+
+    def _rounded(self, words: Words, shift: int) -> Words:
+        """Own signed numbers divided by 2^shift, rounded up with probability of the fraction."""
+        wide = ring.is_wide(words)
+        bias = WIDE_BIAS_BITS if wide else BIAS_BITS
+        up, down = (
+            np.broadcast_to(ring.constant(1 << bits, wide), words.shape) for bits in (bias, bias - shift)
+        )
+        drawn = self._own.before(words.shape) >> np.uint64(64 - shift)
+        more = ring.add(ring.add(words, up), ring.unsigned(drawn) if wide else drawn)
+        return ring.subtract(ring.cut(more, shift), down)
 
     def widened(self, x: Shares) -> Step[Shares]:
         """Signed numbers from -2^62 to 2^62 - 1, modulo 2^128: what passed 2^64 is taken from the upper half."""
+        if stays(x, self.me) is not None:
+            return x.changed(ring.signed)
         own, passed = yield from self._passed(x, BIAS_BITS)
         bias = ring.constant(-(1 << BIAS_BITS), True)
         return Shares(ring.pair(own, -passed)) + self.public(np.broadcast_to(bias, own.shape))
@@ -254,7 +329,7 @@ class Additive:
     def _passed(self, x: Shares, bias: int) -> Step[tuple[Words, U64]]:
         """The own share after 2^bias was added, and shares modulo 2^64 of whether both add up to more than the ring.
 
-        x is then below half of the ring, so that they do just if either has its highest bit.
+        x is then below half of the ring, so that they do just if either has its highest bit: of any two shares.
         """
         (own,) = x
         if self.me == 0:
@@ -276,18 +351,27 @@ class Additive:
     # From words to bits and back.
 
     def addends(self, x: Shares, bits: int = 64, *, negated: bool = False) -> Step[tuple[Shares, Shares]]:
-        """Planes of bits of two numbers that add up to x, or differ by x if `negated`: the shares themselves."""
+        """Planes of bits of two numbers that add up to x, or differ by x if `negated`: the shares themselves.
+
+        Of what one party knows, that party's first number is x, and the second is 0.
+        """
         (own,) = x.reshape(-1)
         nowhere = np.zeros((bits, -(-x.size // 64)), np.uint64)
-        mine = ring.bits(ring.negative(own) if negated and self.me == 1 else own, bits)
-        pair = (mine, nowhere) if self.me == 0 else (nowhere, mine)
-        return nothing((Shares(pair[0]), Shares(pair[1])))
+        mine = stays(x, self.me)
+        if mine is not None:
+            first = ring.bits(own, bits) if mine else nowhere
+            return nothing((Shares(first, mine=mine), Shares(nowhere, mine=mine)))
+        given = ring.bits(ring.negative(own) if negated and self.me == 1 else own, bits)
+        pair = (given, nowhere) if self.me == 0 else (nowhere, given)
+        return nothing((Shares(pair[0], mine=self.me == 0), Shares(pair[1], mine=self.me == 1)))
 
     def negative(self, x: Shares, bits: int = 64) -> Step[Shares]:
         """Which of x are below zero: the highest bits of both shares, and the carry into them.
 
         Low bits a and b of the shares carry if a > 2^(bits - 1) - 1 - b: a party's bits against the other's, inverted.
         """
+        if stays(x, self.me) is not None:
+            return x.changed(lambda w: pack(ring.top(w).astype(np.bool_))[None, :])
         if bits > ring.BITS:
             return (yield from circuits.negative(self, x, bits))
         (own,) = x.reshape(-1)
@@ -302,6 +386,8 @@ class Additive:
 
     def zero(self, x: Shares, bits: int = 64) -> Step[Shares]:
         """Which of x are zero: where a share is the other one, negated."""
+        if stays(x, self.me) is not None:
+            return circuits.inverted(self, x.changed(lambda w: pack(ring.some(w))[None, :]))
         if bits > ring.BITS:
             return (yield from circuits.zero(self, x, bits))
         (own,) = x.reshape(-1)
@@ -312,19 +398,27 @@ class Additive:
 
     def words(self, b: Shares, count: int) -> Step[Shares]:
         """Words of 0 or 1 from the first `count` bits of planes: b0 + b1 - 2 b0 b1."""
+        if stays(b, self.me) is not None:
+            return b.changed(lambda plane: unpack(plane, count))
         own = unpack(b.words[0], count)
         product = yield from self._times(0, own)
         return Shares(own - np.uint64(2) * product)
 
     def chosen(self, b: Shares, x: Shares) -> Step[Shares]:
-        """Words where their bit is set, else 0: x_i (b_i ^ b_j) = x_i b_i + b_j x_i (1 - 2 b_i), for both i."""
-        bit, (own,) = unpack(b.words[0], x.size), x
+        """Words where their bit is set, else 0: x_i (b_i ^ b_j) = x_i b_i + b_j x_i (1 - 2 b_i), for both i.
+
+        Not for an i whose x_i or whose other's b_j is 0, as it is where one party knows x or b.
+        """
+        bits = b.changed(lambda plane: unpack(plane, x.size))
+        if (known := local(x, bits, ring.kept)) is not None:
+            return known
+        (bit,), (own,) = bits, x
         given = ring.subtract(own, ring.kept(ring.add(own, own), bit))
-        pair = [
-            self._times(sender, given if self.me == sender else bit, wide=x.wide) for sender in range(PARTIES)
-        ]
-        first, second = yield from together(*pair)
-        return Shares(ring.kept(own, bit)) + Shares(first) + Shares(second)
+        senders = crossing(x, b, self.me)
+        found = yield from together(
+            *(self._times(i, given if self.me == i else bit, wide=x.wide) for i in senders)
+        )
+        return Shares(reduce(ring.add, found, ring.kept(own, bit)))
 
     def _times(self, sender: int, mine: Words, *, wide: bool = False) -> Step[Words]:
         """Shares of the sender's words times the other's bits (words of 0 or 1), each by one transfer.

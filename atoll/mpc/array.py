@@ -79,6 +79,7 @@ class SharedArray:
         program.noted.note(shape, kind, bounds, self.wide)
         self.as_numbers: SharedArray | None = None
         self.other_ring: SharedArray | None = None
+        self.transposed: SharedArray | None = None
 
     @property
     def size(self) -> int:
@@ -215,8 +216,10 @@ class SharedArray:
         return op.reshape(self, (self.size,))
 
     def transpose(self) -> SharedArray:
-        """Axes the other way round."""
-        return op.part(self, self.shape[::-1], np.transpose)
+        """Axes the other way round. Made once for an array, so that products with it know it again."""
+        if self.transposed is None:
+            self.transposed = op.part(self, self.shape[::-1], np.transpose)
+        return self.transposed
 
     @property
     def T(self) -> SharedArray:  # noqa: N802 (NumPy's name)

@@ -19,12 +19,14 @@ from atoll.crypto.triples import Rich, Thin, matrix_bytes
 from atoll.errors import AtollError
 from atoll.mpc import circuits
 from atoll.mpc import wide as ring
-from atoll.mpc.additive import by_triples, inner_blocks, row_blocks
+from atoll.mpc.additive import by_triples, inner_blocks, kept_as, row_blocks, turned
 from atoll.mpc.array import SharedArray
 from atoll.mpc.digits import groups
+from atoll.mpc.holding import crossing, local, stays
+from atoll.mpc.kept import Kept
 from atoll.mpc.kinds import BOOLEAN
 from atoll.mpc.machine import Machine
-from atoll.mpc.paper import Memory
+from atoll.mpc.paper import Memory, PaperDoors
 from atoll.mpc.rounds import U64, Exchange, Step, T
 from atoll.mpc.session import Session
 from atoll.mpc.shares import Shares
@@ -52,16 +54,15 @@ _WIDE_TRIPLE_NS: Final = 5 * _WORD_TRIPLE_NS / 3
 _SET_UP: Final = {"words": 571_000, "wide": 952_000}
 # Two questions of 190,464 bytes for an answer of 139,264, for 8192 triples.
 _WORD_TRIPLE_SKEW: Final = (2 * 190_464 - 139_264) / 2 / 8192
-_MATRIX_SET_UP: Final = 190_600
-# Of an entry of a left matrix that is transformed, and of a byte that is encrypted, multiplied and opened.
-_TRANSFORM_NS, _ENCRYPTED_BYTE_NS = 55.0, 28.0
+_MATRIX_SET_UP: Final = 192_600
+# Of a byte of a left matrix that is transformed, and of one that is sent: encrypted, multiplied and opened.
+_TRANSFORM_NS, _ENCRYPTED_BYTE_NS = 1.5, 13.0
 _TRANSFER_SET_UP: Final = 17_000
 # Of an input at its owner, and of a byte of memory that a process never had before.
 _ENCODE_NS, _FRESH_NS = 25.0, 0.2
 # Bytes of a party: Python and libraries, machines that make triples, what they hold beside a triple or transfer.
 _PROCESS_BYTES, _MACHINE_BYTES = 75e6, 10e6
 _BIT_BYTES, _WORD_BYTES, _TRANSFER_BYTES = 0.375, 24.0, 12.0
-_LEFT_BYTES, _MOST_LEFT_BYTES = 24.0, 2.0**30
 # Words of a party that a step holds beside its inputs, for each of them.
 _MULTIPLIED, _SCALED_WORDS, _CHOSEN_WORDS = 4.0, 6.0, 8.0
 
@@ -229,6 +230,7 @@ class _Paper:
         self._meter, self._parties = meter, parties
         self.links: Any = meter
         self._source = source
+        self._kept: Kept[object] = Kept()
         self._random = np.random.default_rng(0)
         # What is left over of each batch, and the memory of the batch; of transfers in both directions.
         self._stock: dict[object, int] = {}
@@ -303,15 +305,17 @@ class _Paper:
         for _ in range(count):
             yield Exchange()
 
-    def _result(self, shape: tuple[int, ...], wide: bool = False) -> Shares:
-        return Shares(self._meter.memory.words(shape, wide))
+    def _result(self, shape: tuple[int, ...], wide: bool = False, mine: bool | None = None) -> Shares:
+        return Shares(self._meter.memory.words(shape, wide), mine=mine)
 
     def _passing(self, words: float) -> None:
         """Words that a step holds for a moment."""
         self._meter.memory.pass_by(_WORD * words)
 
     def public(self, words: Words) -> Shares:
-        return self._result(words.shape, ring.is_wide(words))
+        # Of two parties this counts for party 0, as if it were that.
+        found = self._meter.memory.words(words.shape, ring.is_wide(words))
+        return Shares(found, known=found if self._parties == 2 else None)
 
     def share(
         self,
@@ -326,9 +330,12 @@ class _Paper:
         if self._parties == 3:
             self._meter.add(size, 0)
             yield from self._rounds(1)
-        result = self._result(shape, wide)
+            result = self._result(shape, wide)
+            self._meter.shared(owner, size)
+            return result
+        # The owner's words are its share.
         self._meter.shared(owner, size)
-        return result
+        return self._result(shape, wide, owner == 0)
 
     def open(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[Words | None]:
         self._meter.add(ring.length(shares.size, shares.wide) * len(to), 0)
@@ -344,12 +351,21 @@ class _Paper:
         words: U64 = self._meter.memory.words(shape)
         return words
 
+    def _local(self, x: Shares, y: Shares, shape: tuple[int, ...], ns: float) -> Shares | None:
+        """What a product is that needs nothing of the other party."""
+        found = local(x, y, lambda a, b: self._meter.memory.words(shape, x.wide))
+        if found is not None:
+            self._meter.ns += ns
+        return found
+
     def _product(self, sent: int, ns: float) -> Step[None]:
         self._meter.add(sent, ns)
         yield from self._rounds(1)
 
     def product(self, x: Shares, y: Shares) -> Step[Shares]:
         size = ring.length(x.size, x.wide)
+        if (known := self._local(x, y, x.shape, size)) is not None:
+            return known
         if self._parties == 2:
             self._words(x.size, x.wide)
         self._passing(_MULTIPLIED * size)
@@ -357,6 +373,8 @@ class _Paper:
         return self._result(x.shape, x.wide)
 
     def both(self, x: Shares, y: Shares) -> Step[Shares]:
+        if (known := self._local(x, y, x.shape, x.size)) is not None:
+            return known
         if self._parties == 2:
             self._bits(64 * x.size)
         self._passing(_MULTIPLIED * x.size)
@@ -369,21 +387,40 @@ class _Paper:
         if self._parties == 3:
             entry = _WIDE_ENTRY_NS if x.wide else _entry_ns(columns)
             yield from self._product(3 * ring.length(rows * columns, x.wide), entry * count)
-        elif count and (x.wide or by_triples(rows, inner, columns)):
-            for block in inner_blocks(rows, inner, columns):
-                products = rows * columns * (block.stop - block.start)
-                yield from self.product(self._result((products,), x.wide), y)
         elif count:
-            for _, part in row_blocks(rows, inner):
-                sent = 2 * (matrix_bytes(part, inner, columns) + _MATRIX_SET_UP)
-                self._meter.sent += sent
-                self._meter.waits += 4
-                self._meter.words_ns += 2 * _TRANSFORM_NS * part * inner + _ENCRYPTED_BYTE_NS * sent
-                left = min(_LEFT_BYTES * part * inner * columns, _MOST_LEFT_BYTES)
-                self._meter.memory.pass_by(left + 2 * _WORD * part * inner + _MACHINE_BYTES)
+            entry = _WIDE_ENTRY_NS if x.wide else _entry_ns(columns)
+            if (known := self._local(x, y, (rows, columns), entry * count)) is not None:
+                return known
+            if x.wide or by_triples(rows, inner, columns, len(crossing(x, y, 0))):
+                for block in inner_blocks(rows, inner, columns):
+                    products = self._result((rows * columns * (block.stop - block.start),), x.wide)
+                    yield from self.product(products, products)
+            elif turned(rows, inner, columns):
+                self._encrypted(y.changed(np.transpose), x.changed(np.transpose), y)
+            else:
+                self._encrypted(x, y, x)
         return self._result((rows, columns), x.wide)
 
+    def _encrypted(self, x: Shares, y: Shares, of: Shares) -> None:
+        (rows, inner), columns, meter = x.shape, y.shape[1], self._meter
+        holders = crossing(x, y, 0)
+        directions, (what, size) = len(holders), kept_as(x, y, of, holders)
+        cold = self._kept.get(of, what) is None
+        room = 0.0
+        for _, part in row_blocks(rows, inner):
+            sent = directions * (matrix_bytes(part, inner, columns) + cold * _MATRIX_SET_UP)
+            meter.sent += sent
+            meter.waits += 4 if cold else 2
+            meter.words_ns += _ENCRYPTED_BYTE_NS * sent
+            room = max(room, part / rows * size)
+        meter.memory.pass_by(cold * (room + 2 * _WORD * rows * inner) + _MACHINE_BYTES)
+        meter.words_ns += directions * cold * _TRANSFORM_NS * size
+        if cold and self._kept.fits(size):
+            self._kept.put(of, what, size, [meter.memory.room(size)])
+
     def widened(self, x: Shares) -> Step[Shares]:
+        if stays(x, 0) is not None:
+            return x.changed(lambda w: self._meter.memory.words(x.shape, True))
         yield from self._passed(x.size)
         return self._result(x.shape, True)
 
@@ -397,6 +434,8 @@ class _Paper:
 
     def scaled(self, x: Shares, shift: int) -> Step[Shares]:
         self._passing(_SCALED_WORDS * x.size)
+        if (mine := stays(x, 0)) is not None:
+            return self._result(x.shape, x.wide, mine)
         if x.wide:
             yield from self._passed(x.size)
             return self._result(x.shape, True)
@@ -430,7 +469,10 @@ class _Paper:
         if self._parties == 3:
             self._meter.add(bits * plane, 0)
             yield from self._rounds(1)
-        return self._result((bits, plane)), self._result((bits, plane))
+            return self._result((bits, plane)), self._result((bits, plane))
+        mine = stays(x, 0)
+        pair = (True, False) if mine is None else (mine, mine)
+        return self._result((bits, plane), mine=pair[0]), self._result((bits, plane), mine=pair[1])
 
     def _digits(self, bits: int, x: Shares, *, equal: bool = False) -> Step[Shares]:
         digits, blocks = Digits(bits, equal=equal), -(-x.size // BLOCK)
@@ -444,7 +486,14 @@ class _Paper:
             yield from self._rounds(2)
         return self._result((digits.planes, blocks))
 
+    def _plane(self, x: Shares) -> Shares:
+        """A bit of each number, of what one party knows."""
+        self._meter.ns += x.size
+        return x.changed(lambda w: self._meter.memory.words((1, -(-x.size // 64))))
+
     def negative(self, x: Shares, bits: int = 64) -> Step[Shares]:
+        if stays(x, 0) is not None:
+            return self._plane(x)
         if self._parties == 3 or bits > ring.BITS:
             return (yield from circuits.negative(self, x, bits))
         found = yield from self._digits(bits - 1, x)
@@ -453,6 +502,8 @@ class _Paper:
         return _dense(carried)
 
     def zero(self, x: Shares, bits: int = 64) -> Step[Shares]:
+        if stays(x, 0) is not None:
+            return circuits.inverted(self, self._plane(x))
         if self._parties == 3 or bits > ring.BITS:
             return (yield from circuits.zero(self, x, bits))
         found = yield from self._digits(bits, x, equal=True)
@@ -470,6 +521,8 @@ class _Paper:
             self._passing(_CHOSEN_WORDS * count)
             self._meter.add(ring.length(4 * count, wide), _WORDS_NS * count)
             yield from self._rounds(2)
+        elif stays(b, 0) is not None:
+            return b.changed(lambda plane: self._meter.memory.words((count,)))
         else:
             yield from self._times(count)
         return self._result((count,), wide)
@@ -478,11 +531,15 @@ class _Paper:
         if self._parties == 3:
             w = yield from self.words(b, x.size, wide=x.wide)
             return (yield from self.product(w, x))
+        bits = b.changed(lambda plane: np.broadcast_to(np.uint64(0), x.shape))
         size = ring.length(x.size, x.wide)
+        if (known := self._local(x, bits, x.shape, size)) is not None:
+            return known
         filled = -(-size // 64) * 64
-        for sender in range(2):
+        senders = crossing(x, b, 0)
+        for sender in senders:
             self._transfers(sender, filled)
-        self._meter.add(2 * (filled // 64 + size), 2 * _WORDS_NS * size)
+        self._meter.add(len(senders) * (filled // 64 + size), len(senders) * _WORDS_NS * size)
         yield from self._rounds(2)
         return self._result(x.shape, x.wide)
 
@@ -513,25 +570,6 @@ class _Paper:
         return self._result(columns.shape, columns.wide)
 
 
-class _PaperDoors:
-    """What crosses between those that compute and those outside, counted."""
-
-    def __init__(self, meter: _Meter, parties: int) -> None:
-        self._meter, self._parties = meter, parties
-
-    def share(self, owner: int, shape: tuple[int, ...], *, wide: bool = False) -> Step[Shares]:
-        # The last share goes to all that hold it: one of two, two of three.
-        size = ring.length(int(np.prod(shape, dtype=object)), wide)
-        self._meter.add((self._parties - 1) * size, 0)
-        yield Exchange()
-        self._meter.shared(owner, size)
-        return Shares(self._meter.memory.words(shape, wide))
-
-    def show(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[None]:
-        self._meter.add(2 * ring.length(shares.size, shares.wide) * len(to), 0)
-        yield Exchange()
-
-
 class _Dry(Session):
     """A session that counts."""
 
@@ -539,7 +577,7 @@ class _Dry(Session):
         if parties not in (2, 3):
             raise AtollError("E_FORMAT", f"A session has two or three parties that compute, not {parties}.")
         self.meter = _Meter(parties)
-        setting, doors = _Paper(self.meter, parties, source), _PaperDoors(self.meter, parties)
+        setting, doors = _Paper(self.meter, parties, source), PaperDoors(self.meter, parties)
         self._begin(parties + outside, setting, doors, None, 1, lambda done, total: None)
 
     def share(self, values: Any, owner: int, *arguments: Any, **options: Any) -> SharedArray:

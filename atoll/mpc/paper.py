@@ -1,15 +1,26 @@
-"""Arrays without values, of which it is counted how much memory they would take: what an estimate runs a program on."""
+"""Arrays without values, of which it is counted how much memory they would take: what an estimate runs a program on.
+
+Also doors that nothing passes, where what would pass is counted.
+"""
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 
 from atoll.crypto.arrays import WIDE
+from atoll.mpc import wide as ring
+from atoll.mpc.rounds import Exchange, Step
+from atoll.mpc.shares import Shares
 
 _MOVES = (np.broadcast_to, np.transpose, np.reshape, np.ravel)
+
+
+class Room:
+    """Bytes of memory that are no words."""
 
 
 class Memory:
@@ -39,6 +50,13 @@ class Memory:
             size = 8 * self._words * found.size
             self.hold(size)
             weakref.finalize(found, self.hold, -size).atexit = False
+        return found
+
+    def room(self, size: float) -> object:
+        """Other bytes, held until nobody refers to what comes back."""
+        found = Room()
+        self.hold(size)
+        weakref.finalize(found, self.hold, -size).atexit = False
         return found
 
     def hold(self, size: float) -> None:
@@ -112,6 +130,30 @@ class Words(np.ndarray[Any, np.dtype[np.uint64]]):
     def _counted(self, found: Any) -> Any:
         words = isinstance(found, np.ndarray) and found.dtype == np.uint64
         return self._new(found.shape) if words else found
+
+
+class PaperDoors:
+    """What crosses between those that compute and those outside, counted.
+
+    Args:
+        meter: what counts (`atoll.mpc.cost`).
+        computing: how many compute.
+    """
+
+    def __init__(self, meter: Any, computing: int) -> None:
+        self._meter, self._computing = meter, computing
+
+    def share(self, owner: int, shape: tuple[int, ...], *, wide: bool = False) -> Step[Shares]:
+        # The last share goes to all that hold it: one of two, two of three.
+        size = ring.length(int(np.prod(shape, dtype=object)), wide)
+        self._meter.add((self._computing - 1) * size, 0)
+        yield Exchange()
+        self._meter.shared(owner, size)
+        return Shares(self._meter.memory.words(shape, wide))
+
+    def show(self, shares: Shares, to: Sequence[int], *, bits: bool = False) -> Step[None]:
+        self._meter.add(2 * ring.length(shares.size, shares.wide) * len(to), 0)
+        yield Exchange()
 
 
 def _whole(words: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atoll.crypto.arrays import WIDE, planes, wide_times
+from atoll.crypto.arrays import matrix_product as narrow_matrix_product
 from atoll.mpc.rounds import U64
 
 Words: TypeAlias = npt.NDArray[Any]
@@ -19,6 +20,8 @@ Words: TypeAlias = npt.NDArray[Any]
 
 WORD: Final = 2**64
 BITS: Final = 64
+MOST_PRODUCTS: Final = 1 << 22
+"""Products of two elements that are held at once."""
 _HALF: Final = np.uint64(32)
 _LOW_HALF: Final = np.uint64(2**32 - 1)
 _TOP: Final = np.uint64(63)
@@ -126,6 +129,19 @@ def product(a: Words, b: Words) -> Words:
     return wide_times(np.broadcast_to(a, shape), np.broadcast_to(b, shape))
 
 
+def matrix_product(x: Words, y: Words, threads: int = 1) -> Words:
+    """The product of matrices."""
+    if not is_wide(x):
+        return narrow_matrix_product(x, y, threads)
+    (rows, inner), columns = x.shape, y.shape[1]
+    size = max(1, MOST_PRODUCTS // (rows * columns))
+    out = np.zeros((rows, columns), WIDE)
+    for start in range(0, inner, size):
+        part = slice(start, start + size)
+        out = add(out, total(product(x[:, None, part], y.T[None, :, part]), 2))
+    return out
+
+
 def total(a: Words, axis: int) -> Words:
     """Sums over an axis of up to 2^32 elements."""
     return _summed(a, lambda w: np.asarray(w.sum(axis, dtype=np.uint64), np.uint64))
@@ -163,6 +179,11 @@ def bits(words: Words, count: int) -> U64:
         return planes(words, count)
     lower = planes(low(words), min(count, 64))
     return np.concatenate([lower, planes(words["hi"], count - 64)]) if count > 64 else lower
+
+
+def some(words: Words) -> npt.NDArray[np.bool_]:
+    """Which are not zero."""
+    return np.asarray(((words["lo"] | words["hi"]) if is_wide(words) else words) != 0)
 
 
 def top(words: Words) -> U64:

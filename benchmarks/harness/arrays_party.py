@@ -104,7 +104,25 @@ OPERATIONS = {
     "matrices": Operation(
         10**9, _reals(2, lambda n: (_edge(n), _edge(n))), lambda x, y: x @ y, 0.2
     ),
-    "sigmoid": Operation(100_000, _reals(1, lambda n: (n,)), _sigmoid, 2e-5),
+    # Neither factor is known to one party.
+    "shared matrix and vector": Operation(
+        10_000_000,
+        _reals(1, lambda n: (n // 100, 100), lambda n: (100,)),
+        lambda x, y: (x + y) @ (y + x[0]),
+        0.4,
+    ),
+    "shared matrices": Operation(
+        10**9, _reals(2, lambda n: (_edge(n), _edge(n))), lambda x, y: (x + y) @ (x - y), 0.4
+    ),
+    # Zeros of another party: of two, none knows the sum.
+    "sigmoid": Operation(
+        100_000,
+        lambda rng, n: [
+            (rng.uniform(-100, 100, n), -100, 100, mpc.real(18)), (np.zeros(n), 0, 0, mpc.real(18))
+        ],
+        lambda x, y: _sigmoid(x + y),
+        2e-5,
+    ),
     "divide": Operation(
         100_000,
         lambda rng, n: [(rng.uniform(1, 100, n), 1, 100, mpc.real(18)) for _ in range(2)],

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from atoll.mpc import Session
+from atoll.mpc import operations as op
 from atoll.protocols import memory
 
 
@@ -79,6 +80,24 @@ def share(
     owner %= len(session.protocol.everybody)
     shape = np.shape(values)
     return session.share(mine(session, owner, values), owner, shape, low=low, high=high, **options)
+
+
+def hidden(
+    session: Session, values: Any, owner: int, low: Any = None, high: Any = None, **options: Any
+) -> Any:
+    """As `share`, but no party is known to know the values, and shares of two parties are uniform."""
+    x = share(session, values, owner, low, high, **options)
+    if len(session.protocol.everybody) == 3:
+        return x
+    return op.made(x, x.shape, x.kind, x.bounds, [x], session.protocol.uniform, wide=x.wide)
+
+
+def mixed(session: Session, values: Any, low: int, high: int, **options: Any) -> Any:
+    """A shared array that no party knows: the sum of an array of party 0 and of one of party 1."""
+    values = np.asarray(values)
+    part = np.random.default_rng(values.size).integers(low, high, values.shape, endpoint=True)
+    first = share(session, values - part, 0, low - high, high - low, **options)
+    return first + share(session, part, 1, low, high, **options)
 
 
 def uneven(parts: list[bytes]) -> float:

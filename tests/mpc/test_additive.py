@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mpc_parties import channels, mine, run, share, uneven
+from mpc_parties import channels, mine, mixed, run, share, uneven
 
 from atoll import mpc
 from atoll.errors import AtollError
@@ -50,7 +50,7 @@ def test_sources_give_the_same_results(source):
     x = np.arange(-40, 40)
 
     def party(session):
-        a = share(session, x, 0, -50, 50)
+        a = mixed(session, x, -50, 50)
         b = share(session, x[::-1], 1, -50, 50)
         return session.open(a * b, a < b, np.where(a < b, a, b), np.sort(b))
 
@@ -105,7 +105,7 @@ def test_nothing_that_is_made_ahead_serves_twice():
                 return found
 
             setattr(supply, name, spy)
-        a = share(session, np.arange(200), 0, 0, 300)
+        a = mixed(session, np.arange(200), 0, 300)
         for _ in range(3):
             session.open(a * a, a < 100, mpc.shuffled(a)[0])
 
@@ -120,7 +120,7 @@ def test_nothing_that_is_made_ahead_serves_twice():
 
 def test_what_was_prepared_is_used_and_nothing_more_is_made():
     def party(session):
-        a = share(session, np.arange(100), 0, 0, 300)
+        a = mixed(session, np.arange(100), 0, 300)
         session.prepare(bits=1 << 16, words=200, transfers=2000)
         sent, rounds = session.links.sent, session.links.rounds
         product, choice = session.open(a * a, np.where(a < 50, a, 0))
@@ -130,8 +130,8 @@ def test_what_was_prepared_is_used_and_nothing_more_is_made():
 
     for sent, _rounds, used in run(party, parties=2):
         assert used["words"] == 100
-        # The choice takes one in each direction for each of 128, the comparison of 9 bits one for each of 8.
-        assert used["transfers"] == 2 * 128 + 8 * 128
+        # The choice takes one in each direction for each of 128, the comparison of 11 bits one for each of 10.
+        assert used["transfers"] == 2 * 128 + 10 * 128
         assert sent < 20_000
     plain = run(lambda s: (s.prepare(words=5), s.used))
     assert plain == [(None, {})] * 3
@@ -169,7 +169,7 @@ def test_a_flipped_bit_corrupts_and_is_not_detected():
     x = np.arange(100)
 
     def party(session):
-        a = share(session, x, 0, 0, 100)
+        a = mixed(session, x, 0, 100)
         session.prepare(words=100)
         flip.armed = True
         return session.open(a * a)
@@ -232,7 +232,7 @@ def test_progress_is_told():
     told = []
 
     def party(session):
-        a = share(session, np.arange(10), 0, 0, 10)
+        a = mixed(session, np.arange(10), 0, 10)
         session.open(np.sort(a * a))
 
     run(party, parties=2, progress=lambda done, total: told.append((done, total)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mpc_parties import mine, run, share
+from mpc_parties import hidden, mine, run
 
 from atoll import mpc
 from atoll.errors import AtollError
@@ -23,7 +23,7 @@ def rounded(values):
 def opened(program, *arrays, bits=BITS, parties=3):
     def party(session):
         shared = [
-            share(session, v, i, low, high, kind=real(bits), name=f"x{i}")
+            hidden(session, v, i, low, high, kind=real(bits), name=f"x{i}")
             for i, (v, low, high) in enumerate(arrays)
         ]
         return session.open(program(*shared))

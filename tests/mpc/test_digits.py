@@ -26,6 +26,7 @@ def told(cases, **options):
         for numbers, bits, equal in cases:
             words = np.array(numbers, np.int64).view(np.uint64)
             x = session.links.run(protocol.share(0, words if session.me == 0 else None, words.shape))
+            x = session.links.run(protocol.uniform(x))
             step = protocol.zero if equal else protocol.negative
             plane = session.links.run(step(x, bits))
             opened = session.links.run(protocol.open(plane, protocol.everybody, bits=True))
@@ -208,7 +209,9 @@ def test_flipped_bits_of_tables_give_wrong_results_and_nothing_shows_it():
     numbers = np.arange(128) % 15 - 15
 
     def party(session):
-        a = share(session, numbers, 0, -15, 15)
+        # Of a sign that one party knows there is no table.
+        a = share(session, np.maximum(numbers, -14), 0, -14, 14)
+        a = a + share(session, np.minimum(numbers + 14, 0), 1, -1, 1)
         if session.me == 1:
             armed[0] = True
         return session.open(a < 0)

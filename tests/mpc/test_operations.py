@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mpc_parties import mine, run, share
+from mpc_parties import hidden, mine, run, share
 
 from atoll import mpc
 from atoll.errors import AtollError
@@ -156,7 +156,7 @@ def test_reals_are_near_those_of_numpy(parties):
         )
 
     def party(session):
-        a = share(session, x, 0, -100, 100, kind=real(20), name="a")
+        a = hidden(session, x, 0, -100, 100, kind=real(20), name="a")
         b = share(session, y, 1, -100, 100, kind=real(20), name="b")
         return session.open(*programs(a, b))
 
@@ -219,6 +219,8 @@ def test_rounding_is_off_by_one_unit_at_the_most_and_right_in_the_mean(parties):
                 0, mine(session, 0, np.concatenate([edges, many]).view(np.uint64)), (len(edges) + len(many),)
             )
         )
+        if parties == 2:
+            shared = session.links.run(protocol.uniform(shared))
         out = session.links.run(protocol.scaled(shared, 20))
         return session.links.run(protocol.open(out, protocol.everybody)).view(np.int64)
 

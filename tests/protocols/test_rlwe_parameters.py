@@ -28,18 +28,22 @@ def test_rust_has_the_numbers_of_the_derivation() -> None:
     assert f"DROPPED: [u32; 2] = {list(SCRIPT['DROPPED'])};" in SOURCE
     matrix = (ROOT / "rust" / "triples" / "src" / "rlwe" / "matrix.rs").read_text()
     assert f"MATRIX_DROPPED: [u32; 2] = {list(SCRIPT['MATRIX_DROPPED'])};" in matrix
+    below = re.findall(r"Short::new\(\(1 << 47\) - ([0-9_]+)\)", matrix)
+    assert tuple(int(text.replace("_", "")) for text in below) == SCRIPT["MATRIX_BELOW"]
     sample = (ROOT / "rust" / "triples" / "src" / "rlwe" / "sample.rs").read_text()
     assert f"(1 << {SCRIPT['COINS']}) - 1" in sample
 
 
 def test_primes_are_primes_with_roots_of_one() -> None:
-    assert all(is_prime(prime) and prime % (2 * SCRIPT["N"]) == 1 for prime in SCRIPT["PRIMES"])
+    primes = SCRIPT["PRIMES"] + SCRIPT["MATRIX_PRIMES"]
+    assert all(is_prime(prime) and prime % (2 * SCRIPT["N"]) == 1 for prime in primes)
 
 
 def test_the_bounds_hold() -> None:
-    assert SCRIPT["modulus_bits"]() <= SCRIPT["STANDARD"]
-    # 16.4 bits of a sieve, as the standard has them, are not in the model.
-    assert SCRIPT["core_svp"]() + 16.4 >= 128
+    for bits in (SCRIPT["modulus_bits"](), SCRIPT["matrix_modulus_bits"]()):
+        assert bits <= SCRIPT["STANDARD"]
+        # 16.4 bits of a sieve, as the standard has them, are not in the model.
+        assert SCRIPT["core_svp"](bits) + 16.4 >= 128
     distance = SCRIPT["flood_distance"]
     assert distance(SCRIPT["hidden_noise"](1 << 20)) <= -40
     assert distance(SCRIPT["hidden_noise"](1 << 19, SCRIPT["WIDE_PLAIN"])) <= -40

@@ -20,7 +20,7 @@ impl Words {
             return &[];
         }
         // SAFETY: the buffer is contiguous, aligned and of native u64, as `extract` checked, and stays exported while `self` lives.
-        // `atoll.crypto.arrays`, which alone calls these functions, hands over arrays that it never writes to again.
+        // `atoll.crypto.arrays` and `triples`, which alone call these functions, hand over arrays that nobody writes to.
         unsafe { std::slice::from_raw_parts(self.0.buf_ptr().cast(), self.0.item_count()) }
     }
 }

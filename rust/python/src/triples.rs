@@ -10,10 +10,10 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
+use crate::buffers::Words as Entries;
 use crate::circuit::long_words;
 use crate::masks::fixed;
 use crate::pir::refused;
-use crate::refuse;
 
 /// A message, its step, and that it opens nothing.
 type Sent<'py> = Option<(Bound<'py, PyBytes>, String, bool)>;
@@ -289,13 +289,6 @@ impl WordTransfers {
 #[pyclass(module = "atoll._core")]
 struct MatrixProduct(MatrixMachine);
 
-fn entries(words: &[u8]) -> PyResult<Vec<u64>> {
-    let (words, []) = words.as_chunks::<8>() else {
-        return Err(refuse("E_FORMAT", "entries have 8 bytes each"));
-    };
-    Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
-}
-
 #[pymethods]
 impl MatrixProduct {
     #[new]
@@ -308,14 +301,14 @@ impl MatrixProduct {
         context: Vec<u8>,
         role: &str,
         sizes: (usize, usize, usize),
-        own: PyBackedBytes,
+        own: Entries,
         threads: usize,
     ) -> PyResult<Self> {
         let role = Role::parse(role).map_err(refused)?;
         let session = session(seed, attempt, channel, context, role, threads)?;
         let (rows, inner, columns) = sizes;
         let plan = Plan::new(rows, inner, columns).map_err(refused)?;
-        let own = entries(&own)?;
+        let own = own.as_slice().to_vec();
         py.detach(|| MatrixMachine::new(session, plan, own))
             .map(Self)
             .map_err(refused)
@@ -344,8 +337,8 @@ impl MatrixProduct {
         long_words(py, &out)
     }
 
-    fn again(&mut self, right: Option<PyBackedBytes>) -> PyResult<()> {
-        let right = right.map(|right| entries(&right)).transpose()?;
+    fn again(&mut self, right: Option<Entries>) -> PyResult<()> {
+        let right = right.map(|right| right.as_slice().to_vec());
         self.0.again(right).map_err(refused)
     }
 }
@@ -355,11 +348,17 @@ fn matrix_bytes(rows: usize, inner: usize, columns: usize) -> PyResult<u64> {
     Ok(Plan::new(rows, inner, columns).map_err(refused)?.bytes())
 }
 
+#[pyfunction]
+fn matrix_room(rows: usize, inner: usize, columns: usize) -> PyResult<u64> {
+    Ok(Plan::new(rows, inner, columns).map_err(refused)?.room())
+}
+
 pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<BitTriples>()?;
     m.add_class::<WordTriples>()?;
     m.add_class::<WideTriples>()?;
     m.add_class::<WordTransfers>()?;
     m.add_class::<MatrixProduct>()?;
-    m.add_function(wrap_pyfunction!(matrix_bytes, m)?)
+    m.add_function(wrap_pyfunction!(matrix_bytes, m)?)?;
+    m.add_function(wrap_pyfunction!(matrix_room, m)?)
 }

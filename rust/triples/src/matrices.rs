@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use atoll_primitives::stream::Stream;
 
 use crate::Refusal;
-use crate::rlwe::{BlockEvaluator, Holder, POLYNOMIAL_LEN, keys_len};
+use crate::rlwe::{BLOCK_KEY_LEN, BLOCK_LEN, BlockEvaluator, BlockHolder};
 use crate::session::{self, Outgoing, Role, Session, failed, unasked, unfinished};
 
 pub use crate::rlwe::Plan;
@@ -24,7 +24,7 @@ const MAX_BLOCKS: u64 = 1 << 40;
 
 enum Side {
     First {
-        holder: Box<Holder>,
+        holder: Box<BlockHolder>,
         introduced: bool,
         right: Vec<u64>,
     },
@@ -73,7 +73,7 @@ impl MatrixProduct {
         let side = match session.role {
             Role::First => Side::First {
                 holder: Box::new(
-                    workers.install(|| Holder::new(&mut session.stream("matrices", "keys"), 1)),
+                    workers.install(|| BlockHolder::new(&mut session.stream("matrices", "keys"))),
                 ),
                 introduced: false,
                 right: own,
@@ -189,7 +189,7 @@ impl MatrixProduct {
                 }
                 let (at, number) = (self.asked as usize, self.first + self.asked);
                 let block = [at % inner, at / inner];
-                let ask = || holder.ask_block(number, &self.plan, right, block, &[BLOCK]);
+                let ask = || holder.ask(number, &self.plan, right, block, &[BLOCK]);
                 let bytes = self.workers.install(ask);
                 self.asked += 1;
                 outgoing(bytes, format!("block/{number}"))
@@ -243,9 +243,7 @@ impl MatrixProduct {
                     return Err(unasked());
                 }
                 let body = session::body(bytes, ANSWER, self.plan.answer_len())?;
-                let entries = self
-                    .workers
-                    .install(|| holder.open_block(&self.plan, body))?;
+                let entries = self.workers.install(|| holder.open(&self.plan, body))?;
                 let at = self.answered as usize;
                 self.plan
                     .put([at % rows, at / rows], &entries, &mut self.out);
@@ -259,7 +257,7 @@ impl MatrixProduct {
                 if full {
                     return Err(unasked());
                 }
-                let body = session::body(bytes, BLOCK, POLYNOMIAL_LEN)?;
+                let body = session::body(bytes, BLOCK, BLOCK_LEN)?;
                 evaluator.take(self.first + self.asked, body)?;
                 self.asked += 1;
                 let group = (inner * self.plan.group()) as u64;
@@ -282,7 +280,7 @@ impl MatrixProduct {
                 left,
                 ..
             } => {
-                let keys = session::body(bytes, KEYS, keys_len(1))?;
+                let keys = session::body(bytes, KEYS, BLOCK_KEY_LEN)?;
                 let (plan, matrix) = (self.plan, std::mem::take(left));
                 let build = || BlockEvaluator::new(keys, randomness, plan, &matrix);
                 *evaluator = Some(Box::new(self.workers.install(build)?));

@@ -6,25 +6,134 @@ use atoll_primitives::stream::Stream;
 use rayon::prelude::*;
 use zeroize::Zeroize;
 
-use super::evaluate::{Key, Switch, read_keys, rounded};
-use super::holder::{Holder, Message, numbers, public};
-use super::matrix::{Decoder, Encoder, MATRIX_DROPPED, Plan, SUMS};
-use super::modulus::Modulus;
-use super::pack::unpack;
+use super::evaluate::rounded;
+use super::lanes::{self, LANES, Lane, Packed};
+use super::matrix::{
+    BLOCK_LEN, Decoder, Encoder, FIRST, LIMB_BITS, LIMBS, MATRIX_DROPPED, Plan, SECOND, SUMS,
+    Switch,
+};
+use super::pack::{pack_long, pack_short, unpack_long, unpack_short};
 use super::sample::Source;
-use super::simd::{self, TILE};
-use super::{FLOOD_BITS, LIMBS, POLYNOMIAL_LEN, PRIMES, Ring, SLOTS};
+use super::transform::Transform;
+use super::{FLOOD_BITS, SEED_LEN, SLOTS};
 use crate::Refusal;
 
+/// Bytes of the public key, with the seed.
+pub(crate) const BLOCK_KEY_LEN: usize = SEED_LEN + BLOCK_LEN;
+/// Primes of a ciphertext's modulus.
+const COUNT: usize = LIMBS.len();
 /// Purposes of one answer.
 const PURPOSES: u64 = 4;
+/// Values of a polynomial that are added up at once.
+const TILE: usize = 64;
+/// Blocks of the left matrix that are transformed together, so that lanes of several stand side by side in memory.
+const BATCH: usize = 16;
 
-/// A polynomial's residues, or their transforms, by limbs.
-type Limbs = [Vec<u64>; LIMBS];
+/// Values of a polynomial, or its coefficients, modulo one prime.
+type Values = Box<[u64; SLOTS]>;
 
-impl Holder {
+fn zeros() -> Values {
+    vec![0; SLOTS]
+        .into_boxed_slice()
+        .try_into()
+        .expect("a polynomial of 8192 values")
+}
+
+fn transforms() -> [Transform; COUNT] {
+    LIMBS.map(Transform::new)
+}
+
+/// The public polynomial at a place, in one limb.
+fn public(source: &Source, place: u64, limb: usize) -> Values {
+    let mut out = zeros();
+    source
+        .draws(place * COUNT as u64 + limb as u64)
+        .residues(LIMBS[limb].q, &mut out[..]);
+    out
+}
+
+/// The side with the right matrix: one secret key.
+pub(crate) struct BlockHolder {
+    transforms: [Transform; COUNT],
+    /// Of each limb the transform of the secret times 2^52.
+    secrets: [Values; COUNT],
+    errors: Source,
+    public: Source,
+    keys: Vec<u8>,
+}
+
+impl Drop for BlockHolder {
+    fn drop(&mut self) {
+        self.secrets.iter_mut().for_each(|secret| secret.zeroize());
+    }
+}
+
+impl BlockHolder {
+    /// A holder of a new key.
+    pub(crate) fn new(randomness: &mut Stream) -> Self {
+        let transforms = transforms();
+        let seed: [u8; SEED_LEN] = randomness.bytes();
+        let public = Source::new(seed);
+        let secret = Source::new(randomness.bytes());
+        let errors = Source::new(randomness.bytes());
+        let mut coefficients = vec![0i64; SLOTS];
+        secret.draws(0).ternary(&mut coefficients);
+        let secrets = transforms.each_ref().map(|transform| {
+            let m = transform.modulus;
+            let radix = m.factor(m.radix());
+            let mut values = zeros();
+            (values.iter_mut().zip(&coefficients)).for_each(|(value, x)| *value = m.signed(*x));
+            transform.forward(&mut values);
+            values.iter_mut().for_each(|x| *x = m.scale(*x, radix));
+            values
+        });
+        coefficients.zeroize();
+        let mut holder = Self {
+            transforms,
+            secrets,
+            errors,
+            public,
+            keys: seed.to_vec(),
+        };
+        let mut key = vec![0; BLOCK_LEN];
+        holder.encrypt(0, &[0; SLOTS], &mut key);
+        holder.keys.extend(key);
+        holder
+    }
+
+    /// The seed of all public polynomials, and the public key.
+    pub(crate) fn keys(&self) -> &[u8] {
+        &self.keys
+    }
+
+    /// The first part of a ciphertext of words whose second is the public polynomial at a place: [`BLOCK_LEN`] bytes.
+    fn encrypt(&self, place: u64, words: &[u64], out: &mut [u8]) {
+        let mut errors = vec![0i64; SLOTS];
+        self.errors.draws(place).errors(&mut errors);
+        (out.par_chunks_exact_mut(BLOCK_LEN / COUNT).enumerate()).for_each(|(limb, out)| {
+            let transform = &self.transforms[limb];
+            let m = transform.modulus;
+            let encoder = Encoder::new(m);
+            let mut values = zeros();
+            for ((value, error), word) in values.iter_mut().zip(&errors).zip(words) {
+                *value = m.add(m.signed(*error), encoder.encode(*word));
+            }
+            transform.forward(&mut values);
+            let public = public(&self.public, place, limb);
+            let mut products = zeros();
+            lanes::add_products(m, &mut products[..], &public[..], &self.secrets[limb][..]);
+            for (value, product) in values.iter_mut().zip(products.iter()) {
+                *value = m.sub(*value, *product);
+            }
+            pack_short(&values[..], LIMB_BITS, out);
+            values.zeroize();
+            products.zeroize();
+        });
+        errors.zeroize();
+    }
+
     /// The encryption of a block of the right matrix, after the bytes of `head`; `number` counts those of the session.
-    pub(crate) fn ask_block(
+    pub(crate) fn ask(
         &self,
         number: u64,
         plan: &Plan,
@@ -33,11 +142,10 @@ impl Holder {
         head: &[u8],
     ) -> Vec<u8> {
         let mut words = plan.right(matrix, block[0], block[1]);
-        let mut out = vec![0; head.len() + POLYNOMIAL_LEN];
+        let mut out = vec![0; head.len() + BLOCK_LEN];
         out[..head.len()].copy_from_slice(head);
         // The place 0 is that of the key.
-        let message = Message::Coefficients(&words);
-        self.encrypt(0, 1 + number, message, &mut out[head.len()..]);
+        self.encrypt(1 + number, &words, &mut out[head.len()..]);
         words.zeroize();
         out
     }
@@ -46,43 +154,76 @@ impl Holder {
     ///
     /// # Errors
     /// `E_PROTOCOL` if it has another length than is due, or holds what is no residue.
-    pub(crate) fn open_block(&self, plan: &Plan, answer: &[u8]) -> Result<Vec<u64>, Refusal> {
+    pub(crate) fn open(&self, plan: &Plan, answer: &[u8]) -> Result<Vec<u64>, Refusal> {
         if answer.len() != plan.answer_len() {
             return Err(Refusal::protocol(
                 "an answer has another length than is due",
             ));
         }
-        let modulus = u128::from(PRIMES[0].q) * u128::from(PRIMES[3].q);
-        let (low, high) = answer.split_at(answer.len() - 10 * SLOTS);
-        let low = numbers::<9>(low, MATRIX_DROPPED[0], modulus)?;
-        let high = numbers::<10>(high, MATRIX_DROPPED[1], modulus)?;
-        let phases = self.phase(0, &high, |_, _| {});
+        let (low, high) = answer.split_at(answer.len() - SECOND);
+        let low = low.as_chunks::<FIRST>().0.iter().map(|bytes| {
+            let mut wide = [0; 16];
+            wide[..FIRST].copy_from_slice(bytes);
+            u128::from_le_bytes(wide)
+        });
+        let low = restored(low.collect(), MATRIX_DROPPED[0])?;
+        let mut seconds = vec![0; SLOTS];
+        unpack_long(high, &mut seconds);
+        let high = restored(seconds, MATRIX_DROPPED[1])?;
+        let phases: Vec<Values> = (self.transforms[..2].par_iter().enumerate())
+            .map(|(limb, transform)| {
+                let m = transform.modulus;
+                let half = m.half();
+                let mut values = zeros();
+                for (value, high) in values.iter_mut().zip(&high) {
+                    *value = m.reduce_long(*high, half);
+                }
+                transform.forward(&mut values);
+                let mut products = zeros();
+                lanes::add_products(m, &mut products[..], &values[..], &self.secrets[limb][..]);
+                transform.backward(&mut products);
+                products
+            })
+            .collect();
         let decoder = Decoder::new();
-        let [first, second] = [PRIMES[0], PRIMES[3]];
+        let halves = [LIMBS[0].half(), LIMBS[1].half()];
         Ok((plan.places().zip(&low))
             .map(|(at, low)| {
-                let phase = [
-                    first.add(phases[0][at], first.reduce(*low)),
-                    second.add(phases[1][at], second.reduce(*low)),
-                ];
-                decoder.decode(phase)
+                decoder.decode([0, 1].map(|limb: usize| {
+                    let m = LIMBS[limb];
+                    m.add(phases[limb][at], m.reduce_long(*low, halves[limb]))
+                }))
             })
             .collect())
     }
 }
 
+/// Numbers that lack low bits, below the product of two primes once these are there.
+fn restored(mut numbers: Vec<u128>, dropped: u32) -> Result<Vec<u128>, Refusal> {
+    let modulus = u128::from(LIMBS[0].q) * u128::from(LIMBS[1].q);
+    let most = rounded(modulus - 1, dropped);
+    if numbers.iter().any(|number| *number > most) {
+        return Err(Refusal::protocol("an answer holds what is no residue"));
+    }
+    numbers.iter_mut().for_each(|number| *number <<= dropped);
+    Ok(numbers)
+}
+
 /// The side with the left matrix.
 pub(crate) struct BlockEvaluator {
-    ring: Ring,
+    transforms: [Transform; COUNT],
     public: Source,
     secret: Source,
-    key: Vec<Key>,
+    /// Both parts of the public key, by limbs.
+    key: Vec<[Values; 2]>,
     plan: Plan,
-    /// Of each limb the transforms of the left matrix's blocks: by tiles, then rows of blocks, then blocks, so that sums are
-    /// made in the order of memory.
-    left: Vec<Vec<u64>>,
-    /// First and second parts of the ciphertexts of columns of blocks.
-    right: Vec<[Limbs; 2]>,
+    /// Of each limb the transforms of the left matrix's blocks: by lanes, then rows of blocks, then blocks, so that sums
+    /// are made in the order of memory.
+    left: Vec<Vec<Packed>>,
+    /// Of each limb both parts of ciphertexts of columns of blocks: by lanes, then columns, then blocks; and how many
+    /// came.
+    right: Vec<Vec<[Lane; 2]>>,
+    taken: usize,
     answers: u64,
 }
 
@@ -94,67 +235,96 @@ impl Drop for BlockEvaluator {
 
 /// An answer's bytes, and the masks of its entries.
 pub(crate) type Answer = (Vec<u8>, Vec<u64>);
+/// Sums of one limb and tile: of each row and column of blocks, with both parts.
+type Sums = Vec<[u64; TILE]>;
 
-/// Sums of products of blocks in one tile, with both parts of ciphertexts.
-fn products(m: Modulus, left: &[[u64; TILE]], right: &[[&[u64; TILE]; 2]]) -> [[u64; TILE]; 2] {
-    let mut out = [[0; TILE]; 2];
-    for (left, right) in left
-        .chunks(simd::TOGETHER)
-        .zip(right.chunks(simd::TOGETHER))
+/// Both parts of a ciphertext of which the first came.
+fn ciphertext(
+    public_source: &Source,
+    place: u64,
+    bytes: &[u8],
+) -> Result<[[Values; 2]; COUNT], Refusal> {
+    let mut parts = [(); COUNT].map(|()| [zeros(), zeros()]);
+    for (limb, (parts, bytes)) in
+        (parts.iter_mut().zip(bytes.chunks_exact(BLOCK_LEN / COUNT))).enumerate()
     {
-        for (part, out) in out.iter_mut().enumerate() {
-            let mut pairs = [(&left[0], &left[0]); simd::TOGETHER];
-            for (pair, (left, right)) in pairs.iter_mut().zip(left.iter().zip(right)) {
-                *pair = (left, right[part]);
-            }
-            simd::add_products(m, &pairs[..left.len()], out);
-        }
+        unpack_short(bytes, LIMB_BITS, LIMBS[limb].q, &mut parts[0][..])?;
+        parts[1] = public(public_source, place, limb);
     }
-    out
+    Ok(parts)
+}
+
+/// The transforms of a matrix's blocks.
+fn transformed(transforms: &[Transform; COUNT], plan: &Plan, matrix: &[u64]) -> Vec<Vec<Packed>> {
+    let [rows, inner, _] = plan.counts();
+    let blocks = rows * inner;
+    let mut left: Vec<Vec<Packed>> = transforms
+        .iter()
+        .map(|_| vec![[0; 6]; blocks * SLOTS / LANES])
+        .collect();
+    let mut words: Vec<Values> = (0..BATCH.min(blocks)).map(|_| zeros()).collect();
+    for first in (0..blocks).step_by(BATCH) {
+        let count = BATCH.min(blocks - first);
+        (words[..count].par_iter_mut().enumerate()).for_each(|(at, words)| {
+            plan.left(matrix, (first + at) / inner, (first + at) % inner, words);
+        });
+        (left.par_iter_mut().zip(transforms)).for_each(|(left, transform)| {
+            let mut values = zeros();
+            let mut packed = vec![[0; 6]; count * SLOTS / LANES];
+            for (words, packed) in words[..count]
+                .iter()
+                .zip(packed.chunks_exact_mut(SLOTS / LANES))
+            {
+                values.copy_from_slice(&words[..]);
+                lanes::words(transform.modulus, &mut values[..]);
+                transform.forward(&mut values);
+                lanes::pack(&values[..], packed);
+            }
+            for (lane, out) in left.chunks_exact_mut(blocks).enumerate() {
+                let packed = packed[lane..].iter().step_by(SLOTS / LANES);
+                for (out, packed) in out[first..first + count].iter_mut().zip(packed) {
+                    *out = *packed;
+                }
+            }
+            values.zeroize();
+            packed.zeroize();
+        });
+    }
+    words.iter_mut().for_each(|words| words.zeroize());
+    left
 }
 
 impl BlockEvaluator {
     /// From the other side's public key and the own matrix, row by row.
     ///
     /// # Errors
-    /// `E_PROTOCOL` if the key is not what [`super::keys_len`] and residues say.
+    /// `E_PROTOCOL` if the key is not [`BLOCK_KEY_LEN`] bytes, or holds what is no residue.
     pub(crate) fn new(
         bytes: &[u8],
         randomness: &mut Stream,
         plan: Plan,
         matrix: &[u64],
     ) -> Result<Self, Refusal> {
-        let ring = Ring::new(1);
-        let (public, mut keys) = read_keys(bytes, 1, &ring)?;
-        let [rows, inner, _] = plan.counts();
-        let blocks = rows * inner;
-        let left = (ring.limbs(0).into_par_iter())
-            .map(|ntt| {
-                let mut all = vec![0; blocks * SLOTS];
-                for block in 0..blocks {
-                    let mut values = plan.left(matrix, block / inner, block % inner);
-                    for value in &mut values {
-                        *value = ntt.modulus.word(*value);
-                    }
-                    ntt.forward(&mut values);
-                    let tiles = all.as_chunks_mut::<TILE>().0.iter_mut();
-                    let own = tiles.skip(block).step_by(blocks);
-                    for (out, tile) in own.zip(values.as_chunks::<TILE>().0) {
-                        *out = *tile;
-                    }
-                    values.zeroize();
-                }
-                all
-            })
-            .collect();
+        if bytes.len() != BLOCK_KEY_LEN {
+            return Err(Refusal::protocol(
+                "public keys have another length than is due",
+            ));
+        }
+        let transforms = transforms();
+        let (seed, key) = bytes.split_at(SEED_LEN);
+        let public = Source::new(std::array::from_fn(|i| seed[i]));
+        let key = Vec::from(ciphertext(&public, 0, key)?);
+        let left = transformed(&transforms, &plan, matrix);
+        let room = plan.counts()[1] * plan.group();
         Ok(Self {
-            ring,
+            transforms,
             public,
             secret: Source::new(randomness.bytes()),
-            key: keys.swap_remove(0),
+            key,
             plan,
             left,
-            right: Vec::new(),
+            right: vec![vec![[[0; LANES]; 2]; room * SLOTS / LANES]; COUNT],
+            taken: 0,
             answers: 0,
         })
     }
@@ -162,42 +332,49 @@ impl BlockEvaluator {
     /// Takes the encryption of the next block of a column of blocks; `number` counts those of the session.
     ///
     /// # Errors
-    /// `E_PROTOCOL` if it is not [`POLYNOMIAL_LEN`] bytes of residues.
+    /// `E_PROTOCOL` if it is not [`BLOCK_LEN`] bytes of residues.
     pub(crate) fn take(&mut self, number: u64, bytes: &[u8]) -> Result<(), Refusal> {
-        if bytes.len() != POLYNOMIAL_LEN {
+        if bytes.len() != BLOCK_LEN {
             return Err(Refusal::protocol("a block has another length than is due"));
         }
-        let mut parts: [Limbs; 2] = Default::default();
-        let limbs = bytes.chunks_exact(POLYNOMIAL_LEN / LIMBS);
-        for (limb, (bytes, ntt)) in limbs.zip(self.ring.limbs(0)).enumerate() {
-            parts[0][limb] = vec![0; SLOTS];
-            unpack(bytes, ntt.modulus, &mut parts[0][limb])?;
-            parts[1][limb] = public(&self.public, 1 + number, limb, ntt);
+        let parts = ciphertext(&self.public, 1 + number, bytes)?;
+        let room = self.right[0].len() / (SLOTS / LANES);
+        debug_assert!(self.taken < room);
+        for (right, [first, second]) in self.right.iter_mut().zip(parts) {
+            let lanes = first
+                .as_chunks::<LANES>()
+                .0
+                .iter()
+                .zip(second.as_chunks::<LANES>().0);
+            let places = right[self.taken..].iter_mut().step_by(room);
+            for (place, (first, second)) in places.zip(lanes) {
+                *place = [*first, *second];
+            }
         }
-        self.right.push(parts);
+        self.taken += 1;
         Ok(())
     }
 
     /// The answers of columns of blocks, whose encryptions were taken, after the bytes of `head`, and their masks: a column
     /// after the other.
     pub(crate) fn answer(&mut self, head: &[u8]) -> Vec<Answer> {
-        let right = std::mem::take(&mut self.right);
         let [rows, inner, _] = self.plan.counts();
-        let columns = right.len() / inner;
+        let columns = std::mem::take(&mut self.taken) / inner;
         let first = self.answers;
         self.answers += (rows * columns) as u64;
         let most = (SUMS / columns).max(1);
         let mut out: Vec<Option<Answer>> = (0..rows * columns).map(|_| None).collect();
         for start in (0..rows).step_by(most) {
             let some = start..rows.min(start + most);
-            let sums = self.sums(&right, some.clone());
-            let tiles = SLOTS / TILE;
+            let sums = self.sums(columns, some.clone());
             let made: Vec<(usize, Answer)> = (0..some.len() * columns)
                 .into_par_iter()
                 .map(|at| {
-                    let gather = |limb: usize, part: usize| {
-                        let tiles = sums[limb * tiles..(limb + 1) * tiles].iter();
-                        tiles.flat_map(|sums| sums[at][part]).collect()
+                    let gather = |limb: usize, part: usize, values: &mut [u64; SLOTS]| {
+                        let tiles = sums[limb * SLOTS / TILE..].iter();
+                        for (out, sums) in values.as_chunks_mut::<TILE>().0.iter_mut().zip(tiles) {
+                            *out = sums[2 * at + part];
+                        }
                     };
                     let place = at % columns * rows + start + at / columns;
                     (place, self.finish(first + place as u64, gather, head))
@@ -211,29 +388,39 @@ impl BlockEvaluator {
     }
 
     /// Of each limb and tile the sums of some rows of blocks, with each column: what is multiplied stays near.
-    fn sums(&self, right: &[[Limbs; 2]], some: Range<usize>) -> Vec<Vec<[[u64; TILE]; 2]>> {
+    fn sums(&self, columns: usize, some: Range<usize>) -> Vec<Sums> {
         let [rows, inner, _] = self.plan.counts();
         let tiles = SLOTS / TILE;
-        (0..LIMBS * tiles)
+        (0..COUNT * tiles)
             .into_par_iter()
             .map(|task| {
-                let (limb, at) = (task / tiles, task % tiles);
-                let m = self.ring.limbs(0)[limb].modulus;
-                let right: Vec<[&[u64; TILE]; 2]> = (right.iter())
-                    .map(|parts| [0, 1].map(|part| &parts[part][limb].as_chunks::<TILE>().0[at]))
-                    .collect();
-                let left = self.left[limb].as_chunks::<TILE>().0.chunks_exact(inner);
-                let left = left.skip(at * rows + some.start).take(some.len());
-                left.flat_map(|left| {
-                    (right.chunks_exact(inner)).map(move |right| products(m, left, right))
-                })
-                .collect()
+                let (limb, tile) = (task / tiles, task % tiles);
+                let room = self.right[limb].len() / (SLOTS / LANES);
+                let mut out = vec![[0; TILE]; some.len() * columns * 2];
+                let mut sums: Vec<Lane> = vec![[0; LANES]; out.len()];
+                for at in 0..TILE / LANES {
+                    let lane = tile * TILE / LANES + at;
+                    let left = &self.left[limb][(lane * rows + some.start) * inner..]
+                        [..some.len() * inner];
+                    let right = &self.right[limb][lane * room..][..columns * inner];
+                    sums.fill([0; LANES]);
+                    lanes::sums(LIMBS[limb], left, right, [inner, columns], &mut sums);
+                    for (out, sum) in out.iter_mut().zip(&sums) {
+                        out[at * LANES..(at + 1) * LANES].copy_from_slice(sum);
+                    }
+                }
+                out
             })
             .collect()
     }
 
     /// Covers, masks and floods a sum, and drops what an answer need not have.
-    fn finish(&self, number: u64, sums: impl Fn(usize, usize) -> Vec<u64>, head: &[u8]) -> Answer {
+    fn finish(
+        &self,
+        number: u64,
+        sums: impl Fn(usize, usize, &mut [u64; SLOTS]),
+        head: &[u8],
+    ) -> Answer {
         let plan = &self.plan;
         let purpose = |which: u64| self.secret.draws(number * PURPOSES + which);
         let places: Vec<usize> = plan.places().collect();
@@ -245,49 +432,49 @@ impl BlockEvaluator {
         purpose(2).errors(&mut errors);
         let mut draws = purpose(3);
         let mut flood: Vec<u128> = places.iter().map(|_| draws.flood()).collect();
-        let ntts = self.ring.limbs(0);
-        let mut limbs: Vec<[Vec<u64>; 2]> = Vec::new();
-        for (limb, (ntt, key)) in ntts.into_iter().zip(&self.key).enumerate() {
-            let m = ntt.modulus;
-            let mut cover: Vec<u64> = ternary.iter().map(|x| m.signed(*x)).collect();
-            ntt.forward(&mut cover);
-            let parts = [(0, &key.first), (1, &key.second)].map(|(part, key)| {
-                let mut values = sums(limb, part);
-                for ((value, key), cover) in values.iter_mut().zip(key).zip(&cover) {
-                    *value = m.add(*value, m.fold(u128::from(*key) * u128::from(*cover)));
+        let mut cover = zeros();
+        let limbs: Vec<[Values; 2]> = (self.transforms.iter().zip(&self.key).enumerate())
+            .map(|(limb, (transform, key))| {
+                let m = transform.modulus;
+                (cover.iter_mut().zip(&ternary)).for_each(|(value, x)| *value = m.signed(*x));
+                transform.forward(&mut cover);
+                let mut parts = [zeros(), zeros()];
+                for (part, values) in parts.iter_mut().enumerate() {
+                    sums(limb, part, values);
+                    lanes::add_products(m, &mut values[..], &key[part][..], &cover[..]);
+                    transform.backward_folded(values);
                 }
-                ntt.backward_folded(&mut values);
-                values
-            });
-            cover.zeroize();
-            let [mut low, mut high] = parts;
-            // Three uniform numbers are centred at this.
-            let centre = m.reduce(3 << (FLOOD_BITS - 1));
-            let encoder = Encoder::new(m);
-            for ((at, mask), flood) in places.iter().zip(&masks).zip(&flood) {
-                let noise = m.sub(m.reduce(*flood), centre);
-                low[*at] = m.add(low[*at], m.add(encoder.encode(*mask), noise));
-            }
-            for (value, error) in high.iter_mut().zip(&errors) {
-                *value = m.add(*value, m.signed(*error));
-            }
-            limbs.push([low, high]);
+                let [low, high] = &mut parts;
+                // Three uniform numbers are centred at this.
+                let centre = m.reduce_wide(3 << (FLOOD_BITS - 1));
+                let encoder = Encoder::new(m);
+                for ((at, mask), flood) in places.iter().zip(&masks).zip(&flood) {
+                    let noise = m.sub(m.reduce_wide(*flood), centre);
+                    low[*at] = m.add(low[*at], m.add(encoder.encode(*mask), noise));
+                }
+                for (value, error) in high.iter_mut().zip(&errors) {
+                    *value = m.add(*value, m.signed(*error));
+                }
+                parts
+            })
+            .collect();
+        let switch = Switch::new();
+        let left_over = |part: usize, at: usize| {
+            let residues = [0, 1, 2, 3].map(|limb: usize| limbs[limb][part][at]);
+            rounded(switch.apply(residues), MATRIX_DROPPED[part])
+        };
+        let mut out = vec![0; head.len() + plan.answer_len()];
+        out[..head.len()].copy_from_slice(head);
+        let (low, high) = out[head.len()..].split_at_mut(FIRST * places.len());
+        for (at, bytes) in places.iter().zip(low.as_chunks_mut::<FIRST>().0) {
+            bytes.copy_from_slice(&left_over(0, *at).to_le_bytes()[..FIRST]);
         }
-        let switch = Switch::new(ntts.map(|ntt| ntt.modulus));
-        let residues = |part: usize, at: usize| [0, 1, 2].map(|limb: usize| limbs[limb][part][at]);
-        let mut out = Vec::with_capacity(head.len() + plan.answer_len());
-        out.extend_from_slice(head);
-        for at in &places {
-            let value = rounded(switch.apply(residues(0, *at)), MATRIX_DROPPED[0]);
-            out.extend_from_slice(&value.to_le_bytes()[..9]);
-        }
-        for at in 0..SLOTS {
-            let value = rounded(switch.apply(residues(1, at)), MATRIX_DROPPED[1]);
-            out.extend_from_slice(&value.to_le_bytes()[..10]);
-        }
+        let seconds: Vec<u128> = (0..SLOTS).map(|at| left_over(1, at)).collect();
+        pack_long(&seconds, high);
         ternary.zeroize();
         errors.zeroize();
         flood.zeroize();
+        cover.zeroize();
         (out, masks)
     }
 }

@@ -18,17 +18,13 @@ use crate::Refusal;
 const PURPOSES: u64 = 4;
 
 /// A public key in one limb.
-pub(super) struct Key {
-    pub(super) first: Vec<u64>,
-    pub(super) second: Vec<u64>,
+struct Key {
+    first: Vec<u64>,
+    second: Vec<u64>,
 }
 
 /// So many public keys by limbs, and the source of all public polynomials.
-pub(super) fn read_keys(
-    bytes: &[u8],
-    count: usize,
-    ring: &Ring,
-) -> Result<(Source, Vec<Vec<Key>>), Refusal> {
+fn read_keys(bytes: &[u8], count: usize, ring: &Ring) -> Result<(Source, Vec<Vec<Key>>), Refusal> {
     if bytes.len() != keys_len(count) {
         return Err(Refusal::protocol(
             "public keys have another length than is due",
@@ -66,7 +62,7 @@ pub(super) fn rounded(value: u128, dropped: u32) -> u128 {
 }
 
 /// Drops R, and gives a number modulo p Q.
-pub(super) struct Switch {
+struct Switch {
     limbs: [Modulus; LIMBS],
     /// 1/R modulo p and Q.
     divide: [Factor; 2],
@@ -75,7 +71,7 @@ pub(super) struct Switch {
 }
 
 impl Switch {
-    pub(super) fn new(limbs: [Modulus; LIMBS]) -> Self {
+    fn new(limbs: [Modulus; LIMBS]) -> Self {
         let [p, q, r] = limbs;
         let inverse = |m: Modulus, of: Modulus| m.factor(m.inverse(of.q % m.q));
         Self {
@@ -86,7 +82,7 @@ impl Switch {
     }
 
     #[inline(always)]
-    pub(super) fn apply(&self, residues: [u64; LIMBS]) -> u128 {
+    fn apply(&self, residues: [u64; LIMBS]) -> u128 {
         let [p, q, r] = self.limbs;
         let divided =
             |m: Modulus, x: u64, by: Factor| m.scale(m.sub(x, m.lift(residues[2], r)), by);
@@ -139,7 +135,7 @@ impl Evaluator {
         let p = ntts[0].modulus;
         let purpose = |which: u64| self.secret.draws(number * PURPOSES + which);
         let mut masks = vec![0u64; SLOTS];
-        purpose(0).residues(p, &mut masks);
+        purpose(0).residues(p.q, &mut masks);
         let mut ternary = vec![0i64; SLOTS];
         purpose(1).ternary(&mut ternary);
         let mut errors = vec![0i64; SLOTS];

@@ -5,7 +5,6 @@ use rayon::prelude::*;
 use zeroize::Zeroize;
 
 use super::evaluate::rounded;
-use super::matrix::Encoder;
 use super::ntt::Ntt;
 use super::pack::pack;
 use super::sample::Source;
@@ -16,16 +15,14 @@ use crate::Refusal;
 
 /// What is encrypted.
 #[derive(Clone, Copy)]
-pub(super) enum Message<'a> {
+enum Message<'a> {
     /// Zero.
     Zero,
     /// Residues of the plaintext prime, one in each slot.
     Slots(&'a [u64]),
-    /// Words modulo 2^64, one in each coefficient.
-    Coefficients(&'a [u64]),
 }
 
-/// A secret key for each plaintext prime, or one for words in coefficients.
+/// A secret key for each plaintext prime.
 pub(crate) struct Holder {
     ring: Ring,
     /// Of each plaintext prime and limb the transform of the secret times 2^64.
@@ -46,7 +43,7 @@ pub(super) fn public(source: &Source, place: u64, limb: usize, ntt: &Ntt) -> Vec
     let mut out = vec![0; SLOTS];
     source
         .draws(place * LIMBS as u64 + limb as u64)
-        .residues(ntt.modulus, &mut out);
+        .residues(ntt.modulus.q, &mut out);
     out
 }
 
@@ -117,7 +114,7 @@ impl Holder {
     }
 
     /// The first part of a ciphertext whose second is the public polynomial at a place, into [`POLYNOMIAL_LEN`] bytes.
-    pub(super) fn encrypt(&self, plain: usize, place: u64, message: Message<'_>, out: &mut [u8]) {
+    fn encrypt(&self, plain: usize, place: u64, message: Message<'_>, out: &mut [u8]) {
         let mut errors = vec![0i64; SLOTS];
         self.errors.draws(place).errors(&mut errors);
         let ntts = self.ring.limbs(plain);
@@ -127,12 +124,6 @@ impl Holder {
             .for_each(|(limb, (out, ntt))| {
                 let m = ntt.modulus;
                 let mut values: Vec<u64> = errors.iter().map(|x| m.signed(*x)).collect();
-                if let Message::Coefficients(words) = message {
-                    let encoder = Encoder::new(m);
-                    for (value, word) in values.iter_mut().zip(words) {
-                        *value = m.add(*value, encoder.encode(*word));
-                    }
-                }
                 ntt.forward(&mut values);
                 let public = public(&self.public, place, limb, ntt);
                 let secret = &self.secrets[plain][limb];
@@ -192,7 +183,7 @@ impl Holder {
     }
 
     /// The product of a ciphertext's second part with the secret, modulo the first two primes, after `add` to each.
-    pub(super) fn phase(
+    fn phase(
         &self,
         plain: usize,
         second: &[u128],

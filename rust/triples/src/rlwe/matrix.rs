@@ -3,37 +3,53 @@
 //!
 //! Words count modulo 2^64, so no integer is masked: the mask is a uniform word.
 
-use super::modulus::{Factor, Modulus};
-use super::{POLYNOMIAL_LEN, PRIMES, SLOTS};
+use super::SLOTS;
+use super::short::{Short, ShortFactor};
 use crate::Refusal;
 
-/// Low bits that an answer drops, of its first and of its second part.
-pub(super) const MATRIX_DROPPED: [u32; 2] = [52, 44];
-/// Bytes of a number of an answer's second part.
-const SECOND: usize = 10;
+/// Primes of the modulus q of a ciphertext: the largest below 2^47 that are 1 modulo 2^14. The last two are dropped
+/// before the way back.
+pub(super) const LIMBS: [Short; 4] = [
+    Short::new((1 << 47) - 81_919),
+    Short::new((1 << 47) - 229_375),
+    Short::new((1 << 47) - 311_295),
+    Short::new((1 << 47) - 1_048_575),
+];
+/// Bits of a residue.
+pub(super) const LIMB_BITS: u32 = 47;
+/// Bytes of the encryption of a block.
+pub(crate) const BLOCK_LEN: usize = LIMBS.len() * SLOTS * LIMB_BITS as usize / 8;
+/// Low bits that an answer drops of its first and of its second part, numbers of 94 bits.
+pub(super) const MATRIX_DROPPED: [u32; 2] = [22, 20];
+/// Bytes of a number of an answer's first part, and of all of its second.
+pub(super) const FIRST: usize = 9;
+pub(super) const SECOND: usize = SLOTS * 74 / 8;
 /// Most entries of a matrix.
 pub(super) const MAX_ENTRIES: u64 = 1 << 26;
-/// Sums that are made together, 400 KB each.
-pub(super) const SUMS: usize = 512;
-/// Most bytes of the left matrix in transformed form.
+/// Sums that are made together, 512 KB each.
+pub(super) const SUMS: usize = 128;
+/// Answers of the columns of blocks that are multiplied together.
+const GROUPED: usize = 512;
+/// Bytes of the left matrix in transformed form: at most, and for a block.
 const MAX_ROOM: u64 = 1 << 30;
+const TRANSFORMED: usize = 6 * LIMBS.len() * SLOTS;
 
-/// Words modulo 2^64 as residues: `round(q word / 2^64)`, where q is the product of all limbs.
+/// Words modulo 2^64 as residues: `round(q word / 2^64)`.
 pub(super) struct Encoder {
-    modulus: Modulus,
+    modulus: Short,
     /// q modulo 2^64.
     low: u64,
     /// -1/2^64.
-    divide: Factor,
+    divide: ShortFactor,
 }
 
 impl Encoder {
-    pub(super) fn new(modulus: Modulus) -> Self {
-        let limbs = [PRIMES[0], PRIMES[3], PRIMES[4]];
+    pub(super) fn new(modulus: Short) -> Self {
+        let radix = modulus.public_product(modulus.radix(), 1 << 12);
         Self {
             modulus,
-            low: limbs.iter().fold(1, |low: u64, m| low.wrapping_mul(m.q)),
-            divide: modulus.factor(modulus.q - modulus.inverse(modulus.radix())),
+            low: LIMBS.iter().fold(1, |low: u64, m| low.wrapping_mul(m.q)),
+            divide: modulus.factor(modulus.q - modulus.inverse(radix)),
         }
     }
 
@@ -41,47 +57,90 @@ impl Encoder {
     pub(super) fn encode(&self, word: u64) -> u64 {
         // q word less what it lacks to a multiple of 2^64, and q is zero here.
         let rest = self.low.wrapping_mul(word);
-        self.modulus.scale(self.modulus.word(rest), self.divide)
+        let rest = self.modulus.word_lazy(rest);
+        self.modulus.scale(rest, self.divide)
     }
 }
 
-/// The word of a phase modulo p Q: `round(2^64 phase / (p Q))`.
+/// Drops the last two primes, one after the other, and gives numbers modulo the product of the first two.
+pub(super) struct Switch {
+    /// Of each step: the inverse of what is dropped modulo what is left.
+    divide: [[ShortFactor; 3]; 2],
+    join: ShortFactor,
+}
+
+impl Switch {
+    pub(super) fn new() -> Self {
+        let inverse = |m: Short, of: Short| m.factor(m.inverse(of.q));
+        let [p, q, r, s] = LIMBS;
+        Self {
+            divide: [
+                [p, q, r].map(|m| inverse(m, s)),
+                [p, q, q].map(|m| inverse(m, r)),
+            ],
+            join: inverse(q, p),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn apply(&self, residues: [u64; 4]) -> u128 {
+        let [p, q, r, s] = LIMBS;
+        let divided = |m: Short, x: u64, rest: u64, from: Short, by: ShortFactor| {
+            m.scale(m.sub(x, m.lift(rest, from)), by)
+        };
+        let [by_s, by_r] = self.divide;
+        let z = divided(r, residues[2], residues[3], s, by_s[2]);
+        let x = divided(
+            p,
+            divided(p, residues[0], residues[3], s, by_s[0]),
+            z,
+            r,
+            by_r[0],
+        );
+        let y = divided(
+            q,
+            divided(q, residues[1], residues[3], s, by_s[1]),
+            z,
+            r,
+            by_r[1],
+        );
+        let times = q.scale(q.sub(y, q.once(x)), self.join);
+        u128::from(x) + u128::from(p.q) * u128::from(times)
+    }
+}
+
+/// The word of a phase modulo the product of the first two primes: `round(2^64 phase / product)`.
 pub(super) struct Decoder {
-    first: Modulus,
-    second: Modulus,
-    radix: [Factor; 2],
-    join: Factor,
-    /// -1/(p Q) modulo 2^64.
+    radix: [ShortFactor; 2],
+    join: ShortFactor,
+    /// -1/product modulo 2^64.
     negative_inverse: u64,
 }
 
 impl Decoder {
     pub(super) fn new() -> Self {
-        let (first, second) = (PRIMES[0], PRIMES[3]);
+        let [first, second, ..] = LIMBS;
         let product = first.q.wrapping_mul(second.q);
         let mut inverse = product;
         for _ in 0..5 {
             inverse = inverse.wrapping_mul(2u64.wrapping_sub(product.wrapping_mul(inverse)));
         }
         Self {
-            first,
-            second,
-            radix: [first, second].map(|m| m.factor(m.radix())),
-            join: second.factor(second.inverse(first.q % second.q)),
+            radix: [first, second].map(|m| m.factor(m.public_product(m.radix(), 1 << 12))),
+            join: second.factor(second.inverse(first.q)),
             negative_inverse: inverse.wrapping_neg(),
         }
     }
 
     #[inline(always)]
     pub(super) fn decode(&self, phase: [u64; 2]) -> u64 {
-        let x = self.first.scale(phase[0], self.radix[0]);
-        let y = self.second.scale(phase[1], self.radix[1]);
-        let times = self
-            .second
-            .scale(self.second.sub(y, self.second.once(x)), self.join);
-        // 2^64 noise, between -p Q / 2 and p Q / 2.
-        let rest = u128::from(x) + u128::from(self.first.q) * u128::from(times);
-        let modulus = u128::from(self.first.q) * u128::from(self.second.q);
+        let [first, second, ..] = LIMBS;
+        let x = first.scale(phase[0], self.radix[0]);
+        let y = second.scale(phase[1], self.radix[1]);
+        let times = second.scale(second.sub(y, second.once(x)), self.join);
+        // 2^64 noise, between minus and plus half of the product.
+        let rest = u128::from(x) + u128::from(first.q) * u128::from(times);
+        let modulus = u128::from(first.q) * u128::from(second.q);
         let negative = ((modulus / 2).wrapping_sub(rest) >> 127) as u64;
         let low = (rest as u64).wrapping_sub(modulus as u64 & negative.wrapping_neg());
         low.wrapping_mul(self.negative_inverse)
@@ -131,10 +190,8 @@ impl Plan {
                     inner_block,
                     column_block,
                 };
-                let [left, ..] = plan.counts();
-                let room = (left * plan.counts()[1] * 24 * SLOTS) as u64;
                 let bytes = plan.bytes();
-                if (room <= MAX_ROOM || column_block == 1)
+                if (plan.room() <= MAX_ROOM || column_block == 1)
                     && best.is_none_or(|(least, _)| bytes < least)
                 {
                     best = Some((bytes, plan));
@@ -170,23 +227,36 @@ impl Plan {
 
     /// Columns of blocks that are multiplied together, so that the left matrix is read once for all of them.
     pub(crate) fn group(&self) -> usize {
-        (SUMS / self.counts()[0]).clamp(1, 4)
+        let [rows, _, columns] = self.counts();
+        (GROUPED / rows).clamp(1, 4).min(columns)
+    }
+
+    /// Bytes of the left matrix in transformed form.
+    pub fn room(&self) -> u64 {
+        let [rows, inner, _] = self.counts();
+        (rows * inner * TRANSFORMED) as u64
     }
 
     /// Bytes of the answer of one block.
     pub(crate) fn answer_len(&self) -> usize {
-        9 * self.row_block * self.column_block + SECOND * SLOTS
+        FIRST * self.row_block * self.column_block + SECOND
     }
 
     /// Bytes of all ciphertexts, both ways.
     pub fn bytes(&self) -> u64 {
         let [rows, inner, columns] = self.counts().map(|count| count as u64);
-        columns * (inner * POLYNOMIAL_LEN as u64 + rows * self.answer_len() as u64)
+        columns * (inner * BLOCK_LEN as u64 + rows * self.answer_len() as u64)
     }
 
-    /// Coefficients of a block of the left matrix, row by row.
-    pub(super) fn left(&self, matrix: &[u64], row_block: usize, inner_block: usize) -> Vec<u64> {
-        let mut out = vec![0; SLOTS];
+    /// Coefficients of a block of the left matrix, row by row, and zeros.
+    pub(super) fn left(
+        &self,
+        matrix: &[u64],
+        row_block: usize,
+        inner_block: usize,
+        out: &mut [u64; SLOTS],
+    ) {
+        out.fill(0);
         let width = self.inner_block;
         let first = inner_block * width;
         let inner = width.min(self.inner - first);
@@ -197,7 +267,6 @@ impl Plan {
                 out[at + width - 1 - column] = *word;
             }
         }
-        out
     }
 
     /// Coefficients of a block of the right matrix.

@@ -2,21 +2,26 @@
 //! 2012/144) with one value in each slot, over polynomials modulo X^8192 + 1. docs/protocols/products.md derives the numbers.
 //!
 //! A plaintext prime p divides the ciphertexts' modulus q = p Q R, so that the factor of a message is the integer Q R: it
-//! is zero modulo Q and R, and modulo p the transform of a ciphertext holds the slots themselves.
+//! is zero modulo Q and R, and modulo p the transform of a ciphertext holds the slots themselves. Products of matrices
+//! have words in coefficients, and a modulus of shorter primes ([`matrix`], [`short`]).
 
 mod blocks;
 mod evaluate;
 mod holder;
+mod lanes;
 mod matrix;
 mod modulus;
 mod ntt;
 mod pack;
 mod sample;
+mod short;
 mod simd;
+mod transform;
 
-pub(crate) use blocks::BlockEvaluator;
+pub(crate) use blocks::{BLOCK_KEY_LEN, BlockEvaluator, BlockHolder};
 pub(crate) use evaluate::Evaluator;
 pub(crate) use holder::Holder;
+pub(crate) use matrix::BLOCK_LEN;
 pub use matrix::Plan;
 use modulus::{Factor, Modulus};
 use ntt::Ntt;
@@ -50,7 +55,7 @@ const FLOOD_BITS: u32 = 120;
 pub(crate) const SEED_LEN: usize = 16;
 /// Bytes of one packed polynomial of a ciphertext.
 pub(crate) const POLYNOMIAL_LEN: usize = LIMBS * SLOTS * RESIDUE_BITS as usize / 8;
-/// Bytes of so many public keys.
+/// Bytes of public keys, one for each of so many plaintext primes.
 pub(crate) const fn keys_len(count: usize) -> usize {
     SEED_LEN + count * POLYNOMIAL_LEN
 }
@@ -72,7 +77,7 @@ pub(crate) struct Ring {
 impl Ring {
     /// Of so many plaintext primes, Q and R.
     pub(crate) fn new(plain: usize) -> Self {
-        let primes = &PRIMES[..=index(plain.max(PLAIN) - 1).max(PLAIN + 1)];
+        let primes = &PRIMES[..=index(plain - 1).max(PLAIN + 1)];
         Self {
             ntts: primes.iter().map(|prime| Ntt::new(*prime, SLOTS)).collect(),
         }

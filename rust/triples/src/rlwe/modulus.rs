@@ -82,14 +82,6 @@ impl Modulus {
         self.once(sum + high + carry)
     }
 
-    /// The same for up to 15 products of residues.
-    #[inline(always)]
-    pub(crate) fn fold_many(self, x: u128) -> u64 {
-        // 15 q^2 is below 2^64 * 4 q.
-        let high = self.once(self.once2((x >> 64) as u64));
-        self.fold(u128::from(high) << 64 | u128::from(x as u64))
-    }
-
     pub(crate) fn power(self, base: u64, exponent: u64) -> u64 {
         let (mut result, mut base, mut exponent) = (1, base, exponent);
         while exponent > 0 {
@@ -186,10 +178,6 @@ mod tests {
             let three = s * t + t * u + u * s;
             prop_assert_eq!(m.mul(m.fold(three), m.radix()), (three % q) as u64);
             prop_assert_eq!(m.fold(0), 0);
-            let many = (0..15).map(|_| (q - 1 - (s & 7)) * (q - 1)).sum::<u128>();
-            for many in [many, three] {
-                prop_assert_eq!(m.mul(m.fold_many(many), m.radix()), (many % q) as u64);
-            }
             prop_assert_eq!(i128::from(m.signed(small)), i128::from(small).rem_euclid(q as i128));
             prop_assert_eq!(i128::from(m.word(a)), i128::from(a as i64).rem_euclid(q as i128));
             prop_assert_eq!(m.wide_word(x), (x as i128).rem_euclid(q as i128) as u64);

@@ -3,7 +3,6 @@
 use atoll_ot::prg::Counter;
 
 use super::FLOOD_BITS;
-use super::modulus::Modulus;
 
 /// Blocks of the generator that one purpose may use.
 const ROOM: u128 = 1 << 20;
@@ -72,12 +71,13 @@ impl Draws {
     }
 
     /// Uniform residues, two of a block; what is none is drawn again, which no residue tells.
-    pub(crate) fn residues(&mut self, modulus: Modulus, out: &mut [u64]) {
+    pub(crate) fn residues(&mut self, q: u64, out: &mut [u64]) {
         self.words(out);
+        let rest = q.leading_zeros();
         for value in out {
-            *value >>= 2;
-            while *value >= modulus.q {
-                *value = self.block() as u64 >> 2;
+            *value >>= rest;
+            while *value >= q {
+                *value = self.block() as u64 >> rest;
             }
         }
     }
@@ -148,7 +148,7 @@ mod tests {
         let square = flood.iter().map(|f| (f - 1.5).powi(2)).sum::<f64>() / COUNT as f64;
         assert!((mean - 1.5).abs() < 0.01 && (square - 0.25).abs() < 0.01);
         let mut residues = vec![0; COUNT];
-        source.draws(3).residues(PRIMES[0], &mut residues);
+        source.draws(3).residues(PRIMES[0].q, &mut residues);
         assert!(residues.iter().all(|r| *r < PRIMES[0].q));
         let ones: u32 = residues.iter().map(|r| r.count_ones()).sum();
         assert!((f64::from(ones) - 31.0 * COUNT as f64).abs() < 2.5 * (62.0 * COUNT as f64).sqrt());
