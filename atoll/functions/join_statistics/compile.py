@@ -320,7 +320,8 @@ def compile(
         then(calculate.RULE.kind, calculate.PROTOCOL, shares(keep, None), body, last())
     totals = counted + graph.sums
     then(total.RULE.kind, calculate.PROTOCOL, shares(totals, "1"), {"sums": graph.sums}, last())
-    kept = {"minimum_group": group, "histograms": graph.histograms}
+    # The estimate says how transfers are made.
+    kept = {"minimum_group": group, "histograms": graph.histograms, "transfers": "rich-4"}
     then(withhold.RULE.kind, calculate.PROTOCOL, shares([withhold.ENOUGH, *totals], "1"), kept, last())
     opened = {"receivers": receivers, "results": graph.results}
     columns = [withhold.ENOUGH, *counted, *(result["as"] for result in graph.results)]

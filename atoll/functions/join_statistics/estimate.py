@@ -9,7 +9,8 @@ from atoll import mpc
 from atoll.functions import compiling
 from atoll.functions.compiling import Calibration
 from atoll.functions.join_statistics.join import Sizes
-from atoll.functions.join_statistics.program import program
+from atoll.functions.join_statistics.program import program, transfers
+from atoll.plan.operators import withhold
 
 Json = dict[str, Any]
 PARTIES = 2
@@ -19,6 +20,8 @@ def estimate(
     operators: Sequence[Json], known: Sequence[int | None], unique: int, calibration: Calibration
 ) -> Json:
     """Rounds, bytes and seconds by the known sizes; a table of unknown size counts as much as the other one.
+
+    Says as well how transfers are made, in the operator whose comparisons use them up: as the line asks for.
 
     Args:
         operators: the joint operators of the plan.
@@ -36,9 +39,12 @@ def estimate(
     def dry(session: mpc.Session) -> None:
         session.open(*program(session, operators, sizes, None).arrays)
 
+    line = {"rate": calibration.bytes_per_second, "delay": calibration.round_seconds / 2}
     cost = mpc.estimate(dry, parties=PARTIES)
+    chosen = mpc.pick_source(cost, **line)
+    withheld = next(op for op in operators if op["kind"] == withhold.RULE.kind)
+    withheld["parameters"]["transfers"] = transfers(chosen)
+    cost = mpc.estimate(dry, parties=PARTIES, source=chosen)
     rows = min(sizes.placer_items * sizes.multiplicity, sizes.mapper_items)
-    seconds = cost.seconds(
-        delay=calibration.round_seconds / 2, rate=calibration.bytes_per_second, cores=PARTIES
-    )
+    seconds = cost.seconds(**line, cores=PARTIES)
     return compiling.estimate(rows, cost.rounds, cost.bytes, calibration.start_seconds + seconds)

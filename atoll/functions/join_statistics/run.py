@@ -16,7 +16,7 @@ from atoll.functions.context import Context, LocalInput, Outcome
 from atoll.functions.join.keys import PreparedKeys
 from atoll.functions.join.run import key_sides, own_keys
 from atoll.functions.join_statistics.join import Sizes, brought
-from atoll.functions.join_statistics.program import check_operators, program
+from atoll.functions.join_statistics.program import check_operators, program, source
 from atoll.functions.join_statistics.results import table
 from atoll.functions.join_totals.run import own_rows
 from atoll.functions.values import check_values, words
@@ -159,6 +159,7 @@ def run(context: Context) -> Outcome:
         seed=context.seed,
         attempt=context.attempt,
         names=parties,
+        source=source(operators),
         threads=context.threads,
         # A job that was cancelled stops at the next round.
         progress=lambda done, total: context.progress(0, 1, step),
