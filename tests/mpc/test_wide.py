@@ -313,6 +313,32 @@ def test_running_sums_that_begin_anew(parties):
         same(run(party, parties=parties)[0], expected)
 
 
+@PARTIES
+def test_products_of_matrices_are_cut_where_words_of_64_bits_have_room(parties):
+    """Parts that fit are multiplied in words of 64 bits; only their sums are widened."""
+    most = 2**29
+    rng = np.random.default_rng(8)
+    x, y = rng.integers(-most, most, (2, 3, 70), endpoint=True)
+    x[0], y[0] = most, most
+
+    def program(a, b):
+        return a @ b.T, a[0] @ b[0], b.T @ a, a @ y.T, x @ b[0]
+
+    def party(session):
+        a, b = (share(session, v, i, -most, most, name="m") for i, v in enumerate((x, y)))
+        r, q = (
+            share(session, v / 2**9, i, -(2**20), 2**20, kind=real(9), name="r") for i, v in enumerate((x, y))
+        )
+        return session.open(*program(a, b), r @ q.T), session.used
+
+    exact = [np.asarray(p) for p in program(x.astype(object), y.astype(object))]
+    for (*got, reals), used in run(party, parties=parties):
+        for one, expected in zip(got, exact, strict=True):
+            same(one, expected)
+        assert np.abs(reals - (x / 2**9) @ (y / 2**9).T).max() <= 2**-9 + 2**48 * 2**-52
+        assert used.get("wide", 0) == 0
+
+
 # Orders and groups.
 
 
