@@ -237,8 +237,7 @@ class Additive:
             own, passed = yield from self._passed(x, WIDE_BIAS_BITS)
             gone = ring.pair(np.zeros(own.shape, np.uint64), passed << np.uint64(64 - shift))
             cut = Shares(ring.subtract(ring.cut(own, shift), gone))
-            missing = ring.constant(1 - (1 << WIDE_BIAS_BITS - shift), True)
-            return cut + self.public(np.broadcast_to(missing, own.shape))
+            return cut + self.public(ring.constant(1 - (1 << WIDE_BIAS_BITS - shift), True))
         own, passed = yield from self._passed(x, BIAS_BITS)
         out = (own >> np.uint64(shift)) - (passed << np.uint64(64 - shift))
         # Both shares are rounded down, so that 1 or nothing is missing.
@@ -248,8 +247,7 @@ class Additive:
     def widened(self, x: Shares) -> Step[Shares]:
         """Signed numbers from -2^62 to 2^62 - 1, modulo 2^128: what passed 2^64 is taken from the upper half."""
         own, passed = yield from self._passed(x, BIAS_BITS)
-        bias = ring.constant(-(1 << BIAS_BITS), True)
-        return Shares(ring.pair(own, -passed)) + self.public(np.broadcast_to(bias, own.shape))
+        return Shares(ring.pair(own, -passed)) + self.public(ring.constant(-(1 << BIAS_BITS), True))
 
     def _passed(self, x: Shares, bias: int) -> Step[tuple[Words, U64]]:
         """The own share after 2^bias was added, and shares modulo 2^64 of whether both add up to more than the ring.
@@ -258,7 +256,7 @@ class Additive:
         """
         (own,) = x
         if self.me == 0:
-            own = ring.add(own, np.broadcast_to(ring.constant(1 << bias, x.wide), own.shape))
+            own = ring.add(own, ring.constant(1 << bias, x.wide))
         top = ring.top(own).reshape(-1)
         product = yield from self._times(0, top)
         return own, (top - product).reshape(own.shape)

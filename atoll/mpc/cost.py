@@ -36,7 +36,9 @@ _WORD: Final = 8
 # Nanoseconds of one processor for all parties together, measured on one core of 2026 (docs/performance.md).
 _PRODUCT_NS, _BITS_NS, _SCALED_NS, _TURN_NS, _WORDS_NS, _PLANES_NS = 12.0, 30.0, 58.0, 40.0, 30.0, 12.0
 # Of a product of two entries, and of one with a vector, which memory bounds.
-_MULTIPLY_NS, _VECTOR_NS, _WIDE_ENTRY_NS = 1.5, 7.0, 8.0
+_MULTIPLY_NS, _VECTOR_NS = 1.5, 7.0
+# The same of wide numbers; a product of two, and whether two addends pass their ring.
+_WIDE_MULTIPLY_NS, _WIDE_VECTOR_NS, _WIDE_PRODUCT_NS, _PASSED_NS = 8.5, 33.0, 60.0, 200.0
 # Of a bit of a number that is compared by digits, at both parties.
 _DIGITS_NS: Final = 8.0
 _DIGIT_WORDS: Final = 0.5
@@ -143,7 +145,9 @@ def _dense(shares: Shares) -> Shares:
     return shares.changed(np.ascontiguousarray)
 
 
-def _entry_ns(columns: int) -> float:
+def _entry_ns(columns: int, wide: bool = False) -> float:
+    if wide:
+        return _WIDE_MULTIPLY_NS if columns > 1 else _WIDE_VECTOR_NS
     return _MULTIPLY_NS if columns > 1 else _VECTOR_NS
 
 
@@ -353,7 +357,8 @@ class _Paper:
         if self._parties == 2:
             self._words(x.size, x.wide)
         self._passing(_MULTIPLIED * size)
-        yield from self._product((3 if self._parties == 3 else 4) * size, _PRODUCT_NS * size)
+        each = _WIDE_PRODUCT_NS if x.wide else _PRODUCT_NS
+        yield from self._product((3 if self._parties == 3 else 4) * size, each * x.size)
         return self._result(x.shape, x.wide)
 
     def both(self, x: Shares, y: Shares) -> Step[Shares]:
@@ -367,8 +372,8 @@ class _Paper:
         (rows, inner), columns = x.shape, y.shape[1]
         count = rows * inner * columns
         if self._parties == 3:
-            entry = _WIDE_ENTRY_NS if x.wide else _entry_ns(columns)
-            yield from self._product(3 * ring.length(rows * columns, x.wide), entry * count)
+            entries = _entry_ns(columns, x.wide) * count
+            yield from self._product(3 * ring.length(rows * columns, x.wide), entries)
         elif count and (x.wide or by_triples(rows, inner, columns)):
             for block in inner_blocks(rows, inner, columns):
                 products = rows * columns * (block.stop - block.start)
@@ -392,7 +397,7 @@ class _Paper:
         if self._parties == 2:
             yield from self._times(size)
             return
-        self._meter.add(6 * size, _SCALED_NS * size)
+        self._meter.add(6 * size, _PASSED_NS * size)
         yield from self._rounds(2)
 
     def scaled(self, x: Shares, shift: int) -> Step[Shares]:

@@ -1,4 +1,4 @@
-"""Comparisons of two numbers each of which one party knows, by digits (docs/protocols/additive-shares.md, step 5).
+"""Comparisons of two numbers each of which one party knows, by digits (docs/protocols/additive-shares.md, step 6).
 
 Rathee et al., CrypTFlow2, eprint 2020/1002; semi-honest. A digit of four bits takes a transfer of one of sixteen
 entries, made of four random transfers of one of two words. Half of the numbers have one party for their sender, half

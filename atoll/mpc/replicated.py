@@ -262,8 +262,7 @@ class Replicated:
         u: Words | None = None
         v: Words | None = None
         if self.me == 0:
-            by = np.broadcast_to(ring.constant(1 << bias, x.wide), shape)
-            u = ring.add(ring.add(own, after), by)
+            u = ring.add(ring.add(own, after), ring.constant(1 << bias, x.wide))
         else:
             v = after if self.me == 1 else own
 
@@ -275,8 +274,7 @@ class Replicated:
         share = self.share(0, None if u is None else part(u), shape, wide=True)
         first, both = yield from together(share, top())
         second = self._known(None if v is None else part(v), 2, shape, wide=True)
-        added = self.public(np.broadcast_to(ring.constant(constant, True), shape))
-        sums: Shares = first + second + both.changed(carried) + added
+        sums: Shares = first + second + both.changed(carried) + self.public(ring.constant(constant, True))
         return sums
 
     # From words to bits and back.
