@@ -25,7 +25,7 @@ from atoll.mpc.rounds import U64, Exchange, Step, T
 from atoll.mpc.session import Session
 from atoll.mpc.shares import Shares
 from atoll.mpc.sources import bits_bytes, bits_ns, transfers_bytes, transfers_ns
-from atoll.mpc.supply import BATCH_BITS, BATCH_TRANSFERS, BATCH_WORDS
+from atoll.mpc.supply import BATCH_BITS, BATCH_TRANSFERS, BATCH_WORDS, PIECE
 
 _WORD: Final = 8
 # Nanoseconds of one processor for all parties together, measured on one core of 2026 (docs/performance.md).
@@ -232,6 +232,15 @@ class _Paper:
             self._bits(64 * x.size)
         yield from self._product((3 if self._parties == 3 else 4) * x.size, _BITS_NS * x.size)
         return self._result(x.shape)
+
+    def both_of(self, x: Shares, y: Shares, z: Shares) -> Step[tuple[Shares, Shares]]:
+        if self._parties == 2:
+            piece = PIECE[type(self._source)] // 64
+            for sender in range(2):
+                for start in range(0, x.size, piece):
+                    self._transfers(sender, 64 * min(piece, x.size - start))
+        yield from self._product(6 * x.size, 2 * _BITS_NS * x.size)
+        return self._result(x.shape), self._result(x.shape)
 
     def matrix_product(self, x: Shares, y: Shares, threads: int = 1) -> Step[Shares]:
         (rows, inner), columns = x.shape, y.shape[1]

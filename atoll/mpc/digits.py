@@ -16,11 +16,10 @@ from atoll.crypto.arrays import Streams
 from atoll.crypto.digits import BLOCK, Digits
 from atoll.crypto.triples import Rich, Thin
 from atoll.mpc.rounds import U64, Exchange, Step, together
-from atoll.mpc.supply import Supply
+from atoll.mpc.supply import PIECE, Supply
 
-MOST_TRANSFERS: Final = 1 << 26
-"""Of both directions, whose words are kept at the same time: 200 MB at each party."""
-_PIECE: Final = {Rich: 1 << 18, Thin: 1 << 20}
+MOST_TRANSFERS: Final = 1 << 24
+"""Of both directions, whose words are kept at the same time: 50 MB at each party."""
 
 
 def groups(blocks: int, bits: int, source: Rich | Thin) -> Iterator[list[tuple[int, int, int]]]:
@@ -30,7 +29,7 @@ def groups(blocks: int, bits: int, source: Rich | Thin) -> Iterator[list[tuple[i
     each group the first half has party 0 for its sender.
     """
     most = max(2, MOST_TRANSFERS // (BLOCK * bits))
-    piece = max(1, _PIECE[type(source)] // (BLOCK * bits))
+    piece = max(1, PIECE[type(source)] // (BLOCK * bits))
     for start in range(0, blocks, most):
         end = min(start + most, blocks)
         middle = start + (end - start + 1) // 2

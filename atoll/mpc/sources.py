@@ -28,7 +28,7 @@ _WAITS: Final = 3
 def _blocks(source: Rich) -> float:
     """AES blocks of one triple at one party: leaves of both directions, and hashes."""
     columns = -(-_BASES // source.field)
-    return 2 * 2**source.field * columns / _BASES + 3
+    return (2 << source.field) * columns / _BASES + 3
 
 
 def _rich_bytes(source: Rich, count: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from atoll.crypto.arrays import planes
 from atoll.crypto.triples import BitTriples, Chosen, Rich, Sent, Thin, Triples, WordTransfers, WordTriples
 from atoll.mpc.rounds import U64, Links
 from atoll.mpc.setting import Occasion
@@ -17,10 +18,16 @@ from atoll.mpc.setting import Occasion
 BATCH_BITS: Final = 1 << 22
 BATCH_WORDS: Final = 1 << 13
 BATCH_TRANSFERS: Final = 1 << 17
+PIECE: Final = {Rich: 1 << 18, Thin: 1 << 20}
+"""Transfers that are taken at once where they are soon folded: as many as stay in the processor's cache, or as one run
+of silent ones has."""
 # In one batch, which bounds the memory that making them takes: 100 MB of triples, 270 MB of transfers.
 MOST_BITS: Final = 1 << 28
 MOST_WORDS: Final = 1 << 22
 MOST_TRANSFERS: Final = 1 << 24
+
+
+_NO_PAIRS: Final = np.empty((2, 0), np.uint64)
 
 
 class _Stock:
@@ -120,6 +127,7 @@ class Supply:
 
         self._transfers = [transfers(0), transfers(1)]
         self._me = links.me
+        self._piece = PIECE[type(source)] // 64
 
     def prepare(self, *, bits: int = 0, words: int = 0, transfers: int = 0) -> None:
         """Has so many triples of bits and of words, and transfers in each direction, ready; both sides ask alike."""
@@ -143,6 +151,31 @@ class Supply:
     def chosen(self, count: int) -> tuple[U64, ...]:
         """Transfers in which this party chose: packed choices, and the strings. `count` is a multiple of 64."""
         return self._transfers[1 - self._me].take(count, (64, 1))
+
+    def pairs(self, words: int) -> tuple[U64, ...]:
+        """Triples of a bit and two, in so many words of 64: a, b and this party's share of both products.
+
+        a is of so many words, the others of shape (2, words).
+
+        Of a transfer in each direction: the choice is a, the two lowest bits of the difference of the sender's words
+        are b, and what is chosen plus the first of both words is a share of the other's a times b.
+        """
+        starts = range(0, words, self._piece)
+        counts = [64 * min(self._piece, words - start) for start in starts]
+        a, b, c = [np.empty(0, np.uint64)], [_NO_PAIRS], [[_NO_PAIRS], [_NO_PAIRS]]
+        for sender in range(2):
+            for count in counts:
+                if sender == self._me:
+                    zero, one = (planes(w, 2) for w in self.sent(count))
+                    b.append(zero ^ one)
+                    c[sender].append(zero)
+                else:
+                    choices, chosen = self.chosen(count)
+                    a.append(choices)
+                    c[sender].append(planes(chosen, 2))
+        first, second = (np.concatenate(part, axis=1) for part in c)
+        choices, bits = np.concatenate(a), np.concatenate(b, axis=1)
+        return choices, bits, first ^ second ^ (choices & bits)
 
     @property
     def used(self) -> dict[str, int]:
