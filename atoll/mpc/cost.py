@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -290,7 +291,7 @@ class _Paper:
     def _digits(self, bits: int, x: Shares, *, equal: bool = False) -> Step[Shares]:
         digits, blocks = Digits(bits, equal=equal), -(-x.size // BLOCK)
         for group in groups(blocks, bits, self._source):
-            for sender, _, count in group:
+            for sender, _, count in chain(*group):
                 self._transfers(sender, BLOCK * bits * count)
                 self._meter.add((bits + digits.table_words) * count, _DIGITS_NS * BLOCK * bits * count)
             yield from self._rounds(2)
