@@ -175,6 +175,21 @@ class Additive:
         out = c ^ (d & b) ^ (e & a)
         return Shares(out ^ (d & e) if self.me == 0 else out)
 
+    def both_of(self, x: Shares, y: Shares, z: Shares) -> Step[tuple[Shares, Shares]]:
+        """Bits that are set in x and y, and in x and z, each pair of one transfer in each direction.
+
+        As `both`, with an a for x, and b of two bits for y and z: x + a opens once.
+        """
+        a, b, c = self.supply.pairs(x.size)
+        (x_own,), (y_own,), (z_own,) = x, y, z
+        pair = np.stack([y_own.reshape(-1), z_own.reshape(-1)])
+        d, e = yield from self._both_open(x_own.reshape(-1) ^ a, pair ^ b, bits=True)
+        out = c ^ (d & b) ^ (e & a)
+        if self.me == 0:
+            out ^= d & e
+        first, second = out.reshape(2, *x.shape)
+        return Shares(first), Shares(second)
+
     def _both_open(self, x: Words, y: Words, *, bits: bool) -> Step[tuple[Words, Words]]:
         mine = np.concatenate([x.reshape(-1), y.reshape(-1)])
         wide = ring.is_wide(mine)

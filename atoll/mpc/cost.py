@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -29,7 +30,7 @@ from atoll.mpc.rounds import U64, Exchange, Step, T
 from atoll.mpc.session import Session
 from atoll.mpc.shares import Shares
 from atoll.mpc.sources import bits_bytes, bits_ns, transfers_bytes, transfers_ns
-from atoll.mpc.supply import BATCH_BITS, BATCH_TRANSFERS, BATCH_WORDS, batch_size
+from atoll.mpc.supply import BATCH_BITS, BATCH_TRANSFERS, BATCH_WORDS, PIECE, batch_size
 from atoll.mpc.wide import Words
 
 _WORD: Final = 8
@@ -368,6 +369,15 @@ class _Paper:
         yield from self._product((3 if self._parties == 3 else 4) * x.size, _BITS_NS * x.size)
         return self._result(x.shape)
 
+    def both_of(self, x: Shares, y: Shares, z: Shares) -> Step[tuple[Shares, Shares]]:
+        if self._parties == 2:
+            piece = PIECE[type(self._source)] // 64
+            for sender in range(2):
+                for start in range(0, x.size, piece):
+                    self._transfers(sender, 64 * min(piece, x.size - start))
+        yield from self._product(6 * x.size, 2 * _BITS_NS * x.size)
+        return self._result(x.shape), self._result(x.shape)
+
     def matrix_product(self, x: Shares, y: Shares, threads: int = 1) -> Step[Shares]:
         (rows, inner), columns = x.shape, y.shape[1]
         count = rows * inner * columns
@@ -441,9 +451,9 @@ class _Paper:
         digits, blocks = Digits(bits, equal=equal), -(-x.size // BLOCK)
         for group in groups(blocks, bits, self._source):
             # What a sender folds of all its pieces, and their tables, until the others' bits come.
-            kept = sum(BLOCK * bits * count for _, _, count in group)
+            kept = sum(BLOCK * bits * count for _, _, count in chain(*group))
             self._passing(_DIGIT_WORDS * kept)
-            for sender, _, count in group:
+            for sender, _, count in chain(*group):
                 self._transfers(sender, BLOCK * bits * count)
                 self._meter.add((bits + digits.table_words) * count, _DIGITS_NS * BLOCK * bits * count)
             yield from self._rounds(2)

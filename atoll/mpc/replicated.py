@@ -19,7 +19,7 @@ from atoll.mpc import circuits
 from atoll.mpc import wide as ring
 from atoll.mpc.rounds import STEP, U64, Exchange, Links, Step, rows, together
 from atoll.mpc.setting import Occasion
-from atoll.mpc.shares import Shares, unpack
+from atoll.mpc.shares import Shares, join, unpack
 from atoll.mpc.wide import Words
 
 PROTOCOL: Final = "replicated-shares/v1"
@@ -158,6 +158,12 @@ class Replicated:
     def both(self, x: Shares, y: Shares) -> Step[Shares]:
         """Bits that are set in both."""
         return (yield from self._spread(self._streams.bit_products(_pair(x), _pair(y))))
+
+    def both_of(self, x: Shares, y: Shares, z: Shares) -> Step[tuple[Shares, Shares]]:
+        """Bits that are set in x and y, and in x and z."""
+        products = yield from self.both(join([x, x]), join([y, z]))
+        half = x.shape[0]
+        return products.part(slice(0, half)), products.part(slice(half, None))
 
     def matrix_product(self, x: Shares, y: Shares, threads: int = 1) -> Step[Shares]:
         """The product of matrices modulo 2^64 or 2^128."""
