@@ -165,6 +165,18 @@ def test_statistics_are_those_of_the_rows_that_match(net: Net, records: Any) -> 
     }
 
 
+def test_the_peer_alone_can_receive(net: Net) -> None:
+    job = asked(net, agree(net), ["variance(left.debt)"], receivers="peer")
+    job.wait(timeout=60)
+    theirs = net.bob.analyst.jobs.get(job.id)
+    theirs.wait(timeout=30)
+    debts = [Fraction(debt(i)) for i in MATCHED]
+    mean = sum(debts) / 100
+    assert row(theirs)["variance_debt"] == exact(sum((d - mean) ** 2 for d in debts) / 99, 10)
+    with pytest.raises(AtollError, match="E_NOT_FOUND"):
+        job.result()
+
+
 def test_as_csv_a_histogram_is_a_list_in_a_cell(net: Net, tmp_path: Any) -> None:
     job = asked(net, agree(net), ["histogram(right.age, 30, 50)"])
     job.wait(timeout=60)
