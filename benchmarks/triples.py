@@ -1,6 +1,6 @@
 """Correlated randomness of two parties: whole runs between two processes over a TCP connection of this machine.
 
-    python benchmarks/triples.py [--bits 200000000] [--fields 2,4] [--thin 8388608] [--words 1000000]
+    python benchmarks/triples.py [--bits 200000000] [--fields 2,4] [--thin 8388608] [--words 1000000] [--wide 1000000]
         [--matrices 100000x100x1,1000x1000x1000] [--repeats 3]
 
 One thread at each side. `cpu s` is that of both sides, `most cpu s` that of the busier one, `MB` what both send and
@@ -16,29 +16,38 @@ import socket
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from harness.report import Report, Row, numbers, parser
 from harness.tcp import TcpChannel
 
-from atoll.crypto.triples import BitTriples, MatrixProduct, Rich, Role, Thin, Triples, WordTriples
+from atoll.crypto.triples import (
+    BitTriples,
+    MatrixProduct,
+    Rich,
+    Role,
+    Thin,
+    Triples,
+    WideTriples,
+    WordTriples,
+)
 from atoll.protocols.driver import drive
 
-Kind = Rich | Thin | None
+Kind = Rich | Thin | Literal["words", "wide"]
 Sizes = tuple[int, int, int]
 ROLES: tuple[Role, Role] = ("first", "second")
 #: How many of the triples are compared with their products.
 CHECKED = 10_000
 #: Messages of set-up and of one run, one after the other.
-TURNS = {Rich: 3, Thin: 4, type(None): 3}
+TURNS = {Rich: 3, Thin: 4, str: 3}
 
 
-def make(role: Role, kind: Kind, count: int) -> BitTriples | WordTriples:
+def make(role: Role, kind: Kind, count: int) -> BitTriples | WordTriples | WideTriples:
     """The machine of one side."""
     seed = role.encode().ljust(32, b"\0")
-    if kind is None:
-        return WordTriples(role, seed, 0, "c", count)
+    if isinstance(kind, str):
+        return (WordTriples if kind == "words" else WideTriples)(role, seed, 0, "c", count)
     return BitTriples(role, seed, 0, "c", count, source=kind)
 
 
@@ -141,9 +150,20 @@ def run(kind: Kind, count: int) -> Row:
     """Triples of one kind."""
     sides = tuple(found[0] for found in both(party, kind, count))
     x, y = (Triples(*side[4]) for side in sides)
-    plain = (x.a ^ y.a) & (x.b ^ y.b) ^ x.c ^ y.c
-    assert not np.any((x.a + y.a) * (x.b + y.b) - x.c - y.c if kind is None else plain)
-    return row("words" if kind is None else f"bits, {kind}", count, TURNS[type(kind)], sides)
+    if not isinstance(kind, str):
+        wrong = (x.a ^ y.a) & (x.b ^ y.b) ^ x.c ^ y.c
+    elif kind == "words":
+        wrong = (x.a + y.a) * (x.b + y.b) - x.c - y.c
+    else:
+        a, b, c = (integers(x) + integers(y) for x, y in zip(sides[0][4], sides[1][4], strict=True))
+        wrong = (a * b - c) % 2**128
+    assert not np.any(wrong)
+    return row(f"bits, {kind}" if not isinstance(kind, str) else kind, count, TURNS[type(kind)], sides)
+
+
+def integers(words: np.ndarray) -> np.ndarray:
+    """Wide words as integers of Python."""
+    return words["lo"].astype(object) + (words["hi"].astype(object) << 64)
 
 
 def multiply(report: Report, sizes: Sizes, repeats: int) -> None:
@@ -152,7 +172,7 @@ def multiply(report: Report, sizes: Sizes, repeats: int) -> None:
     name = " x ".join(map(str, sizes))
 
     def cold(_: int) -> Row:
-        first, second = both(multiplier, None, sizes)
+        first, second = both(multiplier, "words", sizes)
         expected = factor("second", sizes)[:3] @ factor("first", sizes)
         assert all(np.array_equal(x[4] + y[4], expected) for x, y in zip(first, second, strict=True))
         count = sizes[0] * sizes[1] * sizes[2]
@@ -175,6 +195,7 @@ def main() -> None:
     arguments.add_argument("--fields", type=numbers, default=[2, 4], help="log2 of the sizes of fields")
     arguments.add_argument("--thin", type=int, default=1 << 23, help="bit triples of a thin link")
     arguments.add_argument("--words", type=int, default=1_000_000, help="word triples")
+    arguments.add_argument("--wide", type=int, default=1_000_000, help="triples of wide words")
     arguments.add_argument(
         "--matrices",
         type=sizes_of,
@@ -186,7 +207,7 @@ def main() -> None:
     numbers_of = ["wall s", "cpu s", "most cpu s", "MB", "bits each", "turns", "ns", "peak MB"]
     report = Report("triples", ["count", *numbers_of, "what"])
     kinds: list[tuple[Kind, int]] = [(Rich(field), options.bits) for field in options.fields]
-    kinds += [(Thin(), options.thin), (None, options.words)]
+    kinds += [(Thin(), options.thin), ("words", options.words), ("wide", options.wide)]
     for kind, count in kinds:
         if count:
             report.repeat(options.repeats, lambda _, kind=kind, count=count: run(kind, count))

@@ -118,6 +118,34 @@ MUTATIONS = (
         "tests/wire/test_query_wire.py::test_neither_keys_nor_records_cross",
     ),
     Mutation(
+        "statistics of too few keys open",
+        "functions/join_statistics/program.py",
+        "        kept: Any = cells[name] if name in cells else np.where(enough, value, 0)\n",
+        "        kept: Any = cells[name] if name in cells else value\n",
+        "tests/functions/test_join_statistics_run.py::test_cells_that_open_are_those_of_the_rule",
+    ),
+    Mutation(
+        "a small cell of a histogram stands alone, so that it can be subtracted",
+        "functions/join_statistics/program.py",
+        "    withheld = low | second | ~enough\n",
+        "    withheld = low | ~enough\n",
+        "tests/functions/test_join_statistics_run.py::test_worked_examples_of_the_rule",
+    ),
+    Mutation(
+        "totals open for which no minimum group was kept",
+        "plan/operators/open.py",
+        "    if source.release is None:\n",
+        "    if False:\n",
+        "tests/plan/test_statistics.py::test_what_is_wrong_is_named",
+    ),
+    Mutation(
+        "statistics open before the node has stored receipts and charges",
+        "functions/join_statistics/run.py",
+        "    if peer in receivers:\n",
+        "    if False:\n",
+        "tests/node/test_join_statistics.py::test_who_receives_nothing_learns_nothing_and_gives_no_word",
+    ),
+    Mutation(
         "a difference of shared words opens without the triple's mask",
         "mpc/additive.py",
         "        d, e = yield from self._both_open(ring.subtract(x_own, a), ring.subtract(y_own, b), bits=False)\n",
@@ -212,7 +240,7 @@ MUTATIONS = (
         "a party's part of a wide product is sent without its part of zero",
         "crypto/arrays.py",
         "            out = self._core.wide_products(_flat(x[0]), _flat(x[1]), _flat(y[0]), _flat(y[1]))\n",
-        "            out = _core.array_wide_times(_flat(x[0]), _flat(y[0]))\n",
+        "            out = _core.array_wide_plain('*', _flat(x[0]), _flat(y[0]))\n",
         "tests/mpc/test_wide.py::test_whatever_crosses_is_uniform",
     ),
     Mutation(

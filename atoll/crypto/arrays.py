@@ -7,7 +7,7 @@ to again; results cannot be written to.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -148,11 +148,14 @@ def matrix_product(x: U64, y: U64, threads: int = 1) -> U64:
     return _array(out, (rows, columns))
 
 
-def wide_times(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Products of `WIDE` words modulo 2^128, element by element; y has x's shape, or is one word for all."""
+def wide_plain(what: Literal["+", "-", "*"], x: npt.NDArray[Any], y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Sums, differences or products of `WIDE` words modulo 2^128, element by element.
+
+    Operands have one shape, or one of them is one word for all.
+    """
     with kernel_errors(step=STEP):
-        out = _core.array_wide_times(_flat(x), _flat(y))
-    return _wide(out, x.shape)
+        out = _core.array_wide_plain(what, _flat(x), _flat(y))
+    return _wide(out, y.shape if x.size == 1 else x.shape)
 
 
 def scale_part(

@@ -3,11 +3,12 @@
 from atoll.crypto.triples import Rich, Thin
 from atoll.mpc.approximate import sigmoid
 from atoll.mpc.array import SharedArray
-from atoll.mpc.cost import Cost, estimate
+from atoll.mpc.cost import estimate
 from atoll.mpc.functions import Moments, exact_moments, exact_variance
 from atoll.mpc.joining import Given, Joined, hidden_join
 from atoll.mpc.kinds import BOOLEAN, Kind, decimal, real
 from atoll.mpc.machine import Machine, calibrate
+from atoll.mpc.meter import Cost
 from atoll.mpc.session import Session
 from atoll.mpc.sorting import compacted, group_sums, ordered, public_group_sums, segmented_cumsum, shuffled
 from atoll.mpc.sources import pick_source

@@ -206,6 +206,26 @@ class Additive:
         out = c ^ (d & b) ^ (e & a)
         return Shares(out ^ (d & e) if self.me == 0 else out)
 
+    def both_of(self, x: Shares, y: Shares, z: Shares) -> Step[tuple[Shares, Shares]]:
+        """Bits that are set in x and y, and in x and z, each pair of one transfer in each direction.
+
+        As `both`, with an a for x, and b of two bits for y and z: x + a opens once.
+        """
+        first, second = (local(x, w, lambda a, b: a & b) for w in (y, z))
+        if first is not None or second is not None:
+            first = (yield from self.both(x, y)) if first is None else first
+            second = (yield from self.both(x, z)) if second is None else second
+            return first, second
+        a, b, c = self.supply.pairs(x.size)
+        (x_own,), (y_own,), (z_own,) = x, y, z
+        pair = np.stack([y_own.reshape(-1), z_own.reshape(-1)])
+        d, e = yield from self._both_open(x_own.reshape(-1) ^ a, pair ^ b, bits=True)
+        out = c ^ (d & b) ^ (e & a)
+        if self.me == 0:
+            out ^= d & e
+        of_y, of_z = out.reshape(2, *x.shape)
+        return Shares(of_y), Shares(of_z)
+
     def _both_open(self, x: Words, y: Words, *, bits: bool) -> Step[tuple[Words, Words]]:
         mine = np.concatenate([x.reshape(-1), y.reshape(-1)])
         wide = ring.is_wide(mine)
@@ -299,7 +319,7 @@ class Additive:
         # Both shares are rounded down, so that 1 or nothing is missing.
         missing = ring.constant(1 - (1 << bias - shift), x.wide)
         cut = Shares(ring.subtract(ring.cut(own, shift), gone))
-        return cut + self.public(np.broadcast_to(missing, x.shape))
+        return cut + self.public(missing)
 
     def uniform(self, x: Shares) -> Step[Shares]:
         """The same numbers under shares that are uniform at each party, whatever they were: by the common stream."""
@@ -311,9 +331,7 @@ class Additive:
         """Own signed numbers divided by 2^shift, rounded up with probability of the fraction."""
         wide = ring.is_wide(words)
         bias = WIDE_BIAS_BITS if wide else BIAS_BITS
-        up, down = (
-            np.broadcast_to(ring.constant(1 << bits, wide), words.shape) for bits in (bias, bias - shift)
-        )
+        up, down = (ring.constant(1 << bits, wide) for bits in (bias, bias - shift))
         drawn = self._own.before(words.shape) >> np.uint64(64 - shift)
         more = ring.add(ring.add(words, up), ring.unsigned(drawn) if wide else drawn)
         return ring.subtract(ring.cut(more, shift), down)
@@ -323,8 +341,7 @@ class Additive:
         if stays(x, self.me) is not None:
             return x.changed(ring.signed)
         own, passed = yield from self._passed(x, BIAS_BITS)
-        bias = ring.constant(-(1 << BIAS_BITS), True)
-        return Shares(ring.pair(own, -passed)) + self.public(np.broadcast_to(bias, own.shape))
+        return Shares(ring.pair(own, -passed)) + self.public(ring.constant(-(1 << BIAS_BITS), True))
 
     def _passed(self, x: Shares, bias: int) -> Step[tuple[Words, U64]]:
         """The own share after 2^bias was added, and shares modulo 2^64 of whether both add up to more than the ring.
@@ -333,7 +350,7 @@ class Additive:
         """
         (own,) = x
         if self.me == 0:
-            own = ring.add(own, np.broadcast_to(ring.constant(1 << bias, x.wide), own.shape))
+            own = ring.add(own, ring.constant(1 << bias, x.wide))
         top = ring.top(own).reshape(-1)
         product = yield from self._times(0, top)
         return own, (top - product).reshape(own.shape)

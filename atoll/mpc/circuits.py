@@ -5,11 +5,11 @@ A plane holds one bit of every number; a row of planes is worked at once, in one
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from atoll.mpc.rounds import Step
+from atoll.mpc.rounds import Step, together
 from atoll.mpc.setting import Setting
 from atoll.mpc.shares import Shares, join
 
@@ -42,16 +42,16 @@ def carry(protocol: Setting, made: Shares, passed: Shares) -> Step[Shares]:
     """
     while (count := made.shape[0]) > 1:
         even = count - count % 2
-        low, high = slice(0, even, 2), slice(1, even, 2)
+        low, high, rest = slice(2, even, 2), slice(3, even, 2), slice(even, count)
         # The lowest pair passes nothing on: nothing comes in.
-        left = join([passed.part(high), passed.part(slice(3, even, 2))])
-        right = join([made.part(low), passed.part(slice(2, even, 2))])
-        products = yield from protocol.both(left, right)
-        half = even // 2
-        rest = slice(even, count)
-        made_next = made.part(high) ^ products.part(slice(0, half))
+        steps: list[Step[Any]] = [protocol.both(passed.part(slice(1, 2)), made.part(slice(0, 1)))]
+        if even > 2:
+            steps.append(protocol.both_of(passed.part(high), made.part(low), passed.part(low)))
+        lowest, *others = yield from together(*steps)
+        further = [lowest, *(pair[0] for pair in others)]
+        made_next = made.part(slice(1, even, 2)) ^ join(further)
         # Its place in `passed` is never read.
-        passed_next = join([passed.part(slice(0, 1)), products.part(slice(half, 2 * half - 1))])
+        passed_next = join([passed.part(slice(0, 1)), *(pair[1] for pair in others)])
         made = join([made_next, made.part(rest)])
         passed = join([passed_next, passed.part(rest)])
     return made
@@ -83,12 +83,11 @@ def bits_of(protocol: Setting, x: Shares, bits: int = BITS) -> Step[Shares]:
     while distance < bits:
         upper = places[(places & distance) != 0]
         source = upper // distance * distance - 1
-        products = yield from protocol.both(
-            join([passed.part(upper), passed.part(upper)]), join([made.part(source), passed.part(source)])
+        carried, passed_on = yield from protocol.both_of(
+            passed.part(upper), made.part(source), passed.part(source)
         )
-        half = len(upper)
-        made = made.put(upper, made.part(upper) ^ products.part(slice(0, half)))
-        passed = passed.put(upper, products.part(slice(half, 2 * half)))
+        made = made.put(upper, made.part(upper) ^ carried)
+        passed = passed.put(upper, passed_on)
         distance *= 2
     shape = (1, *made.shape[1:])
     carried = join([protocol.public(np.zeros(shape, np.uint64)), made.part(slice(0, bits - 1))])

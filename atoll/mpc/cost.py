@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -26,27 +26,26 @@ from atoll.mpc.holding import crossing, local, stays
 from atoll.mpc.kept import Kept
 from atoll.mpc.kinds import BOOLEAN
 from atoll.mpc.machine import Machine
-from atoll.mpc.paper import Memory, PaperDoors
-from atoll.mpc.rounds import U64, Exchange, Step, T
+from atoll.mpc.meter import WORD, Cost, Meter
+from atoll.mpc.paper import PaperDoors
+from atoll.mpc.rounds import U64, Exchange, Step
 from atoll.mpc.session import Session
 from atoll.mpc.shares import Shares
 from atoll.mpc.sources import bits_bytes, bits_ns, transfers_bytes, transfers_ns
-from atoll.mpc.supply import BATCH_BITS, BATCH_TRANSFERS, BATCH_WORDS, batch_size
+from atoll.mpc.supply import BATCH_BITS, BATCH_TRANSFERS, BATCH_WORDS, PIECE, batch_size
 from atoll.mpc.wide import Words
 
-_WORD: Final = 8
 # Nanoseconds of one processor for all parties together, measured on one core of 2026 (docs/performance.md).
 _PRODUCT_NS, _BITS_NS, _SCALED_NS, _TURN_NS, _WORDS_NS, _PLANES_NS = 12.0, 30.0, 58.0, 40.0, 30.0, 12.0
 # Of a product of two entries, and of one with a vector, which memory bounds.
-_MULTIPLY_NS, _VECTOR_NS, _WIDE_ENTRY_NS = 1.5, 7.0, 8.0
+_MULTIPLY_NS, _VECTOR_NS = 1.5, 7.0
+# The same of wide numbers; a product of two, and whether two addends pass their ring.
+_WIDE_MULTIPLY_NS, _WIDE_VECTOR_NS, _WIDE_PRODUCT_NS, _PASSED_NS = 8.5, 33.0, 60.0, 200.0
 # Of a bit of a number that is compared by digits, at both parties.
 _DIGITS_NS: Final = 8.0
 _DIGIT_WORDS: Final = 0.5
 _WORD_TRIPLE_NS: Final = 1300.0
 _CORRELATION_NS: Final = 660.0
-_BYTE_NS: Final = 1.0
-_ROUND_NS: Final = 60_000.0
-_STEP_NS: Final = 40_000.0
 _WORD_TRIPLE_BYTES: Final = 191
 # Five plaintext primes where words of 64 bits take three.
 _WIDE_TRIPLE_BYTES: Final = 5 * _WORD_TRIPLE_BYTES / 3
@@ -58,58 +57,11 @@ _MATRIX_SET_UP: Final = 192_600
 # Of a byte of a left matrix that is transformed, and of one that is sent: encrypted, multiplied and opened.
 _TRANSFORM_NS, _ENCRYPTED_BYTE_NS = 1.5, 13.0
 _TRANSFER_SET_UP: Final = 17_000
-# Of an input at its owner, and of a byte of memory that a process never had before.
-_ENCODE_NS, _FRESH_NS = 25.0, 0.2
-# Bytes of a party: Python and libraries, machines that make triples, what they hold beside a triple or transfer.
-_PROCESS_BYTES, _MACHINE_BYTES = 75e6, 10e6
+# Bytes of a party: machines that make triples, what they hold beside a triple or transfer.
+_MACHINE_BYTES = 10e6
 _BIT_BYTES, _WORD_BYTES, _TRANSFER_BYTES = 0.375, 24.0, 12.0
 # Words of a party that a step holds beside its inputs, for each of them.
 _MULTIPLIED, _SCALED_WORDS, _CHOSEN_WORDS = 4.0, 6.0, 8.0
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a program costs.
-
-    Attributes:
-        rounds: messages that wait for one another.
-        bytes: what all parties send, what is made ahead of need included.
-        processor_seconds: of all parties together.
-        bits, words, wide, transfers: triples of bits, words and wide words, and transfers, that two parties use up.
-        memory_bytes: largest resident memory of a party: Python and its libraries, its own plain inputs, shares that
-            are held at once, what was made ahead of need, the largest step.
-        parties: how many compute.
-        waits: further messages that wait for one another, while what is used up is made.
-        most_bytes: what the party that sends most sends.
-    """
-
-    rounds: int
-    bytes: int
-    processor_seconds: float
-    bits: int = 0
-    words: int = 0
-    wide: int = 0
-    transfers: int = 0
-    memory_bytes: float = 0.0
-    parties: int = 3
-    waits: int = 0
-    most_bytes: float = 0.0
-
-    def seconds(self, *, delay: float = 0.0, rate: float = 1e9, cores: float = 1.0) -> float:
-        """Wall time.
-
-        Args:
-            delay: seconds that a message takes from one party to another.
-            rate: bytes a second that one party can send.
-            cores: processors that all parties together have: one a party, or fewer where they share a machine.
-
-        Within a factor of 2 where nothing else runs, with the factors of the machine (`mpc.calibrate`).
-        """
-        return (
-            (self.rounds + self.waits) * delay
-            + max(self.most_bytes, self.bytes / self.parties) / rate
-            + self.processor_seconds / min(cores, self.parties)
-        )
 
 
 def estimate(
@@ -144,81 +96,10 @@ def _dense(shares: Shares) -> Shares:
     return shares.changed(np.ascontiguousarray)
 
 
-def _entry_ns(columns: int) -> float:
+def _entry_ns(columns: int, wide: bool = False) -> float:
+    if wide:
+        return _WIDE_MULTIPLY_NS if columns > 1 else _WIDE_VECTOR_NS
     return _MULTIPLY_NS if columns > 1 else _VECTOR_NS
-
-
-class _Meter:
-    """Counts in place of sending."""
-
-    def __init__(self, parties: int) -> None:
-        self.parties = parties
-        self.rounds = self.sent = self.waits = self.steps = 0
-        # Bytes of the party that sends most, beyond the mean.
-        self.skew = 0.0
-        # Nanoseconds of kernels, and of what is made under encryption or by transfers.
-        self.ns = self.bits_ns = self.words_ns = self.encode_ns = 0.0
-        self.bits = self.words = self.wide = self.transfers = 0
-        self.memory = Memory(2 if parties == 3 else 1)
-        self._given: dict[int, float] = {}
-
-    def given(self, owner: int, size: int, *, bits: bool) -> None:
-        """An input: its owner has the plain numbers, and holds words of them until they are shared."""
-        self.encode_ns += _ENCODE_NS * size
-        self._own(owner, size + _WORD * -(-size // 64) if bits else 2 * _WORD * size)
-        # Numbers are rounded and compared before they are words.
-        self.memory.pass_by(_WORD * size)
-
-    def shared(self, owner: int, size: int) -> None:
-        """The owner lets go of the words of an input."""
-        self._own(owner, -_WORD * size)
-
-    def _own(self, owner: int, more: float) -> None:
-        before = max(self._given.values(), default=0.0)
-        self._given[owner] = self._given.get(owner, 0.0) + more
-        self.memory.hold(max(self._given.values()) - before)
-
-    def run(self, step: Step[T]) -> T:
-        """Runs a step to its end; nothing comes."""
-        try:
-            next(step)
-            while True:
-                self.rounds += 1
-                step.send({})
-        except StopIteration as end:
-            value: T = end.value
-            return value
-
-    def add(self, words: int, ns: float) -> None:
-        """Words that all parties send, and processor time beside sending."""
-        self.sent += _WORD * words
-        self.ns += ns
-        self.steps += 1
-
-    def cost(self, machine: Machine, own_ns: float) -> Cost:
-        """What was counted, and what was done here on behalf of all parties."""
-        fresh = self.parties * self.memory.peak * _FRESH_NS
-        ns = (
-            own_ns
-            + self.ns * machine.kernels
-            + self.bits_ns * machine.bits
-            + self.words_ns * machine.words
-            + (self.sent * _BYTE_NS + self.encode_ns + fresh) * machine.copies
-            + (self.rounds * _ROUND_NS + self.steps * _STEP_NS) * machine.calls
-        )
-        return Cost(
-            self.rounds,
-            self.sent,
-            ns / 1e9,
-            self.bits,
-            self.words,
-            self.wide,
-            self.transfers,
-            memory_bytes=_PROCESS_BYTES + self.memory.peak,
-            parties=self.parties,
-            waits=self.waits,
-            most_bytes=self.sent / self.parties + self.skew,
-        )
 
 
 class _Paper:
@@ -226,7 +107,7 @@ class _Paper:
 
     me = -1
 
-    def __init__(self, meter: _Meter, parties: int, source: Rich | Thin) -> None:
+    def __init__(self, meter: Meter, parties: int, source: Rich | Thin) -> None:
         self._meter, self._parties = meter, parties
         self.links: Any = meter
         self._source = source
@@ -310,7 +191,7 @@ class _Paper:
 
     def _passing(self, words: float) -> None:
         """Words that a step holds for a moment."""
-        self._meter.memory.pass_by(_WORD * words)
+        self._meter.memory.pass_by(WORD * words)
 
     def public(self, words: Words) -> Shares:
         # Of two parties this counts for party 0, as if it were that.
@@ -369,7 +250,8 @@ class _Paper:
         if self._parties == 2:
             self._words(x.size, x.wide)
         self._passing(_MULTIPLIED * size)
-        yield from self._product((3 if self._parties == 3 else 4) * size, _PRODUCT_NS * size)
+        each = _WIDE_PRODUCT_NS if x.wide else _PRODUCT_NS
+        yield from self._product((3 if self._parties == 3 else 4) * size, each * x.size)
         return self._result(x.shape, x.wide)
 
     def both(self, x: Shares, y: Shares) -> Step[Shares]:
@@ -381,15 +263,29 @@ class _Paper:
         yield from self._product((3 if self._parties == 3 else 4) * x.size, _BITS_NS * x.size)
         return self._result(x.shape)
 
+    def both_of(self, x: Shares, y: Shares, z: Shares) -> Step[tuple[Shares, Shares]]:
+        first, second = (self._local(x, w, x.shape, x.size) for w in (y, z))
+        if first is not None or second is not None:
+            first = (yield from self.both(x, y)) if first is None else first
+            second = (yield from self.both(x, z)) if second is None else second
+            return first, second
+        if self._parties == 2:
+            piece = PIECE[type(self._source)] // 64
+            for sender in range(2):
+                for start in range(0, x.size, piece):
+                    self._transfers(sender, 64 * min(piece, x.size - start))
+        yield from self._product(6 * x.size, 2 * _BITS_NS * x.size)
+        return self._result(x.shape), self._result(x.shape)
+
     def matrix_product(self, x: Shares, y: Shares, threads: int = 1) -> Step[Shares]:
         (rows, inner), columns = x.shape, y.shape[1]
         count = rows * inner * columns
         if self._parties == 3:
-            entry = _WIDE_ENTRY_NS if x.wide else _entry_ns(columns)
-            yield from self._product(3 * ring.length(rows * columns, x.wide), entry * count)
+            entries = _entry_ns(columns, x.wide) * count
+            yield from self._product(3 * ring.length(rows * columns, x.wide), entries)
         elif count:
-            entry = _WIDE_ENTRY_NS if x.wide else _entry_ns(columns)
-            if (known := self._local(x, y, (rows, columns), entry * count)) is not None:
+            entries = _entry_ns(columns, x.wide) * count
+            if (known := self._local(x, y, (rows, columns), entries)) is not None:
                 return known
             if x.wide or by_triples(rows, inner, columns, len(crossing(x, y, 0))):
                 for block in inner_blocks(rows, inner, columns):
@@ -413,7 +309,7 @@ class _Paper:
             meter.waits += 4 if cold else 2
             meter.words_ns += _ENCRYPTED_BYTE_NS * sent
             room = max(room, part / rows * size)
-        meter.memory.pass_by(cold * (room + 2 * _WORD * rows * inner) + _MACHINE_BYTES)
+        meter.memory.pass_by(cold * (room + 2 * WORD * rows * inner) + _MACHINE_BYTES)
         meter.words_ns += directions * cold * _TRANSFORM_NS * size
         if cold and self._kept.fits(size):
             self._kept.put(of, what, size, [meter.memory.room(size)])
@@ -429,7 +325,7 @@ class _Paper:
         if self._parties == 2:
             yield from self._times(size)
             return
-        self._meter.add(6 * size, _SCALED_NS * size)
+        self._meter.add(6 * size, _PASSED_NS * size)
         yield from self._rounds(2)
 
     def scaled(self, x: Shares, shift: int) -> Step[Shares]:
@@ -442,7 +338,7 @@ class _Paper:
         if self._parties == 3:
             self._meter.add(8 * x.size, _SCALED_NS * x.size)
             # Party 2 sends half of it.
-            self._meter.skew += (4 - 8 / 3) * _WORD * x.size
+            self._meter.skew += (4 - 8 / 3) * WORD * x.size
             yield from self._rounds(2)
         else:
             yield from self._times(x.size)
@@ -478,9 +374,9 @@ class _Paper:
         digits, blocks = Digits(bits, equal=equal), -(-x.size // BLOCK)
         for group in groups(blocks, bits, self._source):
             # What a sender folds of all its pieces, and their tables, until the others' bits come.
-            kept = sum(BLOCK * bits * count for _, _, count in group)
+            kept = sum(BLOCK * bits * count for _, _, count in chain(*group))
             self._passing(_DIGIT_WORDS * kept)
-            for sender, _, count in group:
+            for sender, _, count in chain(*group):
                 self._transfers(sender, BLOCK * bits * count)
                 self._meter.add((bits + digits.table_words) * count, _DIGITS_NS * BLOCK * bits * count)
             yield from self._rounds(2)
@@ -576,7 +472,7 @@ class _Dry(Session):
     def __init__(self, parties: int, source: Rich | Thin, outside: int) -> None:
         if parties not in (2, 3):
             raise AtollError("E_FORMAT", f"A session has two or three parties that compute, not {parties}.")
-        self.meter = _Meter(parties)
+        self.meter = Meter(parties)
         setting, doors = _Paper(self.meter, parties, source), PaperDoors(self.meter, parties)
         self._begin(parties + outside, setting, doors, None, 1, lambda done, total: None)
 

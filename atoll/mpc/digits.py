@@ -1,4 +1,4 @@
-"""Comparisons of two numbers each of which one party knows, by digits (docs/protocols/additive-shares.md, step 5).
+"""Comparisons of two numbers each of which one party knows, by digits (docs/protocols/additive-shares.md, step 6).
 
 Rathee et al., CrypTFlow2, eprint 2020/1002; semi-honest. A digit of four bits takes a transfer of one of sixteen
 entries, made of four random transfers of one of two words. Half of the numbers have one party for their sender, half
@@ -7,8 +7,8 @@ the other, so that both work and send alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -16,28 +16,31 @@ from atoll.crypto.arrays import Streams
 from atoll.crypto.digits import BLOCK, Digits
 from atoll.crypto.triples import Rich, Thin
 from atoll.mpc.rounds import U64, Exchange, Step, together
-from atoll.mpc.supply import Supply
+from atoll.mpc.supply import PIECE, Supply
 
 MOST_TRANSFERS: Final = 1 << 23
 """Of both directions, whose words are kept at the same time: 25 MB at each party."""
-_PIECE: Final = {Rich: 1 << 18, Thin: 1 << 20}
 
 
-def groups(blocks: int, bits: int, source: Rich | Thin) -> Iterator[list[tuple[int, int, int]]]:
+Piece: TypeAlias = tuple[int, int, int]
+"""A sender, its first block, and its number of blocks."""
+
+
+def groups(blocks: int, bits: int, source: Rich | Thin) -> Iterator[list[list[Piece]]]:
     """What is compared one after the other, and of each the pieces whose rounds are shared.
 
-    A piece is its sender, its first block and its number of blocks: as many as are made of one batch of transfers. Of
-    each group the first half has party 0 for its sender.
+    Of each group the first half of the blocks has party 0 for its sender, the second party 1. Pieces, one of each half
+    mostly, stand together whose transfers are made at once.
     """
     most = max(2, MOST_TRANSFERS // (BLOCK * bits))
-    piece = max(1, _PIECE[type(source)] // (BLOCK * bits))
+    piece = max(1, PIECE[type(source)] // (BLOCK * bits))
     for start in range(0, blocks, most):
         end = min(start + most, blocks)
         middle = start + (end - start + 1) // 2
+        halves = [(0, start, middle), (1, middle, end)]
         yield [
-            (sender, at, min(piece, stop - at))
-            for sender, (first, stop) in enumerate([(start, middle), (middle, end)])
-            for at in range(first, stop, piece)
+            [(sender, s + at, min(piece, e - s - at)) for sender, s, e in halves if s + at < e]
+            for at in range(0, middle - start, piece)
         ]
 
 
@@ -65,17 +68,23 @@ class Comparer:
         digits = Digits(bits, equal=equal)
         found = [np.empty((digits.planes, 0), np.uint64)]
         for group in groups(blocks, bits, self._source):
-            pieces = []
-            for sender, start, count in group:
-                numbers = (sends if sender == self._me else receives)[:, start : start + count]
-                pieces.append(self._one_way(digits, sender, numbers))
-            found += yield from together(*pieces)
+            pieces, starts = [], []
+            for beside in group:
+                ahead = [sum(count for s, _, count in beside if s == sender) for sender in range(2)]
+                for sender, start, count in beside:
+                    numbers = (sends if sender == self._me else receives)[:, start : start + count]
+                    pieces.append(self._one_way(digits, sender, numbers, ahead))
+                    starts.append(start)
+                    ahead = [0, 0]
+            made = yield from together(*pieces)
+            found += [made[place] for place in np.argsort(starts)]
         return np.concatenate(found, axis=1)
 
-    def _one_way(self, digits: Digits, sender: int, numbers: U64) -> Step[U64]:
-        """Of one piece: bits come turned, tables go back."""
+    def _one_way(self, digits: Digits, sender: int, numbers: U64, ahead: Sequence[int]) -> Step[U64]:
+        """Of one piece: bits come turned, tables go back. `ahead`: blocks for which transfers are made before."""
         me, other, blocks = self._me, 1 - self._me, numbers.shape[1]
         transfers = BLOCK * digits.bits * blocks
+        self._supply.prepare_transfers(*(BLOCK * digits.bits * count for count in ahead))
         if me == sender:
             sent = digits.fold_sent(*self._supply.sent(transfers))
             masks = self._masks.before((digits.planes, blocks))

@@ -180,8 +180,9 @@ def _mean(x: Any, axis: int | None = None) -> SharedArray:
 
 
 def _in_kind(bounds: Bounds, unit: int, other: int) -> Bounds:
-    """Bounds in other units, and a few to spare for rounding."""
-    return Bounds(bounds.low * other // unit - 3, -(-bounds.high * other // unit) + 3)
+    """Bounds in other units, with what rounding may add: a few units, and 2^-26 of a number (`op.guard_bits`)."""
+    spare = 3 + (bounds.largest * other // unit >> 26)
+    return Bounds(bounds.low * other // unit - spare, -(-bounds.high * other // unit) + spare)
 
 
 @function(np.var)

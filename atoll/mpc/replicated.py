@@ -19,7 +19,7 @@ from atoll.mpc import circuits
 from atoll.mpc import wide as ring
 from atoll.mpc.rounds import STEP, U64, Exchange, Links, Step, rows, together
 from atoll.mpc.setting import Occasion
-from atoll.mpc.shares import Shares, unpack
+from atoll.mpc.shares import Shares, join, unpack
 from atoll.mpc.wide import Words
 
 PROTOCOL: Final = "replicated-shares/v1"
@@ -159,6 +159,12 @@ class Replicated:
         """Bits that are set in both."""
         return (yield from self._spread(self._streams.bit_products(_pair(x), _pair(y))))
 
+    def both_of(self, x: Shares, y: Shares, z: Shares) -> Step[tuple[Shares, Shares]]:
+        """Bits that are set in x and y, and in x and z."""
+        products = yield from self.both(join([x, x]), join([y, z]))
+        half = x.shape[0]
+        return products.part(slice(0, half)), products.part(slice(half, None))
+
     def matrix_product(self, x: Shares, y: Shares, threads: int = 1) -> Step[Shares]:
         """The product of matrices modulo 2^64 or 2^128."""
         product = self._streams.wide_matrix_product if x.wide else self._streams.matrix_product
@@ -262,8 +268,7 @@ class Replicated:
         u: Words | None = None
         v: Words | None = None
         if self.me == 0:
-            by = np.broadcast_to(ring.constant(1 << bias, x.wide), shape)
-            u = ring.add(ring.add(own, after), by)
+            u = ring.add(ring.add(own, after), ring.constant(1 << bias, x.wide))
         else:
             v = after if self.me == 1 else own
 
@@ -275,8 +280,7 @@ class Replicated:
         share = self.share(0, None if u is None else part(u), shape, wide=True)
         first, both = yield from together(share, top())
         second = self._known(None if v is None else part(v), 2, shape, wide=True)
-        added = self.public(np.broadcast_to(ring.constant(constant, True), shape))
-        sums: Shares = first + second + both.changed(carried) + added
+        sums: Shares = first + second + both.changed(carried) + self.public(ring.constant(constant, True))
         return sums
 
     # From words to bits and back.

@@ -126,7 +126,7 @@ class Session(Program):
 
     @property
     def used(self) -> dict[str, int]:
-        """Triples of bits and of words, and transfers, that were used up so far."""
+        """Triples of bits, words and wide words, and transfers, that were used up so far."""
         return self._supply.used if self._supply is not None else {}
 
     def share(

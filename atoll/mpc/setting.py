@@ -71,6 +71,9 @@ class Setting(Protocol):
     def both(self, x: Shares, y: Shares) -> Step[Shares]:
         """Bits that are set in both."""
 
+    def both_of(self, x: Shares, y: Shares, z: Shares) -> Step[tuple[Shares, Shares]]:
+        """Bits that are set in x and y, and in x and z."""
+
     def matrix_product(self, x: Shares, y: Shares, threads: int = 1) -> Step[Shares]:
         """The product of two matrices."""
 

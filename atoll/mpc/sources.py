@@ -8,7 +8,7 @@ from atoll.crypto.triples import Rich, Thin
 from atoll.mpc.supply import BATCH_BITS, BATCH_TRANSFERS
 
 if TYPE_CHECKING:
-    from atoll.mpc.cost import Cost
+    from atoll.mpc.meter import Cost
 
 SOURCES: Final[tuple[Rich | Thin, ...]] = (Rich(2), Rich(4), Rich(8), Thin())
 """What `pick_source` chooses among."""

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from atoll.crypto.arrays import WIDE
+from atoll.crypto.arrays import WIDE, planes
 from atoll.crypto.triples import (
     BitTriples,
     Chosen,
@@ -25,12 +25,16 @@ from atoll.crypto.triples import (
 from atoll.mpc.rounds import U64, Links
 from atoll.mpc.setting import Occasion
 from atoll.mpc.wide import Words
+from atoll.protocols.driver import Machine, Several
 
 BATCH_BITS: Final = 1 << 22
 BATCH_WORDS: Final = 1 << 13
 BATCH_TRANSFERS: Final = 1 << 17
 _THIN_PARTS: Final = 16
 _FEWEST: Final = {BATCH_BITS: 1 << 14, BATCH_TRANSFERS: 1 << 10}
+PIECE: Final = {Rich: 1 << 18, Thin: 1 << 20}
+"""Transfers that are taken at once where they are soon folded: as many as stay in the processor's cache, or as one run
+of silent ones has."""
 # In one batch, which bounds the memory that making them takes: 100 MB of triples, 270 MB of transfers.
 MOST_BITS: Final = 1 << 28
 MOST_WORDS: Final = 1 << 22
@@ -66,12 +70,24 @@ class _Stock:
         self._arrays: tuple[U64, ...] = ()
         self.made = self.used = 0
 
-    def _make(self, count: int) -> None:
+    def missing(self, count: int) -> int:
+        """How many are made next, so that `count` are ready."""
+        missing = count - (self.made - self.used)
+        if missing <= 0:
+            return 0
+        return min(batch_size(missing, self.made, self._batch, self._source), self._most)
+
+    def begin(self, count: int) -> Machine:
+        """The machine that makes so many."""
         if self._machine is None:
             self._machine = self._new(count)
         else:
             self._machine.again(count)
-        self._links.drive(self._machine)
+        machine: Machine = self._machine
+        return machine
+
+    def finish(self, count: int) -> None:
+        """Takes them, once the machine is done."""
         found = self._parts(self._machine.finish())
         left = self.made - self.used
         self._arrays = tuple(map(np.concatenate, zip(self._arrays, found, strict=True))) if left else found
@@ -79,8 +95,9 @@ class _Stock:
 
     def prepare(self, count: int) -> None:
         """Has at least so many ready."""
-        while (missing := count - (self.made - self.used)) > 0:
-            self._make(min(batch_size(missing, self.made, self._batch, self._source), self._most))
+        while missing := self.missing(count):
+            self._links.drive(self.begin(missing))
+            self.finish(missing)
 
     def take(self, count: int, widths: tuple[int, ...]) -> tuple[U64, ...]:
         """The next `count`; an array has one word for `widths` of them."""
@@ -158,15 +175,29 @@ class Supply:
             )  # fmt: skip
 
         self._transfers = [transfers(0), transfers(1)]
-        self._me = links.me
+        self._me, self._links = links.me, links
+        self._piece = PIECE[type(source)] // 64
 
     def prepare(self, *, bits: int = 0, words: int = 0, wide: int = 0, transfers: int = 0) -> None:
         """Has so many triples of bits, words and wide words, and transfers each way, ready; both sides ask alike."""
         self._bits.prepare(-(-bits // 64) * 64)
         self._words.prepare(words)
         self._wide.prepare(wide)
-        for stock in self._transfers:
-            stock.prepare(-(-transfers // 64) * 64)
+        self.prepare_transfers(*[-(-transfers // 64) * 64] * 2)
+
+    def prepare_transfers(self, *counts: int) -> None:
+        """Has so many transfers ready whose sender is party 0, and party 1; both directions are made at once.
+
+        So each party chooses in one while the other does in the other, and neither waits.
+        """
+        while missing := [
+            (stock, number)
+            for stock, count in zip(self._transfers, counts, strict=True)
+            if (number := stock.missing(count))
+        ]:
+            self._links.drive(Several([stock.begin(number) for stock, number in missing]))
+            for stock, number in missing:
+                stock.finish(number)
 
     def bits(self, words: int) -> tuple[U64, ...]:
         """Bit triples in so many words of 64: a, b and this party's share of a and b."""
@@ -189,6 +220,24 @@ class Supply:
     def chosen(self, count: int) -> tuple[U64, ...]:
         """Transfers in which this party chose: packed choices, and the strings. `count` is a multiple of 64."""
         return self._transfers[1 - self._me].take(count, (64, 1))
+
+    def pairs(self, words: int) -> tuple[U64, ...]:
+        """Triples of a bit and two, in so many words of 64: a, b and this party's share of both products.
+
+        a is of so many words, the others of shape (2, words).
+
+        Of a transfer in each direction: the choice is a, the two lowest bits of the difference of the sender's words
+        are b, and what is chosen plus the first of both words is a share of the other's a times b.
+        """
+        parts = [(np.empty(0, np.uint64), np.empty((2, 0), np.uint64), np.empty((2, 0), np.uint64))]
+        for start in range(0, words, self._piece):
+            count = 64 * min(self._piece, words - start)
+            self.prepare_transfers(count, count)
+            zero, one = (planes(w, 2) for w in self.sent(count))
+            a, chosen = self.chosen(count)
+            b = zero ^ one
+            parts.append((a, b, zero ^ planes(chosen, 2) ^ (a & b)))
+        return tuple(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
 
     @property
     def used(self) -> dict[str, int]:

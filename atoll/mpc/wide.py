@@ -6,12 +6,12 @@ Functions take words of either ring, all of one, and give that ring's back. What
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from atoll.crypto.arrays import WIDE, planes, wide_times
+from atoll.crypto.arrays import WIDE, planes, wide_plain
 from atoll.crypto.arrays import matrix_product as narrow_matrix_product
 from atoll.mpc.rounds import U64
 
@@ -90,43 +90,40 @@ def drawn(draw: Callable[[tuple[int, ...]], U64], shape: tuple[int, ...], wide: 
 # Arithmetic.
 
 
+def _plain(what: Literal["+", "-", "*"], a: Words, b: Words) -> Words:
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    # One word for all needs no copies.
+    x, y = (w if w.size == 1 else np.broadcast_to(w, shape) for w in (a, b))
+    return wide_plain(what, x, y).reshape(shape)
+
+
 def add(a: Words, b: Words) -> Words:
-    """Sums."""
-    if not is_wide(a):
-        return np.asarray(a + b)
-    low = a["lo"] + b["lo"]
-    return pair(low, a["hi"] + b["hi"] + (low < a["lo"]))
+    """Sums; shapes that go together."""
+    return _plain("+", a, b) if is_wide(a) else np.asarray(a + b)
 
 
 def subtract(a: Words, b: Words) -> Words:
     """Differences."""
-    if not is_wide(a):
-        return np.asarray(a - b)
-    return pair(a["lo"] - b["lo"], a["hi"] - b["hi"] - (a["lo"] < b["lo"]))
+    return _plain("-", a, b) if is_wide(a) else np.asarray(a - b)
 
 
 def negative(a: Words) -> Words:
     """-a."""
-    if not is_wide(a):
-        return np.asarray(-a)
-    return pair(-a["lo"], ~a["hi"] + (a["lo"] == 0))
+    return _plain("-", constant(0, True), a) if is_wide(a) else np.asarray(-a)
 
 
 def times(a: Words, factor: int) -> Words:
     """Times a public integer."""
-    if not is_wide(a):
-        return np.asarray(a * np.uint64(factor % WORD))
-    return wide_times(a, constant(factor, True))
+    return (
+        _plain("*", a, constant(factor, is_wide(a)))
+        if is_wide(a)
+        else np.asarray(a * np.uint64(factor % WORD))
+    )
 
 
 def product(a: Words, b: Words) -> Words:
-    """Products, element by element; shapes that go together."""
-    if not is_wide(a):
-        return np.asarray(a * b)
-    shape = np.broadcast_shapes(a.shape, b.shape)
-    if b.size == 1 and a.shape == shape:
-        return wide_times(a, b)
-    return wide_times(np.broadcast_to(a, shape), np.broadcast_to(b, shape))
+    """Products."""
+    return _plain("*", a, b) if is_wide(a) else np.asarray(a * b)
 
 
 def matrix_product(x: Words, y: Words, threads: int = 1) -> Words:
@@ -168,9 +165,8 @@ def _summed(a: Words, of: Callable[[U64], U64]) -> Words:
 
 
 def kept(a: Words, bits: U64) -> Words:
-    """a where its bit (a word of 0 or 1) is set, else 0; no branch on the bit."""
-    mask = -bits
-    return pair(a["lo"] & mask, a["hi"] & mask) if is_wide(a) else np.asarray(a & mask)
+    """a where its bit (a word of 0 or 1) is set, else 0: a product, which is no branch on the bit."""
+    return product(a, unsigned(bits) if is_wide(a) else bits)
 
 
 def bits(words: Words, count: int) -> U64:

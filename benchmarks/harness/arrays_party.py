@@ -85,6 +85,15 @@ def _sigmoid(x: Any) -> Any:
     return mpc.sigmoid(x) if isinstance(x, mpc.SharedArray) else 1 / (1 + np.exp(-x))
 
 
+def _exactly(x: Any) -> Any:
+    """Plain arrays as integers of Python, which do not overflow."""
+    return x if isinstance(x, mpc.SharedArray) else x.astype(object)
+
+
+def _squares(x: Any) -> Any:
+    return mpc.exact_moments(x).squares if isinstance(x, mpc.SharedArray) else (_exactly(x) ** 2).sum()
+
+
 def _edge(size: int) -> int:
     return max(2, round(size ** (1 / 3)))
 
@@ -129,6 +138,14 @@ OPERATIONS = {
         lambda x, y: x / y,
         1e-2,
     ),
+    "multiply to 120 bits": Operation(
+        1_000_000, _integers(2**60, 2**60), lambda x, y: _exactly(x) * _exactly(y)
+    ),
+    "less of 121 bits": Operation(
+        1_000_000, _integers(2**61, 2**61), lambda x, y: _exactly(x) * 2**60 < _exactly(y) * 2**60
+    ),
+    "sum of 81 bits": Operation(1_000_000, _integers(2**61), lambda x: _exactly(x).sum()),
+    "exact sum of squares": Operation(1_000_000, _integers(10**9), _squares),
     "sort": Operation(100_000, _integers(2**31), np.sort),
     "sum by public groups": Operation(100_000, _integers(10, 2**20), _public_groups),
     "sum by secret keys": Operation(100_000, _integers(10_000, 2**20), _groups),

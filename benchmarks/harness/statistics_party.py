@@ -23,7 +23,7 @@ from harness.psi_party import OPTIONS
 from atoll import mpc
 from atoll.crypto.keys import key_digests
 from atoll.functions.join_statistics.join import Sizes, brought
-from atoll.functions.join_statistics.program import program
+from atoll.functions.join_statistics.program import program, source
 from atoll.functions.join_statistics.results import table
 from atoll.functions.join_statistics.run import one_column
 from atoll.protocols.buckets import Buckets
@@ -63,7 +63,9 @@ def main() -> None:
     own = Rows(keys.digests, np.stack(columns, axis=1), sizes, me)
     before, begun, cpu = peak_bytes("self"), time.perf_counter(), time.process_time()
     channels = connected(me, task["addresses"], 2)
-    session = mpc.Session(me, channels, context=b"benchmark", seed=bytes([me + 1]) * 32)
+    session = mpc.Session(
+        me, channels, context=b"benchmark", seed=bytes([me + 1]) * 32, source=source(operators)
+    )
     opened = program(session, operators, sizes, own)
     found = session.open(*opened.arrays)
     for channel in channels.values():

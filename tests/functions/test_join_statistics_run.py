@@ -5,8 +5,10 @@ from __future__ import annotations
 import statistics
 from decimal import Decimal
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
+import atoll_test_world as w
 import numpy as np
 import pytest
 from atoll_mpc_parties import run
@@ -16,8 +18,10 @@ from hypothesis import strategies as st
 from atoll import mpc
 from atoll.client.statistics import parse, split
 from atoll.errors import AtollError
+from atoll.functions.join_statistics.join import Sizes
 from atoll.functions.join_statistics.program import check_operators, withheld
 from atoll.functions.join_statistics.results import table
+from atoll.functions.join_statistics.run import check_memory
 
 
 def shown(cells: list[int], minimum: int) -> list[int]:
@@ -193,3 +197,24 @@ def test_a_worker_runs_no_other_chain() -> None:
     for wrong in (kinds[1:], kinds[::-1], [*kinds[:2], *kinds[3:]], [*kinds, "open/v1"], ["psi/v1", *kinds]):
         with pytest.raises(AtollError, match="E_PLAN"):
             check_operators([{"kind": kind} for kind in wrong])
+
+
+@pytest.mark.parametrize(("memory", "fits"), [(2 << 30, True), (200 << 20, False)])
+def test_tables_that_surely_do_not_fit_are_refused_before_anything_is_sent(memory: int, fits: bool) -> None:
+    plan = w.statistics_plan(
+        left={"asset": "loans", "party": "alice", "keys": ["id"], "rows": 1_000_000},
+        right={"asset": "loans", "party": "bob", "keys": ["id"], "rows": 1_000_000},
+        maximum_rows=1_000_000,
+    )
+    operators = [op for op in plan["operators"] if op["protocol"] is not None]
+    sizes = Sizes.of(operators[0], (1_000_000, 1_000_000), 0)
+    context: Any = SimpleNamespace(memory_bytes=memory)
+    if fits:
+        check_memory(context, operators, sizes, 1_000_000, 0)
+        return
+    with pytest.raises(AtollError) as caught:
+        check_memory(context, operators, sizes, 1_000_000, 0)
+    assert (caught.value.code, caught.value.step) == ("E_MEMORY", "n4")
+    assert "1000000 rows" in caught.value.text
+    small = Sizes.of(operators[0], (1000, 1000), 0)
+    check_memory(context, operators, small, 1000, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain, product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from atoll.crypto.digits import Digits
 from atoll.errors import AtollError
 from atoll.mpc import Rich, Thin
 from atoll.mpc import digits as digits_module
+from atoll.mpc import supply as supply_module
 from atoll.mpc.digits import groups
 from atoll.mpc.shares import Shares, unpack
 from atoll.mpc.supply import Supply
@@ -101,10 +104,11 @@ def test_whatever_numbers_and_bits(data):
 
 @pytest.mark.parametrize("source", [Rich(2), Rich(8), Thin()], ids=["rich", "rich 8", "thin"])
 def test_pieces_and_groups_change_nothing(source, monkeypatch):
-    monkeypatch.setattr(digits_module, "_PIECE", {Rich: 1 << 12, Thin: 1 << 12})
+    for module in (digits_module, supply_module):
+        monkeypatch.setattr(module, "PIECE", {Rich: 1 << 12, Thin: 1 << 12})
     monkeypatch.setattr(digits_module, "MOST_TRANSFERS", 1 << 14)
     assert len(list(groups(32, 16, source))) == 2
-    assert sum(len(group) for group in groups(32, 16, source)) == 8
+    assert sum(len(beside) for group in groups(32, 16, source) for beside in group) == 8
     numbers = np.random.default_rng(3).integers(-(2**16), 2**16 - 1, 2000).tolist()
     check([(numbers, 17, False), (numbers, 17, True)], source=source)
 
@@ -116,7 +120,7 @@ def test_every_block_is_compared_once_and_half_by_each(blocks, bits, source):
     seen = [0, 0]
     at = 0
     for group in groups(blocks, bits, source):
-        for sender, start, count in group:
+        for sender, start, count in sorted(chain(*group), key=lambda piece: piece[1]):
             assert start == at
             assert count > 0
             at += count
@@ -221,3 +225,60 @@ def test_flipped_bits_of_tables_give_wrong_results_and_nothing_shows_it():
         # Party 1 sends the tables of the second half.
         assert found[:64].all()
         assert not found[64:].any()
+
+
+@pytest.mark.parametrize("words", [0, 1, 70])
+@pytest.mark.parametrize("source", [Rich(), Thin()], ids=["rich", "thin"])
+def test_triples_of_a_bit_and_two(words, source, monkeypatch):
+    monkeypatch.setattr(supply_module, "PIECE", {Rich: 1 << 11, Thin: 1 << 11})
+    made = run(lambda session: session.protocol.supply.pairs(words), parties=2, source=source)
+    a, b, c = (mine ^ theirs for mine, theirs in zip(*made, strict=True))
+    assert a.shape == (words,)
+    assert np.array_equal(c, a & b)
+    assert b.shape == (2, words)
+    if words == 70:
+        for part in made[0]:
+            # Six standard deviations of 70 * 64 bits.
+            assert abs(unpack(part, part.size * 64).mean() - 0.5) < 0.045
+        # Both bits are their own.
+        assert abs(unpack(b[0] ^ b[1], 70 * 64).mean() - 0.5) < 0.045
+
+
+@pytest.mark.parametrize("parties", [2, 3])
+def test_bits_that_are_set_in_one_and_each_of_two(parties):
+    """Whoever knows them: party 0, party 1, no party alone, or everybody."""
+    planes = np.random.default_rng(5).integers(0, 2**64, (3, 4, 9), np.uint64)
+    masks = np.random.default_rng(6).integers(0, 2**64, (3, 4, 9), np.uint64)
+    cases = list(product([0, 1, None, "all"], repeat=3))
+
+    def party(session):
+        protocol, links = session.protocol, session.links
+
+        def by(owner, words):
+            return links.run(
+                protocol.share(owner, words if session.me == owner else None, words.shape, bits=True)
+            )
+
+        def given(owner, plane, mask):
+            if owner == "all":
+                return protocol.public(plane)
+            return by(0, plane ^ mask) ^ by(1, mask) if owner is None else by(owner, plane)
+
+        found = []
+        for case in cases:
+            before = session.used
+            products = links.run(protocol.both_of(*map(given, case, planes, masks)))
+            used = {kind: count - before[kind] for kind, count in session.used.items()}
+            found.append(
+                ([links.run(protocol.open(p, protocol.everybody, bits=True)) for p in products], used)
+            )
+        return found
+
+    for results in run(party, parties=parties):
+        for (x, y, z), (products, used) in zip(cases, results, strict=True):
+            assert np.array_equal(products, planes[0] & planes[1:])
+            if parties == 3:
+                continue
+            crosses = [x != "all" and w != "all" and (w != x or x is None) for w in (y, z)]
+            assert used["transfers"] == (2 * 64 * 36 if all(crosses) else 0)
+            assert used["bits"] == (64 * 36 if sum(crosses) == 1 else 0)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 from decimal import Decimal
 from fractions import Fraction
-from itertools import accumulate
 
 import duckdb
 import numpy as np
@@ -16,19 +14,18 @@ from hypothesis import strategies as st
 from mpc_parties import channels, hidden, mixed, run, share, uneven
 
 from atoll import mpc
-from atoll.crypto.arrays import WIDE
 from atoll.errors import AtollError
 from atoll.mpc import decimal, real
 from atoll.mpc import wide as ring
-from atoll.mpc.kinds import MOST_UNITS, MOST_WIDE, Bounds, decode, encode
+from atoll.mpc.array import SharedArray
+from atoll.mpc.kinds import MOST_WIDE
 from atoll.mpc.supply import Supply
 
-NARROW, WIDEST = 2**62 - 1, 2**126 - 1
+NARROW = 2**62 - 1
 _HALF = [2**61, 2**62 - 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 2**64 + 1, 2**125 - 1, 2**100 + 2**63]
 EDGES = np.array([0, 1, -1, *_HALF, *(-e for e in _HALF)], object)
 FAR = np.array(2**90, object)
 PARTIES = pytest.mark.parametrize("parties", [2, 3])
-ANY = st.integers(-(2**127), 2**127 - 1) | st.sampled_from([2**63, 2**64 - 1, 2**64, -(2**64), 2**127 - 1])
 
 
 def opened(program, *arrays, low=1 - 2**125, high=2**125 - 1, parties=3, **options):
@@ -54,56 +51,6 @@ def same(got, expected):
     assert np.asarray(got, object).ravel().tolist() == np.asarray(expected, object).ravel().tolist()
 
 
-# Words of 128 bits in plain sight.
-
-
-def modulo(x):
-    return (x + 2**127) % 2**128 - 2**127
-
-
-@given(st.lists(st.tuples(ANY, ANY), min_size=1, max_size=20), ANY, st.integers(1, 63))
-def test_words_are_integers_modulo_2_128(pairs, factor, shift):
-    x, y = (np.array([p[i] for p in pairs] + [0], object) for i in (0, 1))
-    a, b = ring.from_integers(x), ring.from_integers(y)
-    same(ring.to_integers(a), x)
-    with np.errstate(over="ignore"):
-        _arithmetic(x, y, a, b, factor, shift)
-
-
-def _arithmetic(x, y, a, b, factor, shift):
-    for op, of in ((ring.add, operator.add), (ring.subtract, operator.sub), (ring.product, operator.mul)):
-        same(ring.to_integers(op(a, b)), [modulo(of(int(i), int(j))) for i, j in zip(x, y, strict=True)])
-    same(ring.to_integers(ring.negative(a)), [modulo(-i) for i in x])
-    same(ring.to_integers(ring.times(a, factor)), [modulo(i * factor) for i in x])
-    same(ring.to_integers(ring.total(a, 0)), modulo(sum(x)))
-    same(ring.to_integers(ring.running(a, 0)), [modulo(i) for i in accumulate(x)])
-    same(ring.to_integers(ring.parts(a, 0, 3)), [modulo(sum(x[i : i + 3])) for i in range(0, len(x), 3)])
-    same(ring.to_integers(ring.cut(a, shift)), [modulo(i % 2**128 >> shift) for i in x])
-    same(ring.top(a), [int(i < 0) for i in x])
-    same(ring.low(a), [i % 2**64 for i in x])
-    bits = np.arange(len(x), dtype=np.uint64) % np.uint64(2)
-    same(ring.to_integers(ring.kept(a, bits)), [i if b else 0 for i, b in zip(x, bits, strict=True)])
-    assert (ring.shaped(ring.flat(a), (len(x), 1), True)[:, 0] == a).all()
-
-
-def test_shapes_are_those_of_numpy():
-    x = (np.arange(24).astype(object) * 2**90 - 2**93).reshape(2, 3, 4)
-    a = ring.from_integers(x)
-    for axis in range(3):
-        same(ring.to_integers(ring.total(a, axis)), x.sum(axis))
-        same(ring.to_integers(ring.running(a, axis)), np.cumsum(x, axis))
-    same(ring.to_integers(ring.add(a, a[:, :1])), x + x[:, :1])
-    same(
-        ring.to_integers(ring.product(a[0], a[1, :, :1])),
-        [[modulo(v) for v in r] for r in x[0] * x[1, :, :1]],
-    )
-    small = np.array(3, object)
-    same(ring.to_integers(ring.product(a, ring.from_integers(small))), x * 3)
-    same(ring.to_integers(np.concatenate([a, a], 1).T), np.concatenate([x, x], 1).T)
-    assert ring.constant(-1, True).shape == ()
-    assert ring.constant(-1, False) == 2**64 - 1
-
-
 # Programs.
 
 # On two arrays within 2^125.
@@ -125,6 +72,31 @@ def test_every_operation_is_that_of_integers_at_the_edges(name, parties):
     x, y = (np.array(a.ravel().tolist(), object) for a in np.meshgrid(EDGES, EDGES))
     got = opened(PROGRAMS[name], x, y, parties=parties)
     for one, expected in zip(got, PROGRAMS[name](x, y), strict=True):
+        same(one, expected)
+
+
+@PARTIES
+def test_the_ends_of_the_ring(parties):
+    edges = np.array(
+        [MOST_WIDE, -MOST_WIDE, MOST_WIDE - 1, 1 - MOST_WIDE, 2**125, -(2**125), 2**63, 0, -1], object
+    )
+    x, y = (np.array(a.ravel().tolist(), object) for a in np.meshgrid(edges, edges))
+
+    def program(a, b):
+        return (
+            a < b,
+            a == b,
+            np.where(a < b, a, b),
+            np.maximum(a, b),
+            abs(a),
+            -b,
+            (a == b) * b,
+            a.min(),
+            a < 0,
+        )
+
+    got = opened(program, x, y, low=-MOST_WIDE, high=MOST_WIDE, parties=parties)
+    for one, expected in zip(got, program(x, y), strict=True):
         same(one, expected)
 
 
@@ -187,7 +159,7 @@ def test_whether_an_array_is_wide_follows_from_its_bounds_alone():
     kinds = {}
 
     def party(session):
-        a = share(session, np.array([1, 2]), 0, 0, 2**40, name="a")
+        a = hidden(session, np.array([1, 2]), 0, 0, 2**40, name="a")
         wide = a * a
         far = wide + 2**90
         near = far - 2**90
@@ -204,7 +176,7 @@ def test_a_difference_of_wide_numbers_that_is_small_is_narrow():
     low, high = 2**100, 2**100 + 10**6
 
     def party(session):
-        a = share(session, np.array([low, low + 5, high], object), 0, low, high, name="a")
+        a = hidden(session, np.array([low, low + 5, high], object), 0, low, high, name="a")
         gap = a - low
         assert (a.wide, gap.wide) == (True, False)
         product, less = session.open(gap * gap, gap < 6)
@@ -246,7 +218,7 @@ def test_a_hundred_million_rows_are_bounded_and_summed():
     x = rng.integers(most - 1000, most, rows, endpoint=True)
 
     def party(session):
-        a = share(session, x, 0, 0, most, name="amounts")
+        a = hidden(session, x, 0, 0, most, name="amounts")
         many = np.broadcast_to(a, (times, rows))
         squares = np.broadcast_to(np.square(a), (times, rows))
         total, of_squares = many.sum(axis=0).sum(), squares.sum(axis=0).sum()
@@ -279,7 +251,7 @@ def test_variances_are_those_of_duckdb_and_of_fractions(parties):
     cents[:4] = [10**14, -(10**14), 0, 1]
 
     def party(session):
-        x = share(
+        x = hidden(
             session,
             [Decimal(int(c)).scaleb(-2) for c in cents],
             0,
@@ -288,7 +260,7 @@ def test_variances_are_those_of_duckdb_and_of_fractions(parties):
             kind=decimal(2),
             name="x",
         )
-        y = share(session, cents.reshape(40, 100), 1, -(10**14), 10**14, name="y")
+        y = hidden(session, cents.reshape(40, 100), 1, -(10**14), 10**14, name="y")
         one, rows = mpc.exact_moments(x), mpc.exact_moments(y, axis=1)
         return (one.count, rows.count), session.open(one.total, one.squares, rows.total, rows.squares)
 
@@ -320,12 +292,56 @@ def test_variances_are_those_of_duckdb_and_of_fractions(parties):
 
 def test_moments_of_reals_and_of_too_few_are_refused():
     def reals(session):
-        return mpc.exact_moments(share(session, np.array([1.5]), 0, 0, 2, kind=real(), name="r"))
+        return mpc.exact_moments(hidden(session, np.array([1.5]), 0, 0, 2, kind=real(), name="r"))
 
     with pytest.raises(AtollError, match="r is real"):
         run(reals)
     with pytest.raises(AtollError, match="too few"):
         mpc.exact_variance(1, 5, 25, ddof=1)
+
+
+@PARTIES
+def test_running_sums_that_begin_anew(parties):
+    rng = np.random.default_rng(6)
+    for most in (2**61, 2**59):
+        values, starts = rng.integers(-most, most, 20), rng.integers(0, 4, 20) == 0
+
+        def party(session, values=values, starts=starts, most=most):
+            v = hidden(session, values, 0, -most, most, name="v")
+            return session.open(mpc.segmented_cumsum(share(session, starts, 1, kind=mpc.BOOLEAN), v))
+
+        expected, running = [], 0
+        for value, begins in zip(values.tolist(), starts, strict=True):
+            running = value if begins else running + value
+            expected.append(running)
+        same(run(party, parties=parties)[0], expected)
+
+
+@PARTIES
+def test_products_of_matrices_are_cut_where_words_of_64_bits_have_room(parties):
+    """Parts that fit are multiplied in words of 64 bits; only their sums are widened."""
+    most = 2**29
+    rng = np.random.default_rng(8)
+    x, y = rng.integers(-most, most, (2, 3, 70), endpoint=True)
+    x[0], y[0] = most, most
+
+    def program(a, b):
+        return a @ b.T, a[0] @ b[0], b.T @ a, a @ y.T, x @ b[0]
+
+    def party(session):
+        a, b = (hidden(session, v, i, -most, most, name="m") for i, v in enumerate((x, y)))
+        r, q = (
+            hidden(session, v / 2**9, i, -(2**20), 2**20, kind=real(9), name="r")
+            for i, v in enumerate((x, y))
+        )
+        return session.open(*program(a, b), r @ q.T), session.used
+
+    exact = [np.asarray(p) for p in program(x.astype(object), y.astype(object))]
+    for (*got, reals), used in run(party, parties=parties):
+        for one, expected in zip(got, exact, strict=True):
+            same(one, expected)
+        assert np.abs(reals - (x / 2**9) @ (y / 2**9).T).max() <= 2**-9 + 2**48 * 2**-52
+        assert used.get("wide", 0) == 0
 
 
 # Orders and groups.
@@ -339,9 +355,9 @@ def test_orders_and_groups_by_wide_keys_and_of_wide_values(parties):
     small = rng.integers(0, 5, 60)
 
     def party(session):
-        k = share(session, keys, 0, -(2**80), 2**80, name="k")
-        v = share(session, values, 1, -(2**61), 2**61, name="v")
-        s = share(session, small, 2, 0, 4, name="s")
+        k = hidden(session, keys, 0, -(2**80), 2**80, name="k")
+        v = hidden(session, values, 1, -(2**61), 2**61, name="v")
+        s = hidden(session, small, 2, 0, 4, name="s")
         results = [np.sort(k), *mpc.ordered([s, k], v), mpc.shuffled(k)[0].sum()]
         held, groups, sums = mpc.group_sums(s, v)
         by_wide = mpc.group_sums(k, s)
@@ -385,8 +401,8 @@ def test_decimals_of_36_digits(parties):
     x = [Decimal(t) for t in texts]
 
     def party(session):
-        a = share(session, x, 0, -42, 42, kind=decimal(36), name="a")
-        cents = share(session, [Decimal("123456789.99")] * 4, 1, 0, 10**10, kind=decimal(2), name="cents")
+        a = hidden(session, x, 0, -42, 42, kind=decimal(36), name="a")
+        cents = hidden(session, [Decimal("123456789.99")] * 4, 1, 0, 10**10, kind=decimal(2), name="cents")
         return session.open(a, a - a, cents * cents, a < Decimal("0.2"), a == Decimal("-9.5"))
 
     for a, nothing, squares, less, equal in run(party, parties=parties):
@@ -395,53 +411,6 @@ def test_decimals_of_36_digits(parties):
         assert squares[0] == Decimal("15241578994634964.2001")
         assert less.tolist() == [False, True, True, False]
         assert equal.tolist() == [False, True, False, False]
-
-
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        (EDGES, decimal()),
-        (np.array([2**63 - 1, -(2**63)]), decimal()),
-        (np.array([2**64 - 1, 0], np.uint64), decimal()),
-        ([Decimal("79228162514264337593543950336.01"), Decimal("-0.01")], decimal(2)),
-        (np.array([2.0**80, -(2.0**70), 0.5]), real(20)),
-        (np.array([2**62, 5]), real(20)),
-    ],
-)
-def test_numbers_come_back_from_wide_words(values, kind):
-    words = encode(values, kind, Bounds(-MOST_WIDE, MOST_WIDE), "x")
-    assert words.dtype == WIDE
-    back = decode(words, kind)
-    assert [Fraction(b) for b in back.tolist()] == [Fraction(v) for v in np.asarray(values).tolist()]
-
-
-def test_what_does_not_fit_is_refused_by_name_and_place():
-    far = Bounds(-(2**70), 2**70)
-    for values, kind, bounds, text in [
-        ([2**70 + 1], decimal(), far, "x, place 0: 1180591620717411303425 is outside"),
-        (np.array([0, 2**63 - 1]), decimal(), Bounds(0, 2**62 + 1), "x, place 1"),
-        ([2**126], decimal(), far, "cannot hold"),
-        (np.array([1e60]), real(), far, "place 0"),
-        (np.array([np.nan]), real(), far, "place 0"),
-    ]:
-        with pytest.raises(AtollError, match=text) as caught:
-            encode(values, kind, bounds, "x")
-        assert caught.value.code == "E_RANGE"
-
-    def declared(session):
-        return session.share(None, 0, 1, low=0, high=2**126, name="x")
-
-    with pytest.raises(AtollError, match="x has bounds"):
-        mpc.estimate(declared)
-
-    def joined(session):
-        columns = [mpc.Given(0, None, 0, 2**63, name="debt"), mpc.Given(1, None, 0, 1, name="y")]
-        return mpc.hidden_join(session, None, (5, 5), columns)
-
-    with pytest.raises(AtollError, match="debt, may reach"):
-        mpc.estimate(joined, 2)
-    with pytest.raises(AtollError, match="0 to 36"):
-        decimal(37)
 
 
 # Reals.
@@ -454,7 +423,7 @@ def test_reals_whose_products_pass_64_bits(parties):
 
     def party(session):
         a = hidden(session, x, 0, -1e9, 1e9, kind=real(20), name="a")
-        b = share(session, x[::-1], 1, -1e9, 1e9, kind=real(20), name="b")
+        b = hidden(session, x[::-1], 1, -1e9, 1e9, kind=real(20), name="b")
         product = a * b
         return session.open(product, a @ b, product.mean(), a < product, product - product)
 
@@ -472,6 +441,33 @@ def test_reals_whose_products_pass_64_bits(parties):
         near(mean, sum(exact) / 300, Fraction(1, 2**19) + Fraction(10**18, 2**27))
         assert (less == (x < x * x[::-1])).all()
         assert (nothing == 0).all()
+
+
+@PARTIES
+def test_a_wide_division_is_off_by_less_than_a_unit_at_the_ends_of_the_ring(parties):
+    most = 2**63 - 1
+    units = np.array([most, -most, most - 1, 2**62, 1, -1, 0, 3 << 20, 2**43], object)
+    x, y = (a.ravel().tolist() for a in np.meshgrid(units, units))
+    repeated = 40
+    exact = [Fraction(i * j, 2**20) for i, j in zip(x, y, strict=True)] * repeated
+
+    def party(session):
+        ends = (Fraction(-most, 2**20), Fraction(most, 2**20))
+        a, b = (
+            hidden(session, [Fraction(u, 2**20) for u in v] * repeated, i, *ends, kind=real(20), name="r")
+            for i, v in enumerate((x, y))
+        )
+        product = a * b
+        assert product.wide
+        # As integers of the same units, which open exactly.
+        as_units = SharedArray(session, product.shape, decimal(), product.bounds, product.node, "units")
+        return session.open(as_units)
+
+    for got in run(party, parties=parties):
+        off = [Fraction(g) - e for g, e in zip(got.tolist(), exact, strict=True)]
+        assert max(map(abs, off)) < 1
+        # Rounded either way with the probability of what is cut off: right in the mean.
+        assert abs(sum(off)) < 6 * len(off) ** 0.5
 
 
 @PARTIES
@@ -574,8 +570,3 @@ def test_what_was_prepared_is_used():
         return session.links.sent - sent
 
     assert max(run(party, parties=2)) < 10_000
-
-
-def test_bounds_of_the_two_rings_fit_what_is_widened():
-    assert MOST_UNITS == NARROW < 2**62
-    assert MOST_WIDE == WIDEST < 2**126

@@ -415,3 +415,15 @@ def _(p: Play) -> None:
 @scenario("a histogram whose cuts do not rise", error="E_FORMAT", text="in order")
 def _(p: Play) -> None:
     p.do.ask(p.alice, _statistics(_described(p), "histogram(right.debt,5,1)"))
+
+
+@scenario("statistics of a column without a range", error="E_RANGE", column="income")
+def _(p: Play) -> None:
+    agreement = p.agree(alice={"amounts": "*"}, bob={"taxes": "*"}, functions=["join_statistics"])
+    p.do.ask(p.alice, _statistics(agreement, "variance(right.income)", right="taxes@bob"))
+
+
+@scenario("statistics of matches of keys that repeat unannounced", error="E_DUPLICATE")
+def _(p: Play) -> None:
+    agreement = p.agree(alice={"twice": "*"}, bob={"amounts": "*"}, functions=["join_statistics"])
+    p.run(_statistics(agreement, "variance(right.debt)", left="twice@alice"))

@@ -37,17 +37,18 @@ def in_files(mine: int, peer: int, memory: int, step: str) -> bool:
     larger = max(mine, peer)
     if larger <= SMALL_KEYS or held_bytes(larger) <= memory:
         return False
-    _refuse(filed_bytes(larger), memory, f"a join of {mine} and {peer} keys from files", step)
+    refuse(filed_bytes(larger), memory, f"a join of {mine} and {peer} keys from files", step)
     return True
 
 
 def check_held(keys: int, memory: int, step: str) -> None:
     """`E_MEMORY` if that many keys do not fit, for protocols that take them all at once."""
     if keys > SMALL_KEYS:
-        _refuse(WORKER_BYTES + _BARE * keys, memory, f"{keys} keys, which this protocol takes at once,", step)
+        refuse(WORKER_BYTES + _BARE * keys, memory, f"{keys} keys, which this protocol takes at once,", step)
 
 
-def _refuse(need: int, memory: int, what: str, step: str) -> None:
+def refuse(need: int, memory: int, what: str, step: str) -> None:
+    """`E_MEMORY` if `what` needs more bytes than there are."""
     if need > memory:
         raise AtollError(
             "E_MEMORY",

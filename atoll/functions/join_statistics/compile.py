@@ -320,29 +320,36 @@ def compile(
         then(calculate.RULE.kind, calculate.PROTOCOL, shares(keep, None), body, last())
     totals = counted + graph.sums
     then(total.RULE.kind, calculate.PROTOCOL, shares(totals, "1"), {"sums": graph.sums}, last())
-    kept = {"minimum_group": group, "histograms": graph.histograms}
+    # The estimate says how transfers are made.
+    kept = {"minimum_group": group, "histograms": graph.histograms, "transfers": "rich-4"}
     then(withhold.RULE.kind, calculate.PROTOCOL, shares([withhold.ENOUGH, *totals], "1"), kept, last())
     opened = {"receivers": receivers, "results": graph.results}
     columns = [withhold.ENOUGH, *counted, *(result["as"] for result in graph.results)]
     then(open.RULE.kind, calculate.PROTOCOL, clear_edge("vector", columns, receivers, 1), opened, last())
-    return compiling.frame(
-        wanted,
-        terms,
-        function=FUNCTION,
-        shape=wanted.shape,
-        me=me,
-        person=person,
-        now=now,
-        job=job,
-        salt=salt,
-        inputs=[item for item, _ in sides],
-        operators=operators,
-        outputs=[
-            {
-                "id": f"out{i}", "from": operators[-1]["id"], "receiver": key, "columns": columns,
-                "minimum_group": group,
-            }
-            for i, key in enumerate(receivers)
-        ],
-        estimate=estimate(operators[4:], known, unique, calibration.among(hosts)),
-    )  # fmt: skip
+    outputs = [
+        {
+            "id": f"out{i}", "from": operators[-1]["id"], "receiver": key, "columns": columns, "minimum_group": group,
+        }
+        for i, key in enumerate(receivers)
+    ]  # fmt: skip
+
+    def plan(costs: Json) -> Json:
+        return compiling.frame(
+            wanted,
+            terms,
+            function=FUNCTION,
+            shape=wanted.shape,
+            me=me,
+            person=person,
+            now=now,
+            job=job,
+            salt=salt,
+            inputs=[item for item, _ in sides],
+            operators=operators,
+            outputs=outputs,
+            estimate=costs,
+        )
+
+    # What the plan says wrong is told by the names of its columns, before its program is counted.
+    plan(compiling.estimate(None, 1, 0, 0.0))
+    return plan(estimate(operators[4:], known, unique, calibration.among(hosts)))

@@ -18,6 +18,25 @@ Arrays = dict[str, SharedArray]
 Json = dict[str, Any]
 
 
+def source(operators: Sequence[Json]) -> mpc.Rich | mpc.Thin:
+    """How the plan has random transfers made."""
+    kind, _, field = next(o for o in operators if o["kind"] == withhold.RULE.kind)["parameters"][
+        "transfers"
+    ].partition("-")
+    return mpc.Thin() if kind == "thin" else mpc.Rich(int(field))
+
+
+def transfers(found: mpc.Rich | mpc.Thin) -> withhold.Transfers:
+    """The same as the plan has it."""
+    names: dict[mpc.Rich | mpc.Thin, withhold.Transfers] = {
+        mpc.Rich(2): "rich-2",
+        mpc.Rich(4): "rich-4",
+        mpc.Rich(8): "rich-8",
+        mpc.Thin(): "thin",
+    }
+    return names[found]
+
+
 @dataclass(frozen=True)
 class Opened:
     """What the plan's last operator opens.

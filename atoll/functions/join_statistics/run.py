@@ -13,10 +13,12 @@ from atoll import mpc
 from atoll.data.read import read
 from atoll.errors import AtollError
 from atoll.functions.context import Context, LocalInput, Outcome
+from atoll.functions.join import budget
 from atoll.functions.join.keys import PreparedKeys
 from atoll.functions.join.run import key_sides, own_keys
+from atoll.functions.join_statistics.estimate import cost_of
 from atoll.functions.join_statistics.join import Sizes, brought
-from atoll.functions.join_statistics.program import check_operators, program
+from atoll.functions.join_statistics.program import check_operators, program, source
 from atoll.functions.join_statistics.results import table
 from atoll.functions.join_totals.run import own_rows
 from atoll.functions.values import check_values, words
@@ -28,6 +30,9 @@ from atoll.protocols.hidden_totals import firsts
 Json = dict[str, Any]
 U64 = npt.NDArray[np.uint64]
 STEP = "join-statistics"
+_SMALL_ROWS = 1 << 17
+# Of an own row: its key, its place and its digest; and of each number that it brings, which is read and put in order.
+_ROW_BYTES, _WORD_BYTES = 80, 24
 
 
 class _Rows:
@@ -127,13 +132,23 @@ def _sizes(context: Context, joint: Json, sides: list[Json]) -> Sizes:
     return Sizes.of(joint, (declared[0] or 0, declared[1] or 0), unique)
 
 
+def check_memory(context: Context, operators: list[Json], sizes: Sizes, rows: int, me: int) -> None:
+    """`E_MEMORY`, before anything is sent, for tables that surely do not fit; small ones are tried."""
+    if max(sizes.placer_items, sizes.mapper_items) <= _SMALL_ROWS:
+        return
+    mine = _ROW_BYTES + _WORD_BYTES * (1 + len(brought(operators[0], me)))
+    # An estimate is up to 1.3 times what a run takes.
+    need = int(cost_of(operators, sizes).memory_bytes / 1.3) + rows * mine
+    budget.refuse(need, context.memory_bytes, f"statistics over {rows} rows", operators[0]["id"])
+
+
 def run(context: Context) -> Outcome:
     """Runs this party's side.
 
     Raises:
         AtollError: `E_DUPLICATE` at the party whose keys stand on more rows than the plan says; `E_RANGE` and `E_DATA`
-            at the one whose values are not what the plan says; `E_TOO_LARGE` for tables that are too large; whatever
-            channel and protocol raise.
+            at the one whose values are not what the plan says; `E_TOO_LARGE` for tables that are too large, `E_MEMORY`
+            for those that do not fit in the worker's memory; whatever channel and protocol raise.
     """
     joint, sides = key_sides(context.plan)
     operators = [op for op in context.plan["operators"] if op["protocol"] is not None]
@@ -143,6 +158,7 @@ def run(context: Context) -> Outcome:
     peer = parties[1 - me]
     local, keys = own_keys(context, sides[me], step, "sql")
     sizes = _sizes(context, joint, sides)
+    check_memory(context, operators, sizes, keys.row_count, me)
     digests, rows = _own(context, local, keys, joint, me, sizes)
     meters = {"rows": len(keys.rows), "keys": keys.count}
     receivers = operators[-1]["parameters"]["receivers"]
@@ -159,6 +175,7 @@ def run(context: Context) -> Outcome:
         seed=context.seed,
         attempt=context.attempt,
         names=parties,
+        source=source(operators),
         threads=context.threads,
         # A job that was cancelled stops at the next round.
         progress=lambda done, total: context.progress(0, 1, step),

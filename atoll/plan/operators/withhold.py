@@ -9,7 +9,7 @@ withheld go on as -1, other totals of too few keys as zero.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,18 +20,24 @@ from atoll.plan.model import Edge, Operator, Plan
 from atoll.plan.operators.calculate import PROTOCOL, corruptible
 from atoll.plan.shared import SharedColumn, partition
 
+Transfers = Literal["rich-2", "rich-4", "rich-8", "thin"]
 ENOUGH = "enough"
 MAX_CELLS = 128
 
 
 class Parameters(Document):
-    """Fewest keys of which totals go on, and of a histogram's cell; the columns that are a histogram's cells."""
+    """Fewest keys of which totals go on, and of a histogram's cell; the columns that are a histogram's cells.
+
+    `transfers`: how the two parties make the random transfers that comparisons use up: with more bytes (`rich-2`) or
+    fewer (`rich-8`), or silently (`thin`), with more work.
+    """
 
     minimum_group: Annotated[int, Field(ge=1, le=2**31)]
     histograms: Annotated[
         tuple[Annotated[tuple[Name, ...], Field(min_length=1, max_length=MAX_CELLS)], ...],
         Field(max_length=MAX_CELLS),
     ]
+    transfers: Transfers
 
     @model_validator(mode="after")
     def _validate(self) -> Parameters:

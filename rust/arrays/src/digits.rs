@@ -1,13 +1,13 @@
-//! Comparisons of two numbers each of which one party knows, by digits of four bits (Rathee et al., eprint 2020/1002): from
-//! random transfers to shared bits that say for each digit which is less and whether both are equal.
+//! Comparisons of two numbers each of which one party knows, by digits of four bits (Rathee et al., eprint
+//! 2020/1002): from random transfers to shared bits that say for each digit which is less and whether both are equal.
 //!
-//! For each digit s the sender makes a table of an entry for each digit r that the receiver may have: r < s, r = s, masked by
-//! random bits that become its shares. Entry r is masked by one bit of each of the transfers' words that bits of r choose,
-//! and no bit of a word serves two entries. So the receiver opens the entry of its digit, and of each other entry it lacks
-//! a bit of its own.
+//! For each digit s the sender makes a table of an entry for each digit r that the receiver may have: r < s, r = s,
+//! masked by random bits that become its shares. Entry r is masked by one bit of each of the transfers' words that
+//! bits of r choose, and no bit of a word serves two entries. So the receiver opens the entry of its digit, and of
+//! each other entry it lacks a bit of its own.
 //!
-//! Blocks are of 64 numbers. In planes a word holds one bit of each; transfers, tables and what is folded stand block by block.
-//! All is done with words as masks: no branch and no address depends on a number.
+//! Blocks are of 64 numbers. In planes a word holds one bit of each; transfers, tables and what is folded stand block
+//! by block. All is done with words as masks: no branch and no address depends on a number.
 
 use crate::{Refusal, same};
 
@@ -76,8 +76,8 @@ impl Digits {
         self.bits.div_ceil(DIGIT)
     }
 
-    /// Planes of the result: of each digit which is less, then of each but the lowest whether both are equal; or of each
-    /// whether both are equal.
+    /// Planes of the result: of each digit which is less, then of each but the lowest whether both are equal; or of
+    /// each whether both are equal.
     pub fn planes(&self) -> usize {
         match self.kind {
             Kind::Less => 2 * self.count() - 1,
@@ -157,8 +157,9 @@ fn half(word: u64, half: usize) -> u32 {
     (word >> (32 * half)) as u32
 }
 
-/// What the sender keeps of both words of each transfer until the receiver has turned its bits: of each digit the mask of its
-/// table if nothing was turned, and what each turned bit changes. `out` has [`Digits::sent_words`] a block.
+/// What the sender keeps of both words of each transfer until the receiver has turned its bits: of each digit the
+/// mask of its table if nothing was turned, and what each turned bit changes. `out` has [`Digits::sent_words`] a
+/// block.
 ///
 /// # Errors
 /// `E_FORMAT` if lengths do not go together.
@@ -244,8 +245,9 @@ fn unpack(words: &[u64], bits: usize, half: usize) -> Lanes {
 
 /// The tables of the sender.
 ///
-/// `turned` has a word for each bit of each block, block by block; `numbers` its planes, one after the other; `masks` random
-/// planes, [`Digits::planes`] of them, which are its shares of the result. `out` has [`Digits::table_words`] a block.
+/// `turned` has a word for each bit of each block, block by block; `numbers` its planes, one after the other; `masks`
+/// random planes, [`Digits::planes`] of them, which are its shares of the result. `out` has [`Digits::table_words`] a
+/// block.
 ///
 /// # Errors
 /// `E_FORMAT` if lengths do not go together.
@@ -445,7 +447,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn digits_are_compared(bits in 1usize..=64, pairs in prop::collection::vec(any::<(u64, u64)>(), 0..200), key: u8) {
+        fn digits_are_compared(
+            bits in 1usize..=64, pairs in prop::collection::vec(any::<(u64, u64)>(), 0..200), key: u8,
+        ) {
             check(bits, &pairs, key);
             let near: Vec<(u64, u64)> = pairs.iter().map(|(s, r)| (*s, s ^ (1 << (r % 64)))).collect();
             check(bits, &near, key);

@@ -51,24 +51,58 @@ pub fn products(pair: &mut Pair, x: Shares, y: Shares, out: &mut [u64]) -> Resul
     Ok(())
 }
 
-/// Products of plain numbers, element by element; `y` may be one number for all.
+/// What is done with two plain numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plain {
+    /// Their sum.
+    Sum,
+    /// The first less the second.
+    Difference,
+    /// Their product.
+    Product,
+}
+
+/// The same done to each pair of numbers; either operand may be one number for all.
 ///
 /// # Errors
 /// `E_FORMAT` if operands and result differ in length, or have half a number.
-pub fn times(x: &[u64], y: &[u64], out: &mut [u64]) -> Result<(), Refusal> {
-    same(&[x.len(), out.len()])?;
-    let (x, y) = (numbers(x)?, numbers(y)?);
-    let out = out.as_chunks_mut().0;
-    if let [factor] = y {
-        let factor = number(*factor);
-        for (slot, x) in out.iter_mut().zip(x) {
-            *slot = words(number(*x).wrapping_mul(factor));
-        }
-        return Ok(());
+pub fn plain(what: Plain, x: &[u64], y: &[u64], out: &mut [u64]) -> Result<(), Refusal> {
+    match what {
+        Plain::Sum => each(x, y, out, u128::wrapping_add),
+        Plain::Difference => each(x, y, out, u128::wrapping_sub),
+        Plain::Product => each(x, y, out, u128::wrapping_mul),
     }
-    same(&[x.len(), y.len()])?;
-    for (slot, (x, y)) in out.iter_mut().zip(x.iter().zip(y)) {
-        *slot = words(number(*x).wrapping_mul(number(*y)));
+}
+
+fn each(
+    x: &[u64],
+    y: &[u64],
+    out: &mut [u64],
+    of: impl Fn(u128, u128) -> u128,
+) -> Result<(), Refusal> {
+    let (x, y) = (numbers(x)?, numbers(y)?);
+    let (out, []) = out.as_chunks_mut() else {
+        return Err(Refusal::new("E_FORMAT", "a wide number has two words"));
+    };
+    match (x, y) {
+        ([one], _) if y.len() == out.len() => {
+            let one = number(*one);
+            for (slot, y) in out.iter_mut().zip(y) {
+                *slot = words(of(one, number(*y)));
+            }
+        }
+        (_, [one]) if x.len() == out.len() => {
+            let one = number(*one);
+            for (slot, x) in out.iter_mut().zip(x) {
+                *slot = words(of(number(*x), one));
+            }
+        }
+        _ => {
+            same(&[x.len(), y.len(), out.len()])?;
+            for (slot, (x, y)) in out.iter_mut().zip(x.iter().zip(y)) {
+                *slot = words(of(number(*x), number(*y)));
+            }
+        }
     }
     Ok(())
 }
@@ -194,10 +228,21 @@ mod tests {
             }
             let (left, right) = (flat(x.iter().map(sum)), flat(y.iter().map(sum)));
             let mut out = vec![0; left.len()];
-            times(&left, &right, &mut out).unwrap();
+            plain(Plain::Product, &left, &right, &mut out).unwrap();
             prop_assert_eq!(&out, &flat(sums));
-            times(&left, &right[..2], &mut out).unwrap();
-            prop_assert_eq!(out, flat(x.iter().map(|v| sum(v).wrapping_mul(sum(&y[0])))));
+            let one = sum(&y[0]);
+            for (what, of) in [
+                (Plain::Sum, u128::wrapping_add as fn(u128, u128) -> u128),
+                (Plain::Difference, u128::wrapping_sub),
+                (Plain::Product, u128::wrapping_mul),
+            ] {
+                plain(what, &left, &right, &mut out).unwrap();
+                prop_assert_eq!(&out, &flat(x.iter().zip(&y).map(|(x, y)| of(sum(x), sum(y)))));
+                plain(what, &left, &right[..2], &mut out).unwrap();
+                prop_assert_eq!(&out, &flat(x.iter().map(|v| of(sum(v), one))));
+                plain(what, &right[..2], &left, &mut out).unwrap();
+                prop_assert_eq!(&out, &flat(x.iter().map(|v| of(one, sum(v)))));
+            }
         }
 
         #[test]
@@ -248,9 +293,10 @@ mod tests {
         let refused = [
             products(&mut pair, [two, two], [two, &[1]], &mut [0; 2]),
             products(&mut pair, [&[1], &[1]], [&[1], &[1]], &mut [0; 1]),
-            times(two, &[1, 2, 3, 4], &mut [0; 2]),
-            times(two, &[1], &mut [0; 2]),
-            times(two, two, &mut [0; 4]),
+            plain(Plain::Product, two, &[1, 2, 3, 4], &mut [0; 2]),
+            plain(Plain::Sum, two, &[1], &mut [0; 2]),
+            plain(Plain::Sum, two, two, &mut [0; 4]),
+            plain(Plain::Difference, two, two, &mut [0; 3]),
             matrix(&mut pair, [two, two], [two, two], [1, 1, 2], 1, &mut [0; 4]),
         ];
         assert!(

@@ -2,7 +2,8 @@
 
 use atoll_arrays::scale::{self, Dealt, Drawn, Opened};
 use atoll_arrays::streams::{MOST_PLACES, Pair, Stream};
-use atoll_arrays::{matrix, network, planes, product, wide};
+use atoll_arrays::wide::{self, Plain};
+use atoll_arrays::{matrix, network, planes, product};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -275,11 +276,23 @@ fn array_matrix_product<'py>(
     )
 }
 
-/// Products modulo 2^128 in plain words; `y` may be one number for all.
+/// Sums (`+`), differences (`-`) or products (`*`) modulo 2^128 in plain words; one operand may be one number for all.
 #[pyfunction]
-fn array_wide_times<'py>(py: Python<'py>, x: Words, y: Words) -> PyResult<Bound<'py, PyBytes>> {
+fn array_wide_plain<'py>(
+    py: Python<'py>,
+    what: char,
+    x: Words,
+    y: Words,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let what = match what {
+        '+' => Plain::Sum,
+        '-' => Plain::Difference,
+        '*' => Plain::Product,
+        _ => return Err(refuse("E_FORMAT", "no such operation")),
+    };
     let (x, y) = (x.as_slice(), y.as_slice());
-    new_words(py, x.len(), |out| wide::times(x, y, out), refused)
+    let size = if x.len() == 2 { y.len() } else { x.len() };
+    new_words(py, size, |out| wide::plain(what, x, y, out), refused)
 }
 
 /// The part of party 0 (`first`) or 1 of quotients, less the share that it drew.
@@ -384,7 +397,7 @@ pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(array_planes, m)?)?;
     m.add_function(wrap_pyfunction!(array_keep_memory, m)?)?;
     m.add_function(wrap_pyfunction!(array_matrix_product, m)?)?;
-    m.add_function(wrap_pyfunction!(array_wide_times, m)?)?;
+    m.add_function(wrap_pyfunction!(array_wide_plain, m)?)?;
     m.add_function(wrap_pyfunction!(array_numbers, m)?)?;
     m.add_function(wrap_pyfunction!(array_switches, m)?)?;
     m.add_function(wrap_pyfunction!(array_layer, m)?)
