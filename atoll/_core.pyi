@@ -48,13 +48,7 @@ class KeptOprf:
     def keeper(store: bytes | None, max_items: int) -> KeptOprf: ...
     @staticmethod
     def asker(
-        seed: bytes,
-        attempt: int,
-        channel: str,
-        store: bytes,
-        digests: bytes,
-        chunk: int,
-        threads: int,
+        seed: bytes, attempt: int, channel: str, store: bytes, digests: bytes, chunk: int, threads: int
     ) -> KeptOprf: ...
     @staticmethod
     def evaluator(
