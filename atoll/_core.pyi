@@ -326,7 +326,6 @@ class CircuitPsi:
     def output(self) -> tuple[int, bytes, bytes, bytes | None]: ...
 
 # triples
-
 @final
 class BitTriples:
     def __init__(
@@ -416,7 +415,6 @@ def matrix_bytes(rows: int, inner: int, columns: int) -> int: ...
 def matrix_room(rows: int, inner: int, columns: int) -> int: ...
 
 # select
-
 def totals_column(id: bytes, salt: bytes, columns: int) -> int: ...
 def totals_sizes(
     cells: int, words: int, queries: int
@@ -473,7 +471,6 @@ class TotalsQuery:
     def shares(self) -> bytes: ...
 
 # vole_psi
-
 def psi_partition(digests: bytes, key: bytes, buckets: int, threads: int) -> tuple[bytes, list[int]]: ...
 def psi_slots(items: int, variant: Literal["fast", "low-communication"]) -> int: ...
 
@@ -540,7 +537,6 @@ def star_pairwise(
 def star_blinds(seed: bytes, attempt: int, channel: str, digests: bytes, threads: int) -> bytes: ...
 
 # tls, wire
-
 _Frame = tuple[int, str, int, int, bool, str, bytes]
 
 def frame_encode(
