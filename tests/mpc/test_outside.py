@@ -154,7 +154,9 @@ def test_an_input_outside_its_bounds_ends_at_the_owner_and_nobody_hangs(parties)
     begun = time.monotonic()
     found = ends(party, parties=parties, outside=2)
     assert time.monotonic() - begun < 20
-    assert all(isinstance(error, AtollError) for error in found)
+    assert all(isinstance(error, AtollError) for error in found[: parties + 1])
+    # Another party outside that brings and receives nothing may have ended before.
+    assert found[-1] is None or isinstance(found[-1], AtollError)
     assert found[parties].code == "E_RANGE"
     assert "table 0, place 2: 5000 is outside" in str(found[parties])
     assert {found[me].code for me in range(parties)} == {"E_PEER_SILENT"}
