@@ -22,6 +22,7 @@ sys.path.insert(0, str(HERE.parent))
 from arrays import OPERATIONS, Setting, measure  # noqa: E402
 from harness.parties import free_ports, run  # noqa: E402
 from harness.report import Report, Row, medians, parser  # noqa: E402
+from harness.shape import shaped  # noqa: E402
 from run import PYTHON  # noqa: E402
 
 PARTY = HERE / "spu_arrays_party.py"
@@ -64,10 +65,10 @@ def main() -> None:
     options = arguments.parse_args()
     setting = Setting(options.parties, "rich" if options.parties == 2 else None)
     report = Report("peer-arrays", COLUMNS)
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as work, shaped(None) as link:
         for name in options.operations.split(","):
             size = max(1, OPERATIONS[name].size // options.scale)
-            ours = medians(measure(name, size, options.repeats, Path(work), setting))
+            ours = medians(measure(name, size, options.repeats, Path(work), setting, link))
             peer = medians(theirs(name, size, options.repeats, options.parties, Path(work)))
             row = {"operation": name, "elements": size, "ours s": ours["wall s"], "ours cpu": ours["cpu s"]}
             row |= {"ours MB": ours["MB"], **peer}
