@@ -296,3 +296,30 @@ def test_a_party_that_dies_before_its_release_ends_it_and_nothing_opens(
     again = net.alice.analyst.jobs.get(job.id).rerun()
     again.wait(timeout=60)
     assert row(again)["matched_keys"] == 100
+
+
+@pytest.mark.slow
+def test_a_long_run_says_how_far_it_is_and_stops_when_it_is_cancelled(net: Net) -> None:
+    many = range(600_000)
+    for node, name in ((net.alice, "many"), (net.bob, "more")):
+        add(node, name, pa.table({"id": ids(many), "income": pa.array([i % 1000 for i in many], pa.int64())}))
+    agreement = net.agreement(
+        {"alice": {"many": "*"}, "bob": {"more": "*"}}, functions=["join_statistics"], also_disclose=OWN
+    )
+    job = net.alice.analyst.join_statistics(
+        agreement, "many@alice", "more@bob", on="id", purpose="test",
+        statistics=["correlation(left.income, right.income)"], maximum_rows=600_000,
+    )  # fmt: skip
+
+    def buckets() -> int:
+        progress = job.refresh().document.get("progress")
+        return int(progress["done"]) if progress else 0
+
+    until("a bucket is done", lambda: buckets() > 0, 120)
+    job.cancel()
+    ended = ("cancelled", "failed")
+    for node in net:
+        until("it has ended", lambda n=node: n.analyst.jobs.get(job.id).state in ended, 30)
+    assert net.alice.analyst.jobs.get(job.id).state == "cancelled"
+    with pytest.raises(AtollError):
+        net.alice.analyst.jobs.get(job.id).result()

@@ -168,6 +168,14 @@ def run(context: Context) -> Outcome:
         channel, agreed, parties[me].encode(), peer.encode(),
         seed=context.seed, attempt=context.attempt, name=step, step=STEP,
     )  # fmt: skip
+    done = 0
+    total = sizes.fit.buckets + 1
+
+    def bucket(finished: int, _: int) -> None:
+        nonlocal done
+        done = finished
+        context.progress(done, total, step)
+
     session = mpc.Session(
         me,
         {1 - me: channel},
@@ -178,17 +186,15 @@ def run(context: Context) -> Outcome:
         source=source(operators),
         threads=context.threads,
         # A job that was cancelled stops at the next round.
-        progress=lambda done, total: context.progress(0, 1, step),
+        progress=lambda *_: context.progress(done, total, step),
     )
     own = _Rows(context, digests, rows, sizes, coin.value, me)
-    opened = program(
-        session, operators, sizes, own, lambda done, total: context.progress(done, total + 1, step)
-    )
+    opened = program(session, operators, sizes, own, bucket)
     session.work(*opened.arrays)
     if peer in receivers:
         context.before_open([peer])
     found = session.open(*opened.arrays, to=[parties.index(party) for party in receivers])
-    context.progress(1, 1, step)
+    context.progress(total, total, step)
     if context.me not in receivers:
         return Outcome(meters=meters)
     totals = dict(zip(opened.names, (value.item() for value in found), strict=True))
