@@ -42,7 +42,7 @@ help:
 	@echo 'make bench      measurements; see docs/performance.md'
 	@echo 'make bench-psi  the private join of two files, alone and beside a peer (ROWS=10000000)'
 	@echo 'make bench-query index PIR: what of the memory bandwidth its pass reaches'
-	@echo 'make bench-mpc  shared arrays of two and of three parties, beside a peer where it is installed'
+	@echo 'make bench-mpc  shared arrays of two and of three parties, beside a peer where it is installed, and through nodes'
 	@echo 'make wheel      an installable wheel in dist'
 	@echo 'make lock       locks requirements anew from pyproject.toml'
 	@echo 'make clean      removes .venv, target, dist and caches'
@@ -103,6 +103,7 @@ bench-mpc: setup-dev
 			echo 'No peer: python benchmarks/peers/run.py --install'; \
 		fi; \
 	done
+	$(VENV)/python benchmarks/join_statistics.py
 
 wheel: setup
 	$(VENV)/maturin build --release --locked --quiet --out dist
