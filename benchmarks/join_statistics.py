@@ -125,7 +125,7 @@ def main() -> None:
             agreement = net.agreement(
                 {name: {f"t{rows}": "*"} for name in PARTIES},
                 functions=["join_statistics"],
-                also_disclose=["own_matched_sum"],
+                also_disclose=["own_matched_sum", "matched_product"],
                 minimum_group=10,
             )
             for name in options.statistics.split(","):

@@ -19,6 +19,7 @@ DISCLOSED: dict[str, tuple[str, ...]] = {
     "intersect": ("size", "membership", "intersection_size"),
     # Sums of the partner's own columns are left out: with chosen values they tell which of its rows match.
     "join_totals": ("size", "matched_count", "matched_sum", "too_few_matched"),
+    # So are sums of products with them, which tell single values of the owner's.
     "join_statistics": (
         "size",
         "matched_count",

@@ -46,17 +46,27 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
     },
     "matched_moments": {
         "en": "{to} {learns} the sum of the squares of {columns} over those rows of {owner}'s table {asset} whose key "
-        "stands in its own table, and of their products with each other or with own columns, as variances and "
-        "correlations need them, but no single value and not which rows; and only if {group} keys at least match.",
-        "zh": "{to}获知{owner}的表“{asset}”中与其表匹配的各行的{columns}平方和，以及其相互之间或与自有列的乘积之和"
-        "（计算方差与相关系数所需），但不获知任何单个数值或是哪些行；且仅当至少匹配 {group} 个键时。",
+        "stands in its own table, or of their products with each other, as variances need them, but no single value "
+        "and not which rows; and only if {group} keys at least match.",
+        "zh": "{to}获知{owner}的表“{asset}”中与其表匹配的各行的{columns}平方和或其相互之间的乘积之和（计算方差所需），"
+        "但不获知任何单个数值或是哪些行；且仅当至少匹配 {group} 个键时。",
+    },
+    "matched_product": {
+        "en": "{to} {learns} sums of the products of {columns} with its own columns, over those rows of {owner}'s "
+        "table {asset} whose key stands in its own table, as correlations need them; only if {group} keys at least "
+        "match. With values that it chose for that, such a sum could tell it single values of {columns}: up to {bits} "
+        "bits.",
+        "zh": "{to}获知{owner}的表“{asset}”中与其表匹配的各行的{columns}与自有列的乘积之和（计算相关系数所需）；"
+        "且仅当至少匹配 {group} 个键时。若其自有数值为此目的而选取，该和可透露{columns}的单个数值：至多 {bits} 比特。",
     },
     "matched_histogram": {
         "en": "{to} {learns} how many of those rows of {owner}'s table {asset} whose key stands in its own table have "
         "{columns} in each range, or with each code, that the plan names, but not which rows; only if {group} keys at "
-        "least match, and no number below {group}.",
+        "least match. A number below {group} is withheld, and with another one what remains of all rows; what is shown "
+        "can still tell within which limits they lie.",
         "zh": "{to}获知{owner}的表“{asset}”中与其表匹配的各行，其{columns}落在计划所列各区间或各代码的行数，"
-        "但不获知是哪些行；且仅当至少匹配 {group} 个键时，不足 {group} 的行数不予公布。",
+        "但不获知是哪些行；且仅当至少匹配 {group} 个键时。不足 {group} 的行数不予公布，必要时并隐去另一项，"
+        "但由已公布的数值仍可推知其所在范围。",
     },
     "own_matched_sum": {
         "en": "{to} {learns} the sum of its own {columns}, or of what the plan computes from them, over the rows whose "
@@ -209,10 +219,12 @@ _TEMPLATES: dict[Kind, dict[Language, str]] = {
         "zh": "若{to}合谋，便可得知全部 {parties} 方共有哪些键，而不仅是其个数。",
     },
     "guessing": {
-        "en": "{any} can choose the keys that it puts in. Totals over a chosen set tell about that set, and totals "
-        "over two sets about what one has more than the other; the minimum of {group} does not prevent that, bounds "
-        "on what may be joined limit it.",
-        "zh": "{any}可自行选择输入的键。对所选集合的汇总会透露该集合的信息，对两个集合的汇总会透露其差异；"
+        "en": "{any} can choose the keys that it puts in, and where keys may repeat on how many rows each stands, "
+        "which weighs its partner's values. Totals over a chosen set tell about that set, and totals over two sets "
+        "about what one has more than the other; the minimum of {group} does not prevent that, bounds on what may be "
+        "joined limit it.",
+        "zh": "{any}可自行选择输入的键；允许键重复时还可选择每个键的行数，从而对对方数值加权。"
+        "对所选集合的汇总会透露该集合的信息，对两个集合的汇总会透露其差异；"
         "最少 {group} 个的要求并不能防止这一点，需靠匹配额度加以限制。",
     },
 }
@@ -312,8 +324,12 @@ _KIND_NAMES: dict[Kind, dict[Language, str]] = {
     "matched_count": {"en": "number of matching keys, above a minimum", "zh": "达到下限时的匹配键个数"},
     "matched_sum": {"en": "sums over matching rows, above a minimum", "zh": "达到下限时匹配行的总和"},
     "matched_moments": {
-        "en": "sums of squares and products over matching rows, above a minimum",
-        "zh": "达到下限时匹配行的平方和与乘积之和",
+        "en": "sums of squares over matching rows, above a minimum",
+        "zh": "达到下限时匹配行的平方和",
+    },
+    "matched_product": {
+        "en": "sums of products with own columns over matching rows, above a minimum",
+        "zh": "达到下限时匹配行上与自有列的乘积之和",
     },
     "matched_histogram": {
         "en": "numbers of matching rows by range or code, above a minimum",

@@ -56,7 +56,7 @@ _WORD_TRIPLE_SKEW: Final = (2 * 190_464 - 139_264) / 2 / 8192
 _MATRIX_SET_UP: Final = 192_600
 # Of a byte of a left matrix that is transformed, and of one that is sent: encrypted, multiplied and opened.
 _TRANSFORM_NS, _ENCRYPTED_BYTE_NS = 1.5, 13.0
-_TRANSFER_SET_UP: Final = 17_000
+_TRANSFER_SET_UP: Final = 16_464
 # Bytes of a party: machines that make triples, what they hold beside a triple or transfer.
 _MACHINE_BYTES = 10e6
 _BIT_BYTES, _WORD_BYTES, _TRANSFER_BYTES = 0.375, 24.0, 12.0
@@ -131,8 +131,9 @@ class _Paper:
         missing, made = count - self._stock.get(kind, 0), 0
         meter = self._meter
         if kind not in self._stock and missing > 0:
-            thin = isinstance(self._source, Thin)
-            meter.sent += _SET_UP.get(str(kind), 0 if thin else _TRANSFER_SET_UP)
+            # Bit triples take transfers in both directions; silent ones are set up with each run.
+            directions = 0 if isinstance(self._source, Thin) else 2 if kind == "bits" else 1
+            meter.sent += _SET_UP.get(str(kind), directions * _TRANSFER_SET_UP)
             meter.waits += 2
             meter.memory.hold(_MACHINE_BYTES)
         if missing > 0:

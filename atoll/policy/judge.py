@@ -25,6 +25,7 @@ ORACLE: frozenset[Kind] = frozenset(
         "matched_count",
         "matched_sum",
         "matched_moments",
+        "matched_product",
         "matched_histogram",
         "own_matched_sum",
         "too_few_matched",

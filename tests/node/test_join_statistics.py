@@ -17,7 +17,7 @@ from atoll.errors import AtollError
 from atoll.testing import Net, NodeProcess, nodes, until
 
 MATCHED = range(200, 300)
-OWN = ["own_matched_sum"]
+OWN = ["own_matched_sum", "matched_product"]
 DECLARED = {
     "debt": {"range": ["-1000", "100000000"]},
     "income": {"range": ["-100000", "100000"]},
@@ -269,6 +269,11 @@ def test_what_a_grant_does_not_name_is_refused(net: Net) -> None:
     agreement = agree(net, also_disclose=[])
     with pytest.raises(AtollError, match="E_POLICY"):
         asked(net, agreement, ["variance(left.debt)"]).wait(timeout=60)
+    # With an own column of one 1 and zeros a sum of products would be a single value of the partner's.
+    products = agree(net, also_disclose=["own_matched_sum"])
+    with pytest.raises(AtollError, match="E_POLICY: bob refused"):
+        asked(net, products, ["correlation(left.debt, right.income)"]).wait(timeout=60)
+    asked(net, products, ["variance(left.debt)", "variance(right.income)"]).wait(timeout=60)
     with pytest.raises(AtollError, match="E_POLICY"):
         asked(net, agree(net, functions=["join_totals"]), ["variance(right.income)"]).wait(timeout=60)
     asked(net, agreement, ["variance(right.income)"]).wait(timeout=60)

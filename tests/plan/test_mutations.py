@@ -179,7 +179,14 @@ def expected(plan: Any) -> tuple[dict[str, dict[str, set[str]]], set[tuple[str, 
                 me, them = owner[sides[mine]], owner[sides[theirs]]
                 if me in p["receivers"]:
                     told |= {(what, them, me) for what in ("matched_count", "too_few_matched")}
-                    told |= {(tells, them, me) for i, _, tells in opens if i == sides[theirs]}
+                    for name in added:
+                        inputs = {i for i, *_ in origins[name]}
+                        crossed = len(inputs) > 1 and any(t == "matched_moments" for *_, t in origins[name])
+                        told |= {
+                            ("matched_product" if crossed else tells, them, me)
+                            for i, _, tells in origins[name]
+                            if i == sides[theirs]
+                        }
                     told |= {("own_matched_sum", them, me) for i, *_ in opens if i == sides[mine]}
         if o["kind"] == "group_sum/v1":
             i = source(o["id"])

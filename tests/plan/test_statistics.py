@@ -9,6 +9,7 @@ from typing import Any
 import atoll_test_world as w
 import pytest
 
+from atoll.client.drafts import DISCLOSED
 from atoll.disclosure import render
 from atoll.errors import AtollError
 
@@ -37,6 +38,7 @@ def test_the_chain_is_checked_and_only_its_end_is_disclosed() -> None:
     }
     for what in ("matched_count", "too_few_matched", "matched_sum", "matched_moments", "matched_histogram"):
         assert (what, w.BOB, (w.ALICE,)) in said(plan)
+    assert ("matched_product", w.BOB, (w.ALICE,)) in said(plan)
     assert {what for what, owner, _ in said(plan) if owner == w.ALICE} == {"size"}
     assert derived.releases["in1"].minimum_group == 20
 
@@ -53,16 +55,29 @@ def test_nothing_about_single_rows_is_ever_said() -> None:
         assert "20" in " ".join(render(w.derive(plan).disclosures, NAMES, language))
 
 
+def test_a_product_with_own_columns_says_that_it_could_tell_single_values() -> None:
+    """With an own column of one 1 and zeros the sum of products is the value of one row of the partner's."""
+    plan = w.statistics_plan(statistics=[{"statistic": "covariance", "columns": ["left.debt", "right.debt"]}])
+    (stated,) = [s for s in w.derive(plan).disclosures if s.what == "matched_product"]
+    assert (stated.owner, stated.to, stated.parameters.columns) == (w.BOB, (w.ALICE,), ("debt",))
+    assert stated.parameters.maximum_bits == (100 * 10**16).bit_length()
+    assert "single values of debt: up to 60 bits" in " ".join(render([stated], NAMES, "en"))
+    assert not {what for what, *_ in said(plan)} & {"matched_moments"}
+    assert not {"matched_product", "own_matched_sum"} & set(DISCLOSED["join_statistics"])
+
+
+def test_products_of_the_partners_columns_alone_tell_no_single_value() -> None:
+    plan = w.statistics_plan(statistics=[{"statistic": "variance", "columns": ["right.debt"]}])
+    assert ("matched_moments", w.BOB, (w.ALICE,)) in said(plan)
+    assert not {what for what, *_ in said(plan)} & {"matched_product", "own_matched_sum"}
+
+
 def test_products_of_own_columns_are_of_own_columns() -> None:
     plan = w.statistics_plan(statistics=[{"statistic": "covariance", "columns": ["left.debt", "right.debt"]}])
     (own,) = [s for s in w.derive(plan).disclosures if s.what == "own_matched_sum"]
     assert own.parameters.columns == ("debt",)
     # A hundred debts of up to 10^8 fen, and as many products of two.
     assert own.parameters.maximum_bits == (100 * 10**8).bit_length() + (100 * 10**16).bit_length()
-
-
-def _rename_edge(plan: Plan, kind: str, columns: list[str]) -> None:
-    op(plan, kind)["edge"]["columns"] = columns
 
 
 def without_withhold(plan: Plan) -> None:

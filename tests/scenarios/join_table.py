@@ -330,7 +330,10 @@ def _statistics(
 
 
 def _described(p: Play, **terms: Any) -> str:
-    return _amounts(p, **{"functions": ["join_statistics"], "minimum_group": 10} | terms)
+    own = [*OWN, "matched_product"]
+    return _amounts(
+        p, **{"functions": ["join_statistics"], "minimum_group": 10, "also_disclose": own} | terms
+    )
 
 
 @scenario("statistics of what two tables have in common, for both")
@@ -393,7 +396,16 @@ def _(p: Play) -> None:
 
 @scenario("statistics of own columns, which the partner's grant does not name", error="E_POLICY", text="bob")
 def _(p: Play) -> None:
-    p.run(_statistics(_described(p, also_disclose=[]), "correlation(left.debt,right.debt)"))
+    p.run(_statistics(_described(p, also_disclose=[]), "variance(left.debt)"))
+
+
+@scenario(
+    "a correlation, which the partner's grant does not name",
+    error="E_POLICY",
+    text="bob",
+)
+def _(p: Play) -> None:
+    p.run(_statistics(_described(p, also_disclose=OWN), "correlation(left.debt,right.debt)"))
 
 
 @scenario("a histogram where keys repeat", error="E_MIN_GROUP")

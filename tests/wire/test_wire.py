@@ -84,7 +84,7 @@ def agreement(net: Net) -> str:
         tables | {"bob": {"loans": uses, "odd": uses}},
         join=weaker,
         functions=functions,
-        also_disclose=["own_matched_sum"],
+        also_disclose=["own_matched_sum", "matched_product"],
     )
 
 

@@ -16,9 +16,9 @@ from atoll.errors import AtollError
 from atoll.functions import compiling
 from atoll.functions.compiling import DEFAULT_CALIBRATION, Calibration, Json, clear_edge, operator
 from atoll.functions.join.compile import Receivers, Steps, choose_receivers, compile_side, find_pair
-from atoll.functions.join_statistics.estimate import estimate
+from atoll.functions.join_statistics.estimate import estimate, pick_transfers, sizes_of
 from atoll.functions.join_statistics.names import Names
-from atoll.functions.join_totals.compile import MOST_ROWS, check_multiplicity
+from atoll.functions.join_totals.compile import MOST_ROWS, check_multiplicity, known_keys, unique_side
 from atoll.functions.values import value_range
 from atoll.plan.operators import calculate, hidden_join, open, total, withhold
 from atoll.plan.shared import MOST_BROUGHT
@@ -274,13 +274,8 @@ def compile(
     graph = _Graph(wanted, assets)
     steps = [wanted.normalise.get(key, ()) for key in wanted.left.keys]
     both = (wanted.left, wanted.right)
-    known = [
-        side.rows if side.rows is not None else calibration.sizes.get((asset.host, asset.name))
-        for side, asset in zip(both, assets, strict=True)
-    ]
-    # The side with unique keys costs most for each of them: where it is free to choose, the smaller one.
-    smaller = 0 if known[0] is None or known[1] is None or known[0] <= known[1] else 1
-    unique = {"left": 1, "right": 0, None: smaller}[wanted.repeated]
+    known = known_keys([side.rows for side in both], assets, calibration)
+    unique = unique_side(wanted.repeated, known)
     sides = [
         compile_side(terms, asset, i, side.keys, graph.columns(i), steps, ("left", "right")[i])
         for i, (side, asset) in enumerate(zip(both, assets, strict=True))
@@ -320,7 +315,6 @@ def compile(
         then(calculate.RULE.kind, calculate.PROTOCOL, shares(keep, None), body, last())
     totals = counted + graph.sums
     then(total.RULE.kind, calculate.PROTOCOL, shares(totals, "1"), {"sums": graph.sums}, last())
-    # The estimate says how transfers are made.
     kept = {"minimum_group": group, "histograms": graph.histograms, "transfers": "rich-4"}
     then(withhold.RULE.kind, calculate.PROTOCOL, shares([withhold.ENOUGH, *totals], "1"), kept, last())
     opened = {"receivers": receivers, "results": graph.results}
@@ -352,4 +346,7 @@ def compile(
 
     # What the plan says wrong is told by the names of its columns, before its program is counted.
     plan(compiling.estimate(None, 1, 0, 0.0))
-    return plan(estimate(operators[4:], known, unique, calibration.among(hosts)))
+    joint, line = operators[4:], calibration.among(hosts)
+    sizes = sizes_of(joint[0], known, unique)
+    kept["transfers"] = pick_transfers(joint, sizes, line)
+    return plan(estimate(joint, sizes, line))

@@ -25,30 +25,40 @@ def cost_of(operators: Sequence[Json], sizes: Sizes) -> mpc.Cost:
     return mpc.estimate(dry, parties=PARTIES, source=source(operators))
 
 
-def estimate(
-    operators: Sequence[Json], known: Sequence[int | None], unique: int, calibration: Calibration
-) -> Json:
-    """Rounds, bytes and seconds by the known sizes; a table of unknown size counts as much as the other one.
-
-    Says as well how transfers are made, in the operator whose comparisons use them up: as the line asks for.
+def sizes_of(join: Json, known: Sequence[int | None], unique: int) -> Sizes:
+    """The sizes of a join as far as they are known; a table of unknown size counts as much as the other one.
 
     Args:
-        operators: the joint operators of the plan.
-        known: keys of both sides, as far as known.
+        join: the `hidden_join` operator.
+        known: keys of both sides.
         unique: number of the side each of whose keys stands once.
-        calibration: among the parties.
 
     Raises:
-        AtollError: `E_RANGE` for what could overflow; `E_TOO_LARGE` for tables that are too large.
+        AtollError: `E_TOO_LARGE` for tables that are too large.
     """
     largest = max((n for n in known if n is not None), default=1)
     left, right = (max(1, largest if n is None else n) for n in known)
-    sizes = Sizes.of(operators[0], (left, right), unique)
-    line = {"rate": calibration.bytes_per_second, "delay": calibration.round_seconds / 2}
-    chosen = mpc.pick_source(cost_of(operators, sizes), **line)
-    withheld = next(op for op in operators if op["kind"] == withhold.RULE.kind)
-    withheld["parameters"]["transfers"] = transfers(chosen)
+    return Sizes.of(join, (left, right), unique)
+
+
+def _line(calibration: Calibration) -> dict[str, float]:
+    return {"rate": calibration.bytes_per_second, "delay": calibration.round_seconds / 2}
+
+
+def pick_transfers(operators: Sequence[Json], sizes: Sizes, calibration: Calibration) -> withhold.Transfers:
+    """How random transfers are best made on the line between the parties.
+
+    Args:
+        operators: the joint operators of the plan, with any choice of transfers.
+        sizes: of the join.
+        calibration: among the parties.
+    """
+    return transfers(mpc.pick_source(cost_of(operators, sizes), **_line(calibration)))
+
+
+def estimate(operators: Sequence[Json], sizes: Sizes, calibration: Calibration) -> Json:
+    """Rounds, bytes and seconds; arguments as of `pick_transfers`."""
     cost = cost_of(operators, sizes)
     rows = min(sizes.placer_items * sizes.multiplicity, sizes.mapper_items)
-    seconds = cost.seconds(**line, cores=PARTIES)
+    seconds = cost.seconds(**_line(calibration), cores=PARTIES)
     return compiling.estimate(rows, cost.rounds, cost.bytes, calibration.start_seconds + seconds)

@@ -20,7 +20,6 @@ from atoll.protocols.hidden_totals import Fit, Terms
 
 Json = dict[str, Any]
 U64 = npt.NDArray[np.uint64]
-_DIGEST = 32
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,6 @@ class Sizes:
         # Buckets follow from these alone.
         terms = Terms(placer, mapper, multiplicity, 0, 0, 1, "both", b"")
         return cls(unique, placer, mapper, multiplicity, hidden_totals.fit(terms))
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing can match."""
-        return not self.placer_items or not self.mapper_items
 
 
 class Own(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -62,6 +63,25 @@ def check_multiplicity(repeated: str | None, multiplicity: int) -> None:
             "E_FORMAT",
             "multiplicity: name the side whose keys are repeated, and on how many rows a key may stand (2 to 1000).",
         )
+
+
+def known_keys(
+    stated: Sequence[int | None], assets: Sequence[Asset], calibration: Calibration
+) -> list[int | None]:
+    """Keys of both tables: as the request states them, else as last known."""
+    return [
+        rows if rows is not None else calibration.sizes.get((asset.host, asset.name))
+        for rows, asset in zip(stated, assets, strict=True)
+    ]
+
+
+def unique_side(repeated: Literal["left", "right"] | None, known: Sequence[int | None]) -> int:
+    """The side each of whose keys stands once: it costs most for each of them, so where it is free to choose, the
+    smaller one.
+    """
+    left, right = known
+    smaller = 0 if left is None or right is None or left <= right else 1
+    return {"left": 1, "right": 0, None: smaller}[repeated]
 
 
 def _values(side: Side, other: Side, asset: Asset, name: str) -> list[Json]:
@@ -132,13 +152,8 @@ def compile(
     ]
     steps = [wanted.normalise.get(key, ()) for key in wanted.left.keys]
     both = (wanted.left, wanted.right)
-    known = [
-        side.rows if side.rows is not None else calibration.sizes.get((asset.host, asset.name))
-        for side, asset in zip(both, assets, strict=True)
-    ]
-    # The side with unique keys costs most for each of them: where it is free to choose, the smaller one.
-    smaller = 0 if known[0] is None or known[1] is None or known[0] <= known[1] else 1
-    placer = {"left": 1, "right": 0, None: smaller}[wanted.repeated]
+    known = known_keys([side.rows for side in both], assets, calibration)
+    placer = unique_side(wanted.repeated, known)
     sides = [
         compile_side(terms, asset, i, side.keys, side.values, steps, ("left", "right")[i])
         for i, (side, asset) in enumerate(zip(both, assets, strict=True))

@@ -105,8 +105,14 @@ def derive(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], plan
     )
 
 
-def _columns(source: Flow, input: str, tells: Iterable[Kind]) -> tuple[str, ...]:
-    found = {o.column for c in source.shared for o in c.origins if o.input == input and o.tells in set(tells)}
+def crosses(column: SharedColumn) -> bool:
+    """Whether it holds products of one owner's numbers with the other's."""
+    return len({o.input for o in column.origins if o.tells == "matched_moments"}) > 1
+
+
+def _columns(columns: Iterable[SharedColumn], input: str, tells: Kind | None = None) -> tuple[str, ...]:
+    """The columns of an input that these are computed from, and tell so much of it."""
+    found = {o.column for c in columns for o in c.origins if o.input == input and tells in (None, o.tells)}
     return tuple(sorted(found))
 
 
@@ -143,12 +149,19 @@ def discloses(op: Operator, parameters: Parameters, sources: tuple[Flow, ...], p
         say("too_few_matched", other, mine.owner, Facts(columns=theirs.keys))
         say("matched_count", other, mine.owner, Facts(columns=theirs.keys))
         for tells in _TOTALS:
-            columns = _columns(source, theirs.input, [tells])
+            columns = _columns((c for c in source.shared if not crosses(c)), theirs.input, tells)
             if columns:
                 say(tells, other, mine.owner, Facts(columns=columns))
+        products = [c for c in source.shared if crosses(c)]
+        if products:
+            # The receiver's own factor weighs the other's values: chosen weights tell single ones.
+            columns = _columns(products, theirs.input)
+            say(
+                "matched_product", other, mine.owner, Facts(columns=columns, maximum_bits=told_bits(products))
+            )
         own = [c for c in source.shared if any(o.input == mine.input for o in c.origins)]
         if own:
-            facts = Facts(columns=_columns(source, mine.input, _TOTALS), maximum_bits=told_bits(own))
+            facts = Facts(columns=_columns(own, mine.input), maximum_bits=told_bits(own))
             say("own_matched_sum", other, mine.owner, facts)
     guessing = Statement(
         subject=op.id,
