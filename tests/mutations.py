@@ -118,6 +118,20 @@ MUTATIONS = (
         "tests/wire/test_query_wire.py::test_neither_keys_nor_records_cross",
     ),
     Mutation(
+        "fillers of one bucket of statistics serve in all of them",
+        "functions/join_statistics/run.py",
+        '        name = f"{STEP}/{number}"\n',
+        "        name = STEP\n",
+        "tests/functions/test_join_statistics_run.py::test_every_bucket_has_own_rows_and_fillers_of_its_own",
+    ),
+    Mutation(
+        "a sum of products with own columns is said to tell no single value",
+        "plan/operators/open.py",
+        '    return len({o.input for o in column.origins if o.tells == "matched_moments"}) > 1\n',
+        "    return False\n",
+        "tests/plan/test_statistics.py::test_a_product_with_own_columns_says_that_it_could_tell_single_values",
+    ),
+    Mutation(
         "statistics of too few keys open",
         "functions/join_statistics/program.py",
         "        kept: Any = cells[name] if name in cells else np.where(enough, value, 0)\n",

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 if __name__ == "__main__":
@@ -26,28 +27,10 @@ from atoll.crypto.keys import key_digests
 from atoll.functions.join_statistics.join import Sizes, brought
 from atoll.functions.join_statistics.program import program, source
 from atoll.functions.join_statistics.results import table
-from atoll.functions.join_statistics.run import one_column
-from atoll.protocols.buckets import Buckets
+from atoll.functions.join_statistics.run import Rows, one_column
 
 
 LOCAL: Any = None  # No codes are read here.
-
-
-class Rows:
-    """This party's rows in buckets; the key that places them is fixed here."""
-
-    def __init__(self, digests: bytes, rows: Any, sizes: Sizes, me: int) -> None:
-        fit = sizes.fit
-        items = fit.placer_items if me == sizes.unique else fit.mapper_items
-        self._rows, self._me = rows, me
-        self._buckets = Buckets(digests, None, key=bytes(32), buckets=fit.buckets, capacity=items, threads=1)
-
-    def bucket(self, number: int) -> tuple[bytes, Any]:
-        """Digests and words of a bucket."""
-        found = self._buckets.take(number, seed=bytes([self._me + 1]) * 32, attempt=0, name="benchmark")
-        rows = np.zeros((len(found.digests) // 32, self._rows.shape[1]), np.uint64)
-        rows[: len(found.items)] = self._rows[found.items]
-        return found.digests, rows
 
 
 def main() -> None:
@@ -61,7 +44,9 @@ def main() -> None:
     columns = [one_column(what, {"value": words}, LOCAL, {}) for what in brought(operators[0], me)]
     if me == sizes.unique:
         columns.insert(0, np.ones(len(words), np.uint64))
-    own = Rows(keys.digests, np.stack(columns, axis=1), sizes, me)
+    here: Any = SimpleNamespace(seed=bytes([me + 1]) * 32, attempt=0, threads=1)
+    # The key that places rows is tossed for between nodes.
+    own = Rows(here, keys.digests, np.stack(columns, axis=1), sizes, bytes(32), me)
     before, begun, cpu = peak_bytes("self"), time.perf_counter(), time.process_time()
     channels = connected(me, task["addresses"], 2)
     session = mpc.Session(

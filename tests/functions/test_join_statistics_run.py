@@ -21,7 +21,8 @@ from atoll.errors import AtollError
 from atoll.functions.join_statistics.join import Sizes
 from atoll.functions.join_statistics.program import check_operators, withheld
 from atoll.functions.join_statistics.results import table
-from atoll.functions.join_statistics.run import check_memory
+from atoll.functions.join_statistics.run import Rows, check_memory
+from atoll.protocols.hidden_totals import Fit
 
 
 def shown(cells: list[int], minimum: int) -> list[int]:
@@ -218,3 +219,24 @@ def test_tables_that_surely_do_not_fit_are_refused_before_anything_is_sent(memor
     assert "1000000 rows" in caught.value.text
     small = Sizes.of(operators[0], (1000, 1000), 0)
     check_memory(context, operators, small, 1000, 0)
+
+
+def test_every_bucket_has_own_rows_and_fillers_of_its_own() -> None:
+    """Each row stands in one bucket with its words; no filler serves twice, and fillers bring zeros."""
+    count, capacity = 60, 40
+    sizes = Sizes(0, count, count, 1, Fit(4, capacity, capacity))
+    digests = np.random.default_rng(1).bytes(32 * count)
+    words = np.arange(1, 2 * count + 1, dtype=np.uint64).reshape(count, 2)
+    context: Any = SimpleNamespace(seed=bytes([7]) * 32, attempt=0, threads=1)
+    rows = Rows(context, digests, words, sizes, bytes([9]) * 32, 0)
+    seen: dict[bytes, tuple[int, ...]] = {}
+    for number in range(4):
+        found, brought = rows.bucket(number)
+        assert (len(found), brought.shape) == (32 * capacity, (capacity, 2))
+        for place in range(capacity):
+            digest = found[32 * place : 32 * place + 32]
+            assert digest not in seen
+            seen[digest] = tuple(brought[place].tolist())
+    own = [digests[32 * place : 32 * place + 32] for place in range(count)]
+    assert [seen.pop(digest) for digest in own] == [tuple(row) for row in words.tolist()]
+    assert set(seen.values()) == {(0, 0)}

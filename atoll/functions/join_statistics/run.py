@@ -35,7 +35,7 @@ _SMALL_ROWS = 1 << 17
 _ROW_BYTES, _WORD_BYTES = 80, 24
 
 
-class _Rows:
+class Rows:
     """This party's rows that have a key, in buckets that a coin of both placed."""
 
     def __init__(
@@ -56,7 +56,8 @@ class _Rows:
     def bucket(self, number: int) -> tuple[bytes, U64]:
         """Digests and words of a bucket; fillers bring zeros."""
         context = self._context
-        found = self._buckets.take(number, seed=context.seed, attempt=context.attempt, name=STEP)
+        name = f"{STEP}/{number}"
+        found = self._buckets.take(number, seed=context.seed, attempt=context.attempt, name=name)
         rows = np.zeros((len(found.digests) // 32, self._rows.shape[1]), np.uint64)
         rows[: len(found.items)] = self._rows[found.items]
         return found.digests, rows
@@ -188,7 +189,7 @@ def run(context: Context) -> Outcome:
         # A job that was cancelled stops at the next round.
         progress=lambda *_: context.progress(done, total, step),
     )
-    own = _Rows(context, digests, rows, sizes, coin.value, me)
+    own = Rows(context, digests, rows, sizes, coin.value, me)
     opened = program(session, operators, sizes, own, bucket)
     session.work(*opened.arrays)
     if peer in receivers:
